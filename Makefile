@@ -1,0 +1,33 @@
+# Two commands are enough: `make train` and `make test`. Both do all the set-up; a second time it is a no-op.
+PYTHON ?= python3
+CONFIG ?= configs/tiny_chart.yaml
+PY := .venv/bin/python
+export RAY_AUTH_MODE ?= disabled
+
+.PHONY: setup train test bench serve lint
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml configs/environment.py configs/torchvision_ops.py
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install -q --disable-pip-version-check --upgrade pip
+	$(PY) -m pip install -q --disable-pip-version-check -e '.[cpu,test]'
+	$(PY) -m configs.environment
+	touch $@
+
+train: setup  ## the project's main job, end to end; more settings: make train ARGS="run.steps=50"
+	$(PY) -m training.train $(CONFIG) $(ARGS)
+
+test: setup
+	$(PY) -m pytest $(ARGS)
+
+bench: setup
+	$(PY) -m tests.bench $(ARGS)
+
+serve: setup  ## the newest checkpoint behind HTTP
+	$(PY) -m serving.app $(CONFIG) $(ARGS)
+
+lint: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy

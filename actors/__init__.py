@@ -1,0 +1,1 @@
+"""Ground floor: experiences. Imports nothing above it but configs."""

@@ -1,0 +1,66 @@
+"""Turn, Trajectory and Group: plain frozen data, the only thing that travels from rollout to learner.
+
+Guarantees: a trajectory is one append-only list of token ids with a mask of what was sampled; `logprobs` and `versions`
+are aligned with `token_ids` (0.0 and -1 where nothing was sampled). Images are PNG bytes in placeholder order.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from actors.contracts import RenderResult, Verdict
+
+Ending = Literal["answer", "last_turn", "malformed", "length"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn: the text that was sampled, the code found in it, and what the world said of that code."""
+
+    text: str
+    kind: Literal["tool_call", "answer", "malformed"]
+    code: str | None
+    render: RenderResult | None
+    verdict: Verdict | None
+    sampled: int  # tokens sampled in this turn
+    seconds: tuple[float, float, float]  # generation, render, judge
+
+
+@dataclass(frozen=True)
+class Reward:
+    """R = w_vision * vision + w_format * format + w_tool * tool, with its parts (see actors.reward)."""
+
+    total: float
+    vision: float
+    format: float
+    tool: float
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One finished episode. Lists of length L = len(token_ids), placeholders expanded (the learner's ids)."""
+
+    token_ids: tuple[int, ...]
+    sampled: tuple[bool, ...]
+    logprobs: tuple[float, ...]
+    versions: tuple[int, ...]
+    images: tuple[bytes, ...]
+    turns: tuple[Turn, ...]
+    ending: Ending
+    reward: Reward
+
+    @property
+    def oldest_version(self) -> int:
+        return min(v for v in self.versions if v >= 0)
+
+
+@dataclass(frozen=True)
+class Group:
+    """G trajectories of one prompt. `group` is assigned at dispatch and never reused."""
+
+    group: int
+    prompt: int  # index of the image in the data set
+    trajectories: tuple[Trajectory, ...]
+
+    @property
+    def oldest_version(self) -> int:
+        return min(t.oldest_version for t in self.trajectories)

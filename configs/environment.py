@@ -1,0 +1,86 @@
+"""Guarantees a usable environment after the packages are installed: torchvision imports and a browser is found.
+
+Run by `make setup` as `python -m configs.environment`; a second run changes nothing. Each step that cannot be done
+ends in one line that says what to install by hand.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
+PROBE = "from transformers import Qwen2_5_VLProcessor; import torchvision.transforms.v2"
+
+
+def torchvision_imports() -> bool:
+    return subprocess.run([sys.executable, "-c", PROBE], capture_output=True, timeout=300).returncode == 0
+
+
+def drop_broken_audio() -> str:
+    """vLLM pulls in torchaudio and torchcodec, which rrvf never uses; transformers imports them when they are there,
+    and their CUDA builds do not load beside a CPU torch."""
+    probe = "import importlib.util as u; u.find_spec('torchaudio') and __import__('torchaudio')"
+    if subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=300).returncode == 0:
+        return "torchaudio absent or sound"
+    subprocess.run([sys.executable, "-m", "pip", "uninstall", "-q", "-y", "torchaudio", "torchcodec"], timeout=300)
+    return "torchaudio removed (a CUDA build beside a CPU torch)"
+
+
+def fix_torchvision() -> str:
+    """Prefer the matching CPU wheel; where its index cannot be reached, declare the two operators instead."""
+    if torchvision_imports():
+        return "torchvision imports"
+    wheel = f"torchvision=={version('torchvision').split('+')[0]}"
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", "--retries", "0"]
+    try:
+        subprocess.run([*pip, "--timeout", "10", "--index-url", CPU_WHEELS, wheel], capture_output=True, timeout=180)
+    except subprocess.TimeoutExpired:
+        pass  # the hook below does the same service
+    if torchvision_imports():
+        return "torchvision: CPU wheel installed"
+    site = Path(sysconfig.get_paths()["purelib"])
+    shutil.copy(Path(__file__).with_name("torchvision_ops.py"), site / "rrvf_torchvision_ops.py")
+    (site / "rrvf_torchvision_ops.pth").write_text("import rrvf_torchvision_ops\n")
+    if torchvision_imports():
+        return "torchvision: operator schemas declared by a .pth hook"
+    raise SystemExit(
+        f"torchvision does not import; install its CPU build: pip install {wheel} --index-url {CPU_WHEELS}"
+    )
+
+
+def find_browser() -> str | None:
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def install_system_packages() -> str:
+    """bubblewrap (the render jail) and a headless Chromium, through apt where that is possible."""
+    missing = [
+        p
+        for p, have in (("bubblewrap", shutil.which("bwrap")), ("chromium-headless-shell", find_browser()))
+        if not have
+    ]
+    if not missing:
+        return f"browser: {find_browser()}; jail: {shutil.which('bwrap')}"
+    by_hand = f"apt-get install {' '.join(missing)}   (elsewhere: playwright install --only-shell chromium)"
+    if shutil.which("apt-get") is None:
+        return f"missing {', '.join(missing)}; install by hand: {by_hand}"
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
+    ):
+        done = subprocess.run([*sudo, *command], capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        return f"could not install {', '.join(missing)}; by hand: {by_hand}"
+    return f"installed {', '.join(missing)}"
+
+
+if __name__ == "__main__":
+    print("set-up:", drop_broken_audio(), flush=True)
+    print("set-up:", fix_torchvision(), flush=True)
+    print("set-up:", install_system_packages(), flush=True)

@@ -1,0 +1,225 @@
+"""Every setting of a run, typed, with a default that runs on a bare machine; one section for each part.
+
+Guarantees: a key that is not here is an error (see `configs.load`), units are in the names (`_s`, `_mb`) and every
+section is plain data that any floor may import. `configs/*.yaml` override these defaults, `key=value` overrides both.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Run:
+    name: str = "run"
+    dir: str = "runs"  # runs/NAME is written, runs/latest points to it
+    seed: int = 0
+    steps: int = 30
+    checkpoint_every: int = 5  # steps between checkpoints
+    keep: int = 2  # checkpoints kept, the best one not counted
+    wandb: bool = False
+    sampled_groups: int = 2  # groups of each step whose trajectories are written with their pictures
+
+
+@dataclass
+class Data:
+    images: str = "drawn"  # a folder of images, or `drawn`: charts from the embedded generator
+    domain: str = "chart"  # chart or web
+    count: int = 1024  # drawn images to train on
+    max_pixels: int = 1_003_520  # larger images are scaled down to this area (Qwen2.5-VL: 1280 * 28 * 28)
+
+
+@dataclass
+class PolicyModel:
+    path: str = "embedded"  # a hub name, a local folder, or `embedded`: built and cold-started here
+    dtype: str = "float32"
+    freeze_vision: bool = False
+
+
+@dataclass
+class Engine:
+    replicas: int = 1  # PolicyActors
+    gpus: int = 0  # GPUs of one replica = tensor parallel size; 0 runs on the CPU
+    cpus: float = 1.0
+    threads: int = 1  # OpenMP threads of a CPU engine
+    max_model_len: int = 2048
+    max_num_seqs: int = 64
+    kv_cache_mb: int = 256  # CPU engines; a GPU engine takes gpu_memory_utilization instead
+    gpu_memory_utilization: float = 0.85
+    prefix_caching: bool = True
+    enforce_eager: bool = True
+    ready_s: float = 300.0
+    turn_s: float = 120.0  # deadline of one sampled turn
+
+
+@dataclass
+class Sampling:
+    temperature: float = 1.0
+    max_tokens: int = 256  # of one turn
+    max_trajectory_tokens: int = 1024  # of a whole trajectory, images and feedback included
+
+
+@dataclass
+class Rollout:
+    actors: int = 1
+    group_size: int = 8  # G
+    max_turns: int = 4  # T
+    concurrency: int = 6  # groups under way in one actor
+    trajectory_s: float = 300.0
+    retries: int = 2  # of an outage, before a member is void
+    single_turn: bool = False  # the prompt offers no tool; answer at once (evaluation, ablation)
+
+
+@dataclass
+class Feedback:
+    include_render: bool = False  # show the policy its own render as well as the judge's words
+    max_chars: int = 600
+
+
+@dataclass
+class Prompts:
+    """Texts of the dialogue; `{feedback}` is replaced in `feedback`. Tags are fixed: think, tool_call, answer."""
+
+    system: str = ""
+    direct_system: str = ""  # single-turn: no tool is offered
+    user: str = ""
+    feedback: str = "{feedback}"
+    last_turn: str = ""  # appended to the feedback before the last turn
+
+
+@dataclass
+class Queue:
+    groups_per_step: int = 12
+    max_staleness: int = 2  # versions; 0 = synchronous
+    drop_zero_variance: bool = True
+    survivors: float = 0.75  # of a group, below which it is dropped
+    max_empty_batches: int = 20
+    take_s: float = 600.0  # deadline of one batch
+
+
+@dataclass
+class Learner:
+    workers: int = 1
+    gpus: int = 0  # of one worker
+    cpus: float = 1.0
+    threads: int = 1
+    lr: float = 1e-4
+    warmup_steps: int = 2
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+    grad_clip: float = 1.0
+    token_budget: int = 4096  # tokens of one packed micro-batch
+    logprob_chunk: int = 1024
+    gradient_checkpointing: bool = False
+    max_skipped_steps: int = 3  # non-finite gradients in a row before the run stops
+    sync_s: float = 60.0  # deadline of one weight sync
+
+
+@dataclass
+class Grpo:
+    advantage: str = "std"  # std (paper), mean (Dr.GRPO), loo (leave one out)
+    eps_low: float = 0.2
+    eps_high: float = 0.2
+    kl_beta: float = 0.0
+    aggregate: str = "token"  # sequence, token, constant
+    ratio: str = "token"  # token or sequence (GSPO)
+    importance_cap: float = 2.0  # truncated importance sampling against the engine; 0 = off
+
+
+@dataclass
+class RewardWeights:
+    preset: str = "paper"  # paper (weights as decided from the paper's text) or paper_literal (as printed)
+    vision: float = 0.8
+    format: float = 0.2
+    tool: float = 1.0
+    tool_gate: bool = True  # a call counts only if its render is new and not blank
+    full_tool_above: float = 0.95
+
+
+@dataclass
+class Sandbox:
+    cpu_s: float = 5.0
+    wall_s: float = 20.0
+    memory_mb: int = 1024
+    max_pixels: int = 4_000_000
+    max_source_bytes: int = 100_000
+    allow_missing: list[str] = field(default_factory=list)  # layers this machine may lack
+
+
+@dataclass
+class Render:
+    replicas: int = 1
+    max_replicas: int = 1
+    cpus: float = 1.0
+    concurrency: int = 1  # renders at once in one replica
+    max_queued: int = 1024
+    cache_mb: int = 256
+    deadline_s: float = 60.0  # a call, queueing included
+    javascript: bool = False
+    browser: str = ""  # path of a Chromium; empty looks for one
+    sandbox: Sandbox = field(default_factory=Sandbox)
+
+
+@dataclass
+class Judge:
+    backend: str = "perceptual"  # perceptual or mllm
+    replicas: int = 1
+    max_replicas: int = 1
+    cpus: float = 0.5
+    gpus: int = 0  # of one replica of our own mllm judge = tensor parallel size
+    model: str = "Qwen/Qwen2.5-VL-72B-Instruct"
+    url: str = ""  # an OpenAI-compatible endpoint; empty runs `model` as our own deployment
+    concurrency: int = 32
+    max_queued: int = 1024
+    retries: int = 3
+    deadline_s: float = 120.0
+    cache_entries: int = 65_536
+    ocr: bool = False
+
+
+@dataclass
+class Coldstart:
+    seconds: float = 60.0  # CPU budget of the embedded policy's supervised start, counted in samples
+    samples: int = 2500
+    seed: int = 0
+
+
+@dataclass
+class Evaluate:
+    count: int = 200
+    samples: int = 1
+    before_after: bool = True
+
+
+@dataclass
+class ServeHttp:
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str = ""  # bearer token; empty asks for none
+    max_body_mb: int = 20
+
+
+@dataclass
+class Cluster:
+    address: str = ""  # a running cluster; empty joins the one of RAY_ADDRESS or starts one here
+    logical_cpus: int = 8  # of a cluster started here; may exceed the cores
+
+
+@dataclass
+class Config:
+    run: Run = field(default_factory=Run)
+    data: Data = field(default_factory=Data)
+    policy: PolicyModel = field(default_factory=PolicyModel)
+    engine: Engine = field(default_factory=Engine)
+    sampling: Sampling = field(default_factory=Sampling)
+    rollout: Rollout = field(default_factory=Rollout)
+    feedback: Feedback = field(default_factory=Feedback)
+    prompts: Prompts = field(default_factory=Prompts)
+    queue: Queue = field(default_factory=Queue)
+    learner: Learner = field(default_factory=Learner)
+    grpo: Grpo = field(default_factory=Grpo)
+    reward: RewardWeights = field(default_factory=RewardWeights)
+    render: Render = field(default_factory=Render)
+    judge: Judge = field(default_factory=Judge)
+    coldstart: Coldstart = field(default_factory=Coldstart)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    http: ServeHttp = field(default_factory=ServeHttp)
+    cluster: Cluster = field(default_factory=Cluster)

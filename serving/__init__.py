@@ -1,0 +1,1 @@
+"""Middle floor: offers rendering, judging and inference. Imports actors and configs."""

@@ -1,0 +1,1 @@
+"""Top floor: learns. Imports serving, actors and configs."""
