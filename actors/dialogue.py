@@ -1,9 +1,9 @@
 """The conversation of Algorithm 1 as token ids: prompts, tags, parsing and an append-only history.
 
 Guarantees: what was sampled is never decoded and encoded again; text of ours is encoded once, when it is appended.
-Two lists grow side by side: `short_ids` with ONE placeholder per image, as the engine takes them, and `full_ids` with the
-placeholders the image grid asks for, as the engine expands them and the learner needs them; `sampled`, `logprobs` and
-`versions` are aligned with `full_ids`. Text that comes from outside (feedback) cannot inject control tokens.
+Two lists grow side by side: `short_ids` with ONE placeholder per image, as the engine takes them, and `full_ids` with
+the placeholders the image grid asks for, as the engine expands them and the learner needs them; `sampled`, `logprobs`
+and `versions` are aligned with `full_ids`. Text that comes from outside (feedback) cannot inject control tokens.
 """
 
 import io
@@ -150,7 +150,7 @@ class Dialogue:
         return dialogue
 
     def add_sampled(self, sample: Sample) -> str:
-        """Append one sampled turn as it is and return its text. Raises ValueError when the engine saw another prompt."""
+        """Append one sampled turn as it is and return its text. ValueError: the engine saw another prompt."""
         if sample.prompt_tokens != len(self.full_ids):
             raise ValueError(
                 f"the engine saw {sample.prompt_tokens} prompt tokens, the history has {len(self.full_ids)}"

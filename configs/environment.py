@@ -4,6 +4,7 @@ Run by `make setup` as `python -m configs.environment`; a second run changes not
 ends in one line that says what to install by hand.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -37,10 +38,8 @@ def fix_torchvision() -> str:
         return "torchvision imports"
     wheel = f"torchvision=={version('torchvision').split('+')[0]}"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", "--retries", "0"]
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):  # the hook below does the same service
         subprocess.run([*pip, "--timeout", "10", "--index-url", CPU_WHEELS, wheel], capture_output=True, timeout=180)
-    except subprocess.TimeoutExpired:
-        pass  # the hook below does the same service
     if torchvision_imports():
         return "torchvision: CPU wheel installed"
     site = Path(sysconfig.get_paths()["purelib"])

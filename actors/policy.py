@@ -1,0 +1,224 @@
+"""PolicyActor: token ids in, token ids out, with log-probabilities and weight versions; receives new weights.
+
+Guarantees: every sampled token carries the version of the weights that sampled it; weights and version change together
+while generation is paused (turns under way keep their state and go on with the new weights); the prefix cache and the
+image-encoder cache are salted with the version, so no new turn starts over another version's cache; a prompt whose
+placeholders and images differ in number raises before the engine sees it. Every wait has a deadline and a name.
+"""
+
+import asyncio
+import hashlib
+import io
+import os
+import time
+import uuid
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from PIL import Image
+
+from actors.contracts import Outage, Sample
+from actors.dialogue import IMAGE_PAD, STOPS, banned_ids
+from actors.engine import build_engine
+from configs.schema import Config
+
+SHM = Path("/dev/shm")
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """One weight update as the engine saw it. `pause_s`: how long generation stood still."""
+
+    version: int
+    pause_s: float
+    seconds: float
+    running: int  # requests in flight when it began
+
+
+class PolicyEngine:
+    """One vLLM engine behind the Policy contract; `PolicyActor` is this class as a Ray actor."""
+
+    def __init__(self, model: str, config: Config) -> None:
+        from actors.weight_engine import BACKEND
+
+        self._config = config
+        self._engine = build_engine(
+            model,
+            config.engine,
+            dtype=config.policy.dtype,
+            images=config.rollout.max_turns + 1,
+            seed=config.run.seed,
+            sync="nccl" if config.engine.gpus else BACKEND,
+        )
+        tokenizer = self._engine.get_tokenizer()
+        self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        self._bias = dict.fromkeys(banned_ids(tokenizer), -100.0)
+        self._version = 0
+        self._running = 0
+        self._tokens = 0
+        self._busy_s = 0.0
+        self._busy_since = 0.0
+        self._updating = asyncio.Lock()
+        self._open = asyncio.Event()  # closed while weights are written
+        self._open.set()
+        self._transfer_ready = False
+
+    async def ready(self) -> int:
+        """Process id, once the engine answers."""
+        await self._engine.check_health()
+        return os.getpid()
+
+    async def sample(
+        self, prompt_ids: Sequence[int], images: Sequence[bytes], max_tokens: int, temperature: float | None = None
+    ) -> Sample:
+        """Continue a prompt until a closing tag, the end of the message or `max_tokens`.
+
+        `prompt_ids` hold one placeholder per image of `images` (PNG bytes). `temperature` None takes the run's.
+        Raises ValueError for a mismatch, Outage("engine", ...) after `engine.turn_s`.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        if (pads := list(prompt_ids).count(self._pad)) != len(images):
+            raise ValueError(f"{pads} image placeholders for {len(images)} images")
+        params = SamplingParams(
+            temperature=self._config.sampling.temperature if temperature is None else temperature,
+            max_tokens=max_tokens,
+            logprobs=0,
+            stop=list(STOPS),
+            include_stop_str_in_output=True,
+            skip_special_tokens=False,
+            logit_bias=self._bias,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        output = None
+        self._enter()
+        try:
+            async with asyncio.timeout(self._config.engine.turn_s):
+                await self._open.wait()
+                version = self._version
+                prompt = self._prompt(prompt_ids, images, version)
+                async for output in self._engine.generate(prompt, params, uuid.uuid4().hex):  # noqa: B007
+                    pass
+        except TimeoutError:
+            raise Outage("engine", f"no turn within {self._config.engine.turn_s:g} s (engine.turn_s)") from None
+        finally:
+            self._leave()
+        assert output is not None and output.prompt_token_ids is not None
+        done = output.outputs[0]
+        ids = tuple(done.token_ids)
+        self._tokens += len(ids)
+        logprobs = tuple(step[i].logprob for step, i in zip(done.logprobs or [], ids, strict=True))  # type: ignore[index]
+        versions = _versions(done.weight_versions, len(ids), version)
+        cut = done.finish_reason == "length"
+        return Sample(ids, logprobs, versions, len(output.prompt_token_ids), "length" if cut else "stop")
+
+    def _prompt(self, ids: Sequence[int], images: Sequence[bytes], version: int) -> Any:
+        """vLLM's prompt; every cache key carries the version, so nothing computed by older weights is reused."""
+        return {
+            "prompt_token_ids": list(ids),
+            "multi_modal_data": {"image": [_decode(png) for png in images]},
+            "multi_modal_uuids": {"image": [f"{hashlib.sha256(png).hexdigest()}@{version}" for png in images]},
+            "cache_salt": str(version),
+        }
+
+    async def update(self, blob: np.ndarray, crc32: int, version: int) -> UpdateReport:
+        """Load a safetensors image (uint8 array) as weights `version`. Generation pauses only while tensors are
+        written. Raises Outage("sync", ...) after `learner.sync_s`; then the engine must be replaced."""
+        started = time.perf_counter()
+        path = SHM / f"rrvf-{os.getpid()}-{version}-{uuid.uuid4().hex[:8]}.safetensors"
+        try:
+            async with self._updating, asyncio.timeout(self._config.learner.sync_s):
+                if zlib.crc32(blob.data) != crc32:
+                    raise Outage("sync", f"weights of version {version} arrived damaged")
+                await asyncio.to_thread(path.write_bytes, blob.data)
+                pause_s = await self._swap({"path": str(path), "crc32": crc32}, version)
+        except TimeoutError:
+            limit = self._config.learner.sync_s
+            raise Outage("sync", f"weights {version} were not loaded within {limit:g} s (learner.sync_s)") from None
+        finally:
+            path.unlink(missing_ok=True)
+        return UpdateReport(version, pause_s, time.perf_counter() - started, self._running)
+
+    async def _swap(self, update: dict[str, Any], version: int) -> float:
+        """Pause, write, set the version, go on; seconds of pause."""
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
+
+        if not self._transfer_ready:
+            await self._engine.init_weight_transfer_engine(WeightTransferInitRequest())
+            self._transfer_ready = True
+        self._open.clear()
+        started = time.perf_counter()
+        await self._engine.pause_generation(mode="keep", clear_cache=False)
+        await self._engine.start_weight_update()
+        await self._engine.update_weights(WeightTransferUpdateRequest(update))
+        await self._engine.finish_weight_update(str(version))
+        self._version = version
+        await self._engine.resume_generation()
+        self._open.set()
+        return time.perf_counter() - started
+
+    async def stats(self) -> dict[str, float]:
+        """Version, requests in flight, tokens sampled, and seconds in which at least one request was in flight."""
+        busy = self._busy_s + (time.perf_counter() - self._busy_since if self._running else 0.0)
+        return {"version": self._version, "running": self._running, "tokens": self._tokens, "busy_s": busy}
+
+    async def close(self) -> None:
+        self._engine.shutdown()
+
+    def _enter(self) -> None:
+        if self._running == 0:
+            self._busy_since = time.perf_counter()
+        self._running += 1
+
+    def _leave(self) -> None:
+        self._running -= 1
+        if self._running == 0:
+            self._busy_s += time.perf_counter() - self._busy_since
+
+
+PolicyActor = ray.remote(PolicyEngine)
+
+
+class PolicyClient:
+    """The Policy contract over PolicyActors: a session's turns all go to one actor (its prefix cache is there).
+
+    Raises Outage("engine", ...) when that actor is gone; the next session may land elsewhere.
+    """
+
+    def __init__(self, actors: Sequence[Any], turn_s: float, temperature: float | None = None) -> None:
+        self._actors = list(actors)
+        self._deadline = turn_s + 30.0  # the engine's own deadline comes first and says more
+        self._temperature = temperature
+
+    async def sample(
+        self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
+    ) -> Sample:
+        actor = self._actors[zlib.crc32(session.encode()) % len(self._actors)]
+        try:
+            return await asyncio.wait_for(
+                actor.sample.remote(list(prompt_ids), list(images), max_tokens, self._temperature), self._deadline
+            )
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            raise Outage("engine", f"{type(error).__name__} while sampling {session}") from error
+
+
+def _decode(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def _versions(spans: Any, count: int, fallback: int) -> tuple[int, ...]:
+    """Version of each of `count` tokens from vLLM's spans; `fallback` where the engine has none (never updated)."""
+    versions = [fallback] * count
+    for span in spans or ():
+        if str(span.version).isdigit():
+            for i in range(span.start, min(span.end, count)):
+                versions[i] = int(span.version)
+    return tuple(versions)
