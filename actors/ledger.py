@@ -1,0 +1,234 @@
+"""The ledger of groups: what was dispatched, where it is, and what became of it.
+
+Guarantees: every group is in exactly one state and moves only along TRANSITIONS; every member of a group resolves
+exactly once; no group whose oldest token is more than `max_staleness` versions old leaves through `cut`; a prompt whose
+group was dropped is issued again once, one whose group was lost with a process always; a snapshot restores the data
+frontier, not the dispatch cursor: nothing is lost and nothing consumed is consumed again.
+
+    state          may become
+    running        ready, zero_variance, failed, lost
+    ready          consumed, stale, lost
+    consumed, stale, zero_variance, failed, lost are final
+
+Pure: no clock, no cluster. Two mechanisms bound staleness: `capacity` (admission) wastes nothing and is an
+optimisation; the sweep in `cut` is the guarantee.
+"""
+
+import json
+import math
+import random
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from configs.schema import Queue
+
+State = Literal["running", "ready", "consumed", "stale", "zero_variance", "failed", "lost"]
+TRANSITIONS: dict[State, frozenset[State]] = {
+    "running": frozenset({"ready", "zero_variance", "failed", "lost"}),
+    "ready": frozenset({"consumed", "stale", "lost"}),
+}
+FINAL: tuple[State, ...] = ("consumed", "stale", "zero_variance", "failed", "lost")
+SAME_REWARD = 1e-6  # a group whose rewards spread less has no gradient
+
+
+class LedgerError(RuntimeError):
+    """The books do not allow this: a group resolved twice, a member missing, an unknown group."""
+
+
+class Barren(RuntimeError):
+    """Too many groups in a row brought nothing to learn from; the message says why they were dropped."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One group's line in the books. `oldest`/`newest`: weight versions of its tokens, -1 before it finished."""
+
+    group: int
+    prompt: int
+    worker: str
+    state: State
+    dispatched_at: int  # weight version at dispatch
+    reissue: int = 0  # how often this prompt had been dropped before
+    reason: str = ""
+    oldest: int = -1
+    newest: int = -1
+    step: int = -1  # that consumed it
+    tokens: int = 0
+    reward: float = 0.0
+    members: tuple[str, ...] = ()  # one outcome a member: `done` or why it is void
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """Leave to play one group."""
+
+    group: int
+    prompt: int
+
+
+@dataclass
+class Ledger:
+    """`prompts`: size of the data set; `group_size`: members of a group. Versions count from 0."""
+
+    config: Queue
+    prompts: int
+    group_size: int
+    seed: int = 0
+    version: int = 0
+    frontier: int = 0  # prompts taken from the shuffled data so far
+    entries: dict[int, Entry] = field(default_factory=dict)
+    waiting: deque[tuple[int, int]] = field(default_factory=deque)  # (prompt, reissue) to issue before new ones
+    counts: Counter[str] = field(default_factory=Counter)
+    barren: int = 0  # groups dropped since the last one that became ready
+    unsettled: set[int] = field(default_factory=set)  # running and ready groups: what a sweep has to look at
+    order: list[int] = field(default_factory=list)  # of this epoch
+    epoch: int = -1
+
+    @property
+    def capacity(self) -> int:
+        """Groups that may still be dispatched at this version (AReaL's admission rule)."""
+        budget = (self.config.max_staleness + self.version + 1) * self.config.groups_per_step
+        return budget - self.counts["consumed"] - self.counts["ready"] - self.counts["running"]
+
+    def dispatch(self, worker: str) -> Ticket | None:
+        """The next prompt under a new group id, or None while the staleness bound leaves no room."""
+        if self.capacity <= 0:
+            return None
+        prompt, reissue = self.waiting.popleft() if self.waiting else (self._next_prompt(), 0)
+        group = len(self.entries)
+        self.entries[group] = Entry(group, prompt, worker, "running", self.version, reissue)
+        self.counts["running"] += 1
+        self.unsettled.add(group)
+        return Ticket(group, prompt)
+
+    def resolve(
+        self, group: int, members: Sequence[str], rewards: Sequence[float], versions: tuple[int, int], tokens: int
+    ) -> State:
+        """Close a running group: `members` holds one outcome each, `rewards` those of the survivors (`done`)."""
+        entry = self._entry(group, "running")
+        survivors = sum(m == "done" for m in members)
+        if len(members) != self.group_size or len(rewards) != survivors:
+            raise LedgerError(
+                f"group {group}: {len(members)} members resolved and {len(rewards)} rewards for "
+                f"{survivors} survivors; a group has {self.group_size}"
+            )
+        mean = math.fsum(rewards) / survivors if survivors else 0.0
+        oldest, newest = versions
+        done = replace(
+            entry, members=tuple(members), oldest=oldest, newest=newest, tokens=tokens, reward=round(mean, 6)
+        )
+        floor = math.ceil(self.config.survivors * self.group_size)
+        if survivors < floor:
+            voids = Counter(m for m in members if m != "done")
+            return self._drop(done, "failed", f"{survivors} of {self.group_size} survived: {dict(voids)}")
+        if self.config.drop_zero_variance and max(rewards) - min(rewards) < SAME_REWARD:
+            return self._drop(done, "zero_variance", "all rewards equal", again=False)
+        self.barren = 0
+        self._move(done, "ready")
+        return "ready"
+
+    def cut(self, step: int) -> list[int] | None:
+        """The groups of one batch, oldest first, or None while there are not enough; sweeps out stale ones first.
+
+        Raises Barren when `max_empty_batches` batches' worth of groups were dropped in a row.
+        """
+        for entry in self._in_state("ready"):
+            if self.version - entry.oldest > self.config.max_staleness:
+                self._drop(entry, "stale", f"oldest token {self.version - entry.oldest} versions old")
+        if self.barren >= self.config.max_empty_batches * self.config.groups_per_step:
+            dropped = {s: self.counts[s] for s in ("stale", "zero_variance", "failed")}
+            raise Barren(f"{self.barren} groups in a row brought nothing to learn from; dropped so far: {dropped}")
+        ready = sorted(self._in_state("ready"), key=lambda e: (e.oldest, e.group))[: self.config.groups_per_step]
+        if len(ready) < self.config.groups_per_step:
+            return None
+        for entry in ready:
+            self._move(replace(entry, step=step), "consumed")
+        return [entry.group for entry in ready]
+
+    def lose(self, worker: str, reason: str) -> int:
+        """A rollout process died: its running groups are lost and their prompts issued again. Returns how many."""
+        gone = [e for e in self._in_state("running") if e.worker == worker]
+        for entry in gone:
+            self._lose(entry, reason)
+        return len(gone)
+
+    def lose_ready(self, group: int, reason: str) -> None:
+        """A ready group's data is gone (its store died): issue its prompt again."""
+        self._lose(self._entry(group, "ready"), reason)
+
+    def account(self) -> dict[str, int]:
+        """Groups by state, dispatched in all; the states always sum to `dispatched`."""
+        states: tuple[State, ...] = ("running", "ready", *FINAL)
+        return {"dispatched": len(self.entries), **{s: self.counts[s] for s in states}}
+
+    def snapshot(self) -> str:
+        """Everything as JSON; `restore` makes an equal ledger of it."""
+        state = {
+            "prompts": self.prompts,
+            "group_size": self.group_size,
+            "seed": self.seed,
+            "version": self.version,
+            "frontier": self.frontier,
+            "waiting": list(self.waiting),
+            "barren": self.barren,
+            "entries": [asdict(e) for e in self.entries.values()],
+        }
+        return json.dumps(state)
+
+    @classmethod
+    def restore(cls, config: Queue, text: str) -> "Ledger":
+        """The ledger of a snapshot, with every group that was running then lost and its prompt issued again."""
+        state: dict[str, Any] = json.loads(text)
+        ledger = cls(config, state["prompts"], state["group_size"], state["seed"], state["version"], state["frontier"])
+        ledger.waiting.extend((p, r) for p, r in state["waiting"])
+        ledger.barren = state["barren"]
+        for raw in state["entries"]:
+            entry = Entry(**{**raw, "members": tuple(raw["members"])})
+            ledger.entries[entry.group] = entry
+            ledger.counts[entry.state] += 1
+            if entry.state not in FINAL:
+                ledger.unsettled.add(entry.group)
+        for entry in ledger._in_state("running"):
+            ledger._lose(entry, "interrupted")
+        return ledger
+
+    def _next_prompt(self) -> int:
+        """Prompts in a new seeded order every epoch."""
+        epoch, position = divmod(self.frontier, self.prompts)
+        self.frontier += 1
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, list(range(self.prompts))
+            random.Random(f"{self.seed}/{epoch}").shuffle(self.order)
+        return self.order[position]
+
+    def _entry(self, group: int, state: State) -> Entry:
+        entry = self.entries.get(group)
+        if entry is None or entry.state != state:
+            found = "unknown" if entry is None else entry.state
+            raise LedgerError(f"group {group} is {found}, not {state}")
+        return entry
+
+    def _in_state(self, state: State) -> list[Entry]:
+        return [e for n in sorted(self.unsettled) if (e := self.entries[n]).state == state]
+
+    def _move(self, entry: Entry, state: State) -> None:
+        if state not in TRANSITIONS.get(entry.state, frozenset()):
+            raise LedgerError(f"group {entry.group} cannot become {state} from {entry.state}")
+        self.counts[entry.state] -= 1
+        self.counts[state] += 1
+        self.entries[entry.group] = replace(entry, state=state)
+        if state in FINAL:
+            self.unsettled.discard(entry.group)
+
+    def _drop(self, entry: Entry, state: State, reason: str, *, again: bool = True) -> State:
+        self.barren += 1
+        self._move(replace(entry, reason=reason), state)
+        if again and entry.reissue == 0:
+            self.waiting.append((entry.prompt, 1))
+        return state
+
+    def _lose(self, entry: Entry, reason: str) -> None:
+        self._move(replace(entry, reason=reason), "lost")
+        self.waiting.append((entry.prompt, entry.reissue))

@@ -1,0 +1,142 @@
+"""ReplayQueue: the one place between rollouts and learner; groups wait here, the ledger says which may pass.
+
+Guarantees: admission and batches follow `actors.ledger`; the queue owns the stored groups, so they outlive the rollout
+actor that made them and are released when consumed or dropped; nobody waits without a deadline: `admit` answers None
+after a short while (ask again), `take` raises Outage("queue", ...) that says what it was waiting for.
+"""
+
+import asyncio
+import pickle
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from actors.contracts import Outage
+from actors.ledger import Ledger, State, Ticket
+from actors.trajectory import Group
+from configs.schema import Config
+
+ADMIT_S = 5.0  # a rollout slot that is not admitted asks again, so a dead queue is noticed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """References to the groups of one step, and the queue's state when it was cut."""
+
+    refs: tuple[Any, ...]  # ObjectRef of Group
+    stats: dict[str, float]
+
+
+def fetch(batch: Batch) -> tuple[Group, ...]:
+    """The groups of a batch, from the object store."""
+    return tuple(ray.get(list(batch.refs), timeout=120))
+
+
+class QueueState:
+    """The queue's logic on one event loop; `ReplayQueue` is this class as a Ray actor."""
+
+    def __init__(self, config: Config, prompts: int, snapshot: bytes | None = None) -> None:
+        self._config = config
+        self._groups: dict[int, Any] = {}
+        self._changed = asyncio.Condition()
+        self._stopped = False
+        self._last_put = time.monotonic()
+        if snapshot is None:
+            self._ledger = Ledger(config.queue, prompts, config.rollout.group_size, config.run.seed)
+        else:
+            books, groups = pickle.loads(snapshot)
+            self._ledger = Ledger.restore(config.queue, books)
+            self._groups = {number: ray.put(group) for number, group in groups.items()}
+
+    async def admit(self, worker: str) -> Ticket | None:
+        """Leave to play the next group; None after ADMIT_S seconds without room."""
+        try:
+            async with asyncio.timeout(ADMIT_S), self._changed:
+                while True:
+                    if not self._stopped and (ticket := self._ledger.dispatch(worker)) is not None:
+                        return ticket
+                    await self._changed.wait()
+        except TimeoutError:
+            return None
+
+    async def put(self, ticket: Ticket, members: list[str], group: Group) -> State | None:
+        """Hand in a played group; `members` has one outcome each. Returns its state, None after a stop."""
+        if self._stopped:
+            return None
+        rewards = [t.reward.total for t in group.trajectories]
+        tokens = sum(len(t.token_ids) for t in group.trajectories)
+        versions = [v for t in group.trajectories for v in t.versions if v >= 0] or [-1]
+        async with self._changed:
+            state = self._ledger.resolve(ticket.group, members, rewards, (min(versions), max(versions)), tokens)
+            if state == "ready":
+                self._groups[ticket.group] = ray.put(group)
+            self._last_put = time.monotonic()
+            self._changed.notify_all()
+        return state
+
+    async def take(self, version: int) -> Batch:
+        """The next batch for the learner at weight version `version`. Raises Outage after `queue.take_s`, Barren when
+        nothing that comes has a gradient."""
+        limit = self._config.queue.take_s
+        try:
+            async with asyncio.timeout(limit), self._changed:
+                self._ledger.version = version
+                while (cut := self._ledger.cut(step=version)) is None:
+                    self._changed.notify_all()  # sweeping may have made room
+                    await self._changed.wait()
+                stats = self._stats(cut, version)
+                batch = Batch(tuple(self._groups.pop(number) for number in cut), stats)
+                self._release_dropped()
+                self._changed.notify_all()
+                return batch
+        except TimeoutError:
+            account = self._ledger.account()
+            quiet = time.monotonic() - self._last_put
+            raise Outage(
+                "queue", f"no full batch within {limit:g} s (queue.take_s); last group {quiet:.0f} s ago; {account}"
+            ) from None
+
+    async def set_version(self, version: int) -> None:
+        """The policy actors now have weights `version`: admission moves on."""
+        async with self._changed:
+            self._ledger.version = version
+            self._changed.notify_all()
+
+    async def lose(self, worker: str, reason: str) -> int:
+        """A rollout actor died or restarted: its running groups are lost and issued again."""
+        async with self._changed:
+            lost = self._ledger.lose(worker, reason)
+            self._changed.notify_all()
+        return lost
+
+    async def stop(self) -> None:
+        """No further admissions; what is under way may end unrecorded (a resume issues it again)."""
+        self._stopped = True
+
+    async def snapshot(self) -> bytes:
+        """Ledger and ready groups: what a checkpoint needs to go on with no prompt lost or trained twice."""
+        groups = await asyncio.gather(*self._groups.values())
+        return pickle.dumps((self._ledger.snapshot(), dict(zip(self._groups, groups, strict=True))))
+
+    async def books(self) -> list[dict[str, Any]]:
+        """Every ledger entry, as plain data."""
+        from dataclasses import asdict
+
+        return [asdict(entry) for entry in self._ledger.entries.values()]
+
+    async def account(self) -> dict[str, int]:
+        return self._ledger.account()
+
+    def _stats(self, cut: list[int], version: int) -> dict[str, float]:
+        ages = [version - self._ledger.entries[number].oldest for number in cut]
+        account = {f"ledger_{state}": float(count) for state, count in self._ledger.account().items()}
+        return {"staleness_mean": sum(ages) / len(ages), "staleness_max": float(max(ages)), **account}
+
+    def _release_dropped(self) -> None:
+        for number in [n for n in self._groups if self._ledger.entries[n].state != "ready"]:
+            del self._groups[number]
+
+
+ReplayQueue = ray.remote(QueueState)

@@ -1,0 +1,108 @@
+"""RolloutActor: plays groups of episodes, many at a time, and hands each to the queue where it ends.
+
+Guarantees: each of the G members of an admitted group resolves exactly once, as a trajectory or as void with a reason;
+an outage is retried with backoff and then makes the member void, it never becomes a reward; one slow member delays its
+own group and nothing else, and only until `rollout.trajectory_s`.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from actors.contracts import Judge, Outage, Policy, Renderer
+from actors.dialogue import Codec
+from actors.episode import Rules, World, episode
+from actors.images import read_image
+from actors.ledger import Ticket
+from actors.trajectory import Group, Trajectory
+from configs.schema import Config
+
+QUEUE_S = 60.0  # deadline of one call to the queue; admission itself answers within 5 s
+
+
+def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
+    """How episodes of this run are played."""
+    from dataclasses import replace
+
+    rollout = config.rollout if single_turn is None else replace(config.rollout, single_turn=single_turn)
+    return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)  # type: ignore[arg-type]
+
+
+async def play_member(image: bytes, world: World, rules: Rules, session: str) -> Trajectory | str:
+    """One member: its trajectory, or why it is void after `rollout.retries` further tries."""
+    reason = ""
+    for attempt in range(rules.rollout.retries + 1):
+        try:
+            return await episode(image, world, rules, f"{session}.{attempt}")
+        except Outage as outage:
+            reason = outage.part
+            await asyncio.sleep(min(10.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.5))
+    return reason
+
+
+async def play_group(ticket: Ticket, image: bytes, world: World, rules: Rules) -> tuple[list[str], Group]:
+    """All members at once; one outcome each and the group of the survivors."""
+    size = rules.rollout.group_size
+    results = await asyncio.gather(*(play_member(image, world, rules, f"{ticket.group}.{m}") for m in range(size)))
+    members = ["done" if isinstance(r, Trajectory) else r for r in results]
+    survivors = tuple(r for r in results if isinstance(r, Trajectory))
+    return members, Group(ticket.group, ticket.prompt, survivors)
+
+
+class Rollouts:
+    """One event loop full of episodes; `RolloutActor` is this class as a Ray actor."""
+
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        model: str,
+        images: Sequence[str],
+        queue: Any,
+        policy: Policy,
+        renderer: Renderer,
+        judge: Judge,
+    ) -> None:
+        self._name = name
+        self._config = config
+        self._images = list(images)
+        self._queue = queue
+        self._world = World(policy, renderer, judge, Codec.load(model, config.prompts))
+        self._rules = rules_of(config)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = time.monotonic()
+
+    async def start(self) -> None:
+        """Begin to play; what an earlier life of this actor had under way is given up first."""
+        await asyncio.wait_for(self._queue.lose.remote(self._name, "rollout actor restarted"), QUEUE_S)
+        self._tasks = [asyncio.create_task(self._slot()) for _ in range(self._config.rollout.concurrency)]
+
+    async def check(self) -> None:
+        """Raises what ended a slot, if one has ended."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _slot(self) -> None:
+        """Play one group after the other, for as long as the queue admits."""
+        while True:
+            ticket = await asyncio.wait_for(self._queue.admit.remote(self._name), QUEUE_S)
+            if ticket is None:
+                continue
+            image = read_image(self._images[ticket.prompt], self._config.data.max_pixels)
+            members, group = await play_group(ticket, image, self._world, self._rules)
+            await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
+
+
+RolloutActor = ray.remote(Rollouts)
