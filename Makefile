@@ -2,7 +2,6 @@
 PYTHON ?= python3
 CONFIG ?= configs/tiny_chart.yaml
 PY := .venv/bin/python
-export RAY_AUTH_MODE ?= disabled
 
 .PHONY: setup train test bench serve lint
 

@@ -1,0 +1,151 @@
+"""The running parts of one run: Serve deployments, policy actors, queue, rollout actors; started and stopped together.
+
+Guarantees: what `start` began, `stop` ends, also when `start` fails half-way; nothing is left running after the `with`
+block. Every start has a deadline and a name.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+from ray import serve
+
+from actors.contracts import Outage
+from actors.dialogue import Codec
+from actors.episode import World
+from actors.policy import PolicyActor, PolicyClient
+from actors.replay import ReplayQueue
+from actors.rollout import RolloutActor
+from configs.load import ConfigError
+from configs.schema import Config
+from serving.judge import JudgeClient
+from serving.judge import deployment as judge_deployment
+from serving.render import RenderClient
+from serving.render import deployment as render_deployment
+
+WORKER_ENV = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # ray.train.report waits for one health check a call
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+START_S = 300.0
+
+
+def needed_cpus(config: Config) -> float:
+    """Logical CPUs that all parts together ask of the scheduler (Ray Train's controller and Serve's ask for none)."""
+    parts = config.engine.replicas * config.engine.cpus + config.learner.workers * config.learner.cpus
+    return parts + config.render.replicas * config.render.cpus + config.judge.replicas * config.judge.cpus
+
+
+def needed_gpus(config: Config) -> int:
+    judge = config.judge.replicas * config.judge.gpus if config.judge.backend == "mllm" and not config.judge.url else 0
+    return config.engine.replicas * config.engine.gpus + config.learner.workers * config.learner.gpus + judge
+
+
+def connect(config: Config) -> None:
+    """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here. Raises ConfigError when it lacks the
+    resources of this config."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", WORKER_ENV["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"])
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS", "")
+    options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENV}, "log_to_driver": False}
+    if address:
+        ray.init(address=address, **options)
+    else:
+        ray.init(num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
+    have = ray.cluster_resources()
+    for name, need, key in (
+        ("CPU", needed_cpus(config), "cluster.logical_cpus"),
+        ("GPU", needed_gpus(config), "engine.gpus, learner.gpus, judge.gpus"),
+    ):
+        if have.get(name, 0) < need:
+            raise ConfigError(f"the cluster has {have.get(name, 0):g} {name}, this config needs {need:g} (see {key})")
+
+
+class Cluster:
+    """`with Cluster(...) as cluster:` everything of a run but the learner, up and answering."""
+
+    def __init__(self, config: Config, model: str, images: Sequence[str], snapshot: bytes | None) -> None:
+        self.config = config
+        self.model = model
+        self._images = list(images)
+        self._snapshot = snapshot
+        self.policies: list[Any] = []
+        self.rollouts: list[Any] = []
+        self.queue: Any = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        config = self.config
+        engine = config.engine
+        policy = PolicyActor.options(
+            num_cpus=engine.cpus, num_gpus=engine.gpus, max_concurrency=4 * engine.max_num_seqs, max_restarts=0
+        )
+        self.policies = [policy.remote(self.model, config) for _ in range(engine.replicas)]
+        serve.start(proxy_location="Disabled")
+        self.renderer = RenderClient(serve.run(render_deployment(config), name="render", route_prefix=None), config)
+        self.judge = JudgeClient(serve.run(judge_deployment(config), name="judge", route_prefix=None), config)
+        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(
+            config, len(self._images), self._snapshot
+        )
+        self._wait([p.ready.remote() for p in self.policies], "policy engines", engine.ready_s)
+        rollout = RolloutActor.options(num_cpus=0, max_restarts=3)
+        client = PolicyClient(self.policies, engine.turn_s)
+        self.rollouts = [
+            rollout.remote(
+                f"rollout-{i}", config, self.model, self._images, self.queue, client, self.renderer, self.judge
+            )
+            for i in range(config.rollout.actors)
+        ]
+
+    def start_rollouts(self) -> None:
+        self._wait([r.start.remote() for r in self.rollouts], "rollout actors", START_S)
+
+    def check(self) -> None:
+        """Raises what ended a rollout actor's work, if anything has."""
+        ray.get([r.check.remote() for r in self.rollouts], timeout=60)
+
+    def world(self, temperature: float | None = None) -> World:
+        """The same engine, renderer and judge for a caller in this process (evaluation)."""
+        policy = PolicyClient(self.policies, self.config.engine.turn_s, temperature)
+        return World(policy, self.renderer, self.judge, Codec.load(self.model, self.config.prompts))
+
+    def stop_rollouts(self) -> None:
+        """No new groups; turns under way are given up."""
+        ray.get(self.queue.stop.remote(), timeout=60)
+        ray.get([r.stop.remote() for r in self.rollouts], timeout=60)
+
+    def _wait(self, refs: list[Any], what: str, limit: float) -> None:
+        try:
+            ray.get(refs, timeout=limit)
+        except ray.exceptions.GetTimeoutError:
+            raise Outage("start", f"{what} did not start within {limit:g} s") from None
+        except ray.exceptions.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+
+    def _stop(self) -> None:
+        for actor in (*self.rollouts, *self.policies, *([self.queue] if self.queue is not None else [])):
+            ray.kill(actor)
+        if ray.is_initialized():
+            serve.shutdown()
+
+
+def save_run_config(config: Config, folder: Path) -> None:
+    from configs.load import dump
+
+    (folder / "config.yaml").write_text(dump(config))

@@ -1,0 +1,104 @@
+"""What a config would start, and what stands in its way: checked before anything is started.
+
+Guarantees: starts nothing and changes nothing; every problem is one line that says what to do.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from actors.contracts import Outage
+from configs.load import ConfigError
+from configs.schema import Config
+from training.data import folder
+
+MIN_FREE_GB = 2.0
+
+
+def plan(config: Config) -> tuple[list[str], list[str]]:
+    """(what would be started, problems)."""
+    c = config
+    where = c.cluster.address or os.environ.get("RAY_ADDRESS") or f"a cluster of {c.cluster.logical_cpus} CPUs here"
+    own_judge = c.judge.backend == "mllm" and not c.judge.url
+    lines = [
+        f"on {where}:",
+        f"  policy    {c.engine.replicas} x vLLM, {_size(c.engine.cpus, c.engine.gpus)} each, {c.policy.path}",
+        f"  rollouts  {c.rollout.actors} actor(s), {c.rollout.concurrency} groups of {c.rollout.group_size} at once",
+        f"  renderer  {c.render.replicas}..{c.render.max_replicas} replica(s), {_size(c.render.cpus, 0)} each",
+        f"  judge     {c.judge.replicas}..{c.judge.max_replicas} replica(s), {c.judge.backend}"
+        + (f", {c.judge.model}, {c.judge.gpus} GPU each" if own_judge else f" at {c.judge.url}" if c.judge.url else ""),
+        f"  learner   {c.learner.workers} worker(s), {_size(c.learner.cpus, c.learner.gpus)} each",
+        f"  {c.run.steps} steps of {c.queue.groups_per_step} groups, staleness at most {c.queue.max_staleness}",
+    ]
+    return lines, [p for p in (_policy(c), _images(c), _resources(c), _disk(c), _browser(c)) if p]
+
+
+def _size(cpus: float, gpus: int) -> str:
+    return f"{gpus} GPU" if gpus else f"{cpus:g} CPU"
+
+
+def _policy(config: Config) -> str | None:
+    path = config.policy.path
+    if path == "embedded":
+        return None
+    local = Path(path)
+    if local.exists() or path.startswith((".", "/", "~")):
+        if not (local / "config.json").is_file():
+            return f"policy.path={path}: no model there (a Hugging Face folder has a config.json)"
+        return None
+    if path.count("/") != 1:
+        return f"policy.path={path}: neither a folder nor a hub name (OWNER/NAME)"
+    return None
+
+
+def _images(config: Config) -> str | None:
+    if config.data.images == "drawn":
+        return None
+    try:
+        folder(config.data.images, config.data.max_pixels)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def _resources(config: Config) -> str | None:
+    """Only for a cluster that would be started here; a running one is asked when it is joined."""
+    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+        return None
+    from training.cluster import needed_cpus, needed_gpus
+
+    if (need := needed_cpus(config)) > config.cluster.logical_cpus:
+        return f"this config needs {need:g} CPUs; raise cluster.logical_cpus={config.cluster.logical_cpus}"
+    if needed_gpus(config):
+        import torch
+
+        if torch.cuda.device_count() < needed_gpus(config):
+            return (
+                f"this config needs {needed_gpus(config)} GPUs, this machine has {torch.cuda.device_count()}; "
+                "join a cluster with cluster.address or RAY_ADDRESS, or use configs/tiny_chart.yaml"
+            )
+    return None
+
+
+def _disk(config: Config) -> str | None:
+    root = Path(config.run.dir)
+    while not root.exists():
+        root = root.parent
+    free = shutil.disk_usage(root).free / 2**30
+    return (
+        f"{root}: {free:.1f} GB free, a run needs {MIN_FREE_GB:g}; set run.dir elsewhere"
+        if free < MIN_FREE_GB
+        else None
+    )
+
+
+def _browser(config: Config) -> str | None:
+    if config.data.domain != "web":
+        return None
+    from serving.web import find_browser
+
+    try:
+        find_browser(config.render.browser)
+    except Outage as error:
+        return error.message
+    return None

