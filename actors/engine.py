@@ -52,7 +52,12 @@ def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: i
     if sync is not None:
         options["weight_transfer_config"] = {"backend": sync}
     if config.gpus == 0:
-        options |= {"block_size": 32, "kv_cache_memory_bytes": config.kv_cache_mb * 2**20, "skip_mm_profiling": True}
+        options |= {
+            "distributed_executor_backend": "uni",
+            "block_size": 32,
+            "kv_cache_memory_bytes": config.kv_cache_mb * 2**20,
+            "skip_mm_profiling": True,
+        }
     else:
         options |= {"tensor_parallel_size": config.gpus, "gpu_memory_utilization": config.gpu_memory_utilization}
     try:

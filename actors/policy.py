@@ -83,6 +83,7 @@ class PolicyEngine:
         """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
 
         if (pads := list(prompt_ids).count(self._pad)) != len(images):
             raise ValueError(f"{pads} image placeholders for {len(images)} images")
@@ -107,6 +108,8 @@ class PolicyEngine:
                     pass
         except TimeoutError:
             raise Outage("engine", f"no turn within {self._config.engine.turn_s:g} s (engine.turn_s)") from None
+        except EngineDeadError:
+            raise Outage("engine", "the engine process has died") from None
         finally:
             self._leave()
         assert output is not None and output.prompt_token_ids is not None
