@@ -33,7 +33,7 @@ def take(books: Ledger) -> Ticket:
 
 def test_admission_stops_at_the_staleness_bound() -> None:
     books = ledger()
-    assert len([t for t in iter(lambda: books.dispatch("w"), None)]) == 4  # (1 + 0 + 1) * 2
+    assert len(list(iter(lambda: books.dispatch("w"), None))) == 4  # (1 + 0 + 1) * 2
     books.version = 1
     assert books.capacity == 2
 
@@ -147,8 +147,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def kill_and_resume(self) -> None:
         unfinished = sorted(
-            [e.prompt for e in self.books.entries.values() if e.state == "running"]
-            + [p for p, _ in self.books.waiting]
+            [e.prompt for e in self.books.entries.values() if e.state == "running"] + [p for p, _ in self.books.waiting]
         )
         before = (self.books.frontier, self.books.version, self.books.counts["consumed"], self.books.counts["ready"])
         self.books = Ledger.restore(self.books.config, self.books.snapshot())
