@@ -1,0 +1,196 @@
+"""What the eye keeps of a picture: ink, edges, palette, text lines and shapes, on a small canvas.
+
+Guarantees: everything is measured on ink, the difference from the picture's own background, so an empty page has no
+features at all; a picture's features depend on nothing but its bytes, the domain and the canvas, hence may be cached.
+Canvas coordinates are pixels of the scaled-down target, x to the right, y down.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.perceptual.colour import Lab, to_lab
+from serving.perceptual.palette import Palette, find_palette
+from serving.perceptual.shapes import Shapes, find_shapes
+from serving.perceptual.text import TextLines, find_lines, find_text
+
+Rgb = NDArray[np.uint8]
+Domain = Literal["chart", "web"]
+
+CANVAS_PIXELS = {"chart": 120_000, "web": 400_000}  # text stays legible: 5 px a letter at 640x480 and 100 dpi
+MAX_PIXELS = 40_000_000
+SIGMAS = (1.2, 3.0, 8.0)  # blur of the ink levels at a canvas of 400x300, scaled with the canvas
+FULL_INK = 50.0  # CIELAB distance from the background that counts as full ink
+FAINT = 0.06  # ink below this is compression noise or nothing a reader sees
+BLANK_INK = 4e-4  # share of inked pixels below which a page is blank
+
+
+@dataclass(frozen=True)
+class Features:
+    """`ink` [h, w, 3] is the CIELAB difference from `background` scaled so that 1 is full ink; `mass` [h, w] its
+    length, 0..1; `levels` are blurred inks; `edges` [h, w] marks outlines that are not text."""
+
+    small: Rgb  # the picture on its canvas
+    size: tuple[int, int]  # width, height of the picture itself
+    background: Lab
+    mass: NDArray[np.float32]
+    levels: tuple[NDArray[np.float32], ...]
+    edges: NDArray[np.bool_]
+    distance: NDArray[np.float32]  # to the nearest edge, canvas pixels
+    palette: Palette
+    text: TextLines
+    shapes: Shapes
+    lines: NDArray[np.bool_]  # long straight lines
+    frame: tuple[int, int, int, int]  # x0, y0, x1, y1 around the axes, or around all ink that is not text
+    overflow: float  # ink of a page below or right of the canvas, as a share of all its ink
+
+
+def decode(image: bytes | Rgb) -> Rgb:
+    """PNG or JPEG bytes (or an RGB array [h, w, 3]) to RGB; transparency over white. Raises ValueError, one line."""
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise ValueError(f"expected an RGB array of uint8 [h, w, 3], got {image.dtype} {image.shape}")
+        return image
+    if not image:
+        raise ValueError("the image is empty (0 bytes)")
+    flat = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_UNCHANGED)
+    if flat is None:
+        raise ValueError("the bytes are not a readable image")
+    if flat.shape[0] * flat.shape[1] > MAX_PIXELS:
+        raise ValueError(f"the image has {flat.shape[1]}x{flat.shape[0]} pixels, more than {MAX_PIXELS}")
+    if flat.dtype != np.uint8:
+        flat = (flat // 257).astype(np.uint8)
+    if flat.ndim == 2:
+        return cv2.cvtColor(flat, cv2.COLOR_GRAY2RGB)  # type: ignore[return-value]
+    if flat.shape[2] == 4:
+        alpha = flat[:, :, 3:]
+        if alpha.min() < 255:
+            share = alpha.astype(np.float32) / 255.0
+            flat = (flat[:, :, :3] * share + 255.0 * (1 - share) + 0.5).astype(np.uint8)
+        else:
+            flat = flat[:, :, :3]
+    return np.ascontiguousarray(flat[:, :, ::-1])
+
+
+def canvas_of(rgb: Rgb, domain: Domain) -> tuple[int, int]:
+    """Width and height on which a target and all its renders are measured."""
+    height, width = rgb.shape[:2]
+    scale = min(1.0, (CANVAS_PIXELS[domain] / (height * width)) ** 0.5)
+    return max(8, round(width * scale)), max(8, round(height * scale))
+
+
+def _place(rgb: Rgb, canvas: tuple[int, int], scale: float | None) -> Rgb:
+    """A chart is stretched to the canvas; a page keeps `scale` and is cut or continued with its background."""
+    width, height = canvas
+    if scale is None:
+        return rgb if rgb.shape[1::-1] == canvas else cv2.resize(rgb, canvas, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    small = rgb
+    if scale < 1:
+        size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+        small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    page = np.empty((height, width, 3), np.uint8)
+    page[:] = _mode(small.reshape(-1, 3))
+    h, w = min(height, small.shape[0]), min(width, small.shape[1])
+    page[:h, :w] = small[:h, :w]
+    return page
+
+
+def _mode(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The most frequent colour of [n, 3], exact to 1/16 of the range, then the mean inside that bin."""
+    bins = (pixels[:, 0].astype(np.int32) >> 4) << 8 | (pixels[:, 1] >> 4).astype(np.int32) << 4 | pixels[:, 2] >> 4
+    top = int(np.bincount(bins, minlength=4096).argmax())
+    return np.median(pixels[bins == top], axis=0).astype(np.uint8)
+
+
+def _background(rgb: Rgb, domain: Domain) -> NDArray[np.uint8]:
+    """A figure shows its background along its border, a page nearly everywhere."""
+    if domain == "web":
+        return _mode(rgb[::2, ::2].reshape(-1, 3))
+    return _mode(np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]]))
+
+
+def is_blank(rgb: Rgb, domain: Domain) -> bool:
+    """Nothing but background, up to a few stray pixels."""
+    apart = cv2.absdiff(rgb, np.broadcast_to(_background(rgb, domain), rgb.shape).copy()).max(axis=2)
+    return int(np.count_nonzero(apart > 16)) < max(4, BLANK_INK * apart.size)
+
+
+def extract(image: bytes | Rgb, domain: Domain, target: "Features | None" = None) -> Features:
+    """Features of a picture, on the canvas of `target` (None: its own). Raises ValueError for what is no image."""
+    rgb = decode(image)
+    size = (rgb.shape[1], rgb.shape[0])
+    if target is None:
+        target_size, canvas = size, canvas_of(rgb, domain)
+    else:
+        target_size, canvas = target.size, (target.small.shape[1], target.small.shape[0])
+    small = _place(rgb, canvas, canvas[0] / target_size[0] if domain == "web" else None)
+    return measure(small, domain, size, _overflow(rgb, target_size) if domain == "web" else 0.0)
+
+
+def measure(small: Rgb, domain: Domain, size: tuple[int, int], overflow: float) -> Features:
+    """Features of a picture that is already on its canvas; `size` and `overflow` as in Features."""
+    h, w = small.shape[:2]
+    lab = to_lab(small)
+    background = to_lab(_background(small, domain).reshape(1, 1, 3))[0, 0]
+    ink = (lab - background) / FULL_INK
+    length = np.sqrt(np.einsum("hwc,hwc->hw", ink, ink))
+    mass = np.minimum(length, 1.0)
+    mass[mass < FAINT] = 0.0
+    ink *= (mass / np.maximum(length, 1e-6))[:, :, None]
+    factor = (w * h / 120_000) ** 0.5
+    levels = tuple(_blur(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
+    lines, frame = find_lines(mass)
+    chroma = np.hypot(lab[:, :, 1], lab[:, :, 2])
+    text = find_text(mass, lines, chroma if domain == "chart" else None)
+    edges = _edges(ink) & ~text.mask
+    palette, labels = find_palette(lab, background, mass)
+    shapes = find_shapes(mass, labels, palette.coloured, text.mask, lines)
+    if frame is None:
+        frame = shapes.box if shapes.count else (0, 0, w, h)
+    distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 3)
+    return Features(
+        small, size, background, mass, levels, edges, distance, palette, text, shapes, lines, frame, overflow
+    )
+
+
+def shifted(features: Features, domain: Domain, shift: tuple[int, int]) -> Features:
+    """Features of the same picture moved by `shift` (x, y) canvas pixels over its own background."""
+    move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], dtype=np.float32)
+    fill = tuple(int(v) for v in _background(features.small, domain))
+    h, w = features.small.shape[:2]
+    moved = cv2.warpAffine(features.small, move, (w, h), flags=cv2.INTER_NEAREST, borderValue=fill)
+    return measure(moved, domain, features.size, features.overflow)  # type: ignore[arg-type]
+
+
+def _blur(ink: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Gaussian blur, at a resolution that the blur itself makes sufficient."""
+    step = max(1, int(sigma / 1.5))
+    if step > 1:
+        size = max(4, ink.shape[1] // step), max(4, ink.shape[0] // step)
+        ink, sigma = cv2.resize(ink, size, interpolation=cv2.INTER_AREA), sigma / step  # type: ignore[assignment]
+    return cv2.GaussianBlur(ink, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
+
+
+def _edges(ink: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pixels where any channel of the ink changes by at least a fifth of full ink."""
+    horizontal = np.abs(ink[:, 1:] - ink[:, :-1]).max(axis=2) > 0.2
+    vertical = np.abs(ink[1:] - ink[:-1]).max(axis=2) > 0.2
+    edges = np.zeros(ink.shape[:2], dtype=bool)
+    edges[:, 1:] |= horizontal
+    edges[1:] |= vertical
+    return edges
+
+
+def _overflow(rgb: Rgb, target: tuple[int, int]) -> float:
+    """Share of a page's ink that lies outside the target's extent."""
+    h, w = rgb.shape[:2]
+    if w <= target[0] and h <= target[1]:
+        return 0.0
+    step = max(1, int((h * w / 400_000) ** 0.5))
+    few = np.ascontiguousarray(rgb[::step, ::step])
+    ink = np.abs(few.astype(np.int16) - _mode(few.reshape(-1, 3)).astype(np.int16)).max(axis=2) > 24
+    inside = ink[: max(1, target[1] // step), : max(1, target[0] // step)].sum()
+    return float(1 - inside / max(1, ink.sum()))
