@@ -47,8 +47,7 @@ def parse_turn(text: str, *, tool: bool = True) -> tuple[Literal["tool_call", "a
 
 def extract_code(body: str) -> str | None:
     """The program in the body of a tag; None where there is none."""
-    body = body.strip()
-    if body.startswith("{"):
+    if body.lstrip().startswith("{"):
         try:
             body = json.loads(body)["arguments"]["code"]
         except (ValueError, KeyError, TypeError):
