@@ -102,26 +102,34 @@ class Learner:
     cpus: float = 1.0
     threads: int = 1
     lr: float = 1e-4
+    schedule: str = "constant"  # after the warm-up: constant, linear or cosine (to zero at run.steps)
     warmup_steps: int = 2
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.95)
     grad_clip: float = 1.0
     token_budget: int = 4096  # tokens of one packed micro-batch
-    logprob_chunk: int = 1024
+    logprob_chunk: int = 4096  # sampled tokens whose logits exist at one time
+    updates: int = 1  # optimiser steps that one batch is cut into
     gradient_checkpointing: bool = False
+    lora_rank: int = 0  # 0 trains all weights
+    lora_alpha: float = 32.0
     max_skipped_steps: int = 3  # non-finite gradients in a row before the run stops
     sync_s: float = 60.0  # deadline of one weight sync
 
 
 @dataclass
 class Grpo:
-    advantage: str = "std"  # std (paper), mean (Dr.GRPO), loo (leave one out)
+    advantage: str = "std"  # std (paper), mean (Dr. GRPO), loo (leave one out)
+    surrogate: str = "clip"  # clip, cispo, sapo, vespo
     eps_low: float = 0.2
     eps_high: float = 0.2
-    kl_beta: float = 0.0
-    aggregate: str = "token"  # sequence, token, constant
     ratio: str = "token"  # token or sequence (GSPO)
-    importance_cap: float = 2.0  # truncated importance sampling against the engine; 0 = off
+    proximal: str = "behaviour"  # what the ratio is taken against: behaviour (GRPO) or learner (decoupled PPO)
+    importance: str = "truncate"  # learner against engine where proximal=learner: truncate, mask, off
+    importance_cap: float = 2.0
+    aggregate: str = "token"  # sequence, token, constant
+    constant_length: int = 1024  # tokens a trajectory counts as with aggregate=constant
+    kl_beta: float = 0.0  # of k3 against the first weights; 0 loads no reference model
 
 
 @dataclass
