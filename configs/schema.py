@@ -112,7 +112,7 @@ class Learner:
     updates: int = 1  # optimiser steps that one batch is cut into
     gradient_checkpointing: bool = False
     lora_rank: int = 0  # 0 trains all weights
-    lora_alpha: float = 32.0
+    lora_alpha: int = 32
     max_skipped_steps: int = 3  # non-finite gradients in a row before the run stops
     sync_s: float = 60.0  # deadline of one weight sync
 
@@ -185,8 +185,11 @@ class Judge:
 
 @dataclass
 class Coldstart:
-    seconds: float = 60.0  # CPU budget of the embedded policy's supervised start, counted in samples
-    samples: int = 2500
+    charts: int = 1200  # drawn with their programs; none of them is a training image
+    steps: int = 260  # optimiser steps
+    batch: int = 16  # traces a step
+    direct: float = 0.4  # share of traces that answer at once, as in evaluation
+    threads: int = 2
     seed: int = 0
 
 

@@ -26,7 +26,8 @@ except ImportError:
 
 @dataclass(frozen=True)
 class Segment:
-    """Queries [start, stop) of the flat batch; keys: [prefix, prefix_stop), then [start, stop) causally."""
+    """Queries [start, stop) of the flat batch; keys: [prefix, prefix_stop), another whole segment or nothing, then
+    [start, stop) causally."""
 
     start: int
     stop: int
@@ -90,12 +91,14 @@ def _causal(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: 
     """(heads, N, d) -> (N, heads, d), one SDPA call a segment."""
     if (repeats := query.shape[0] // key.shape[0]) > 1:
         key, value = key.repeat_interleave(repeats, 0), value.repeat_interleave(repeats, 0)
+    # One split of each tensor: slicing it once a segment would make a gradient of full size for every slice.
+    parts = [t.split([s.queries for s in layout.segments], 1) for t in (query, key, value)]
+    places = {s.start: i for i, s in enumerate(layout.segments)}
     outs = []
-    for s in layout.segments:
-        q, k, v = (t[:, s.start : s.stop] for t in (query, key, value))
+    for s, q, k, v in zip(layout.segments, *parts, strict=True):
         if s.prefix_stop > s.prefix:
-            k = torch.cat([key[:, s.prefix : s.prefix_stop], k], 1)
-            v = torch.cat([value[:, s.prefix : s.prefix_stop], v], 1)
+            shared = places[s.prefix]
+            k, v = torch.cat([parts[1][shared], k], 1), torch.cat([parts[2][shared], v], 1)
             mask = _bottom_right(s.queries, s.keys, q.device)
             out = sdpa(q[None], k[None], v[None], attn_mask=mask, scale=scaling)
         else:

@@ -1,8 +1,8 @@
 """From packed tokens to log-probabilities: the policy model as the learner runs it.
 
-Guarantees: `Policy.forward` gives log p(target | everything before it in its own trajectory), under the distribution the
-engine samples from (banned ids excluded, logits divided by the temperature, float32); the vision tower runs once per
-distinct picture; logits exist only for sampled tokens and, beyond `chunk` of them, only a chunk at a time, in the
+Guarantees: `Policy.forward` gives log p(target | everything before it in its own trajectory), under the distribution
+the engine samples from (banned ids excluded, logits divided by the temperature, float32); the vision tower runs once
+per distinct picture; logits exist only for sampled tokens and, beyond `chunk` of them, only a chunk at a time, in the
 backward pass as well. `named_weights` yields full tensors under the names of a Hugging Face checkpoint.
 """
 
@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.schema import Config
-from training import attention
+from training import attention, lora
 from training.packing import MicroBatch
 
 NEVER = -1e9  # a logit that e^x turns into 0; finite, so that 0 * logit stays 0 in the entropy
@@ -29,8 +28,11 @@ class Policy(nn.Module):
     `banned`: ids never sampled. `chunk`: sampled tokens whose logits exist at one time.
     """
 
+    hf: Any
+    forbidden: Tensor
+
     def __init__(
-        self, model: nn.Module, *, banned: Sequence[int], temperature: float, chunk: int, freeze_vision: bool
+        self, model: Any, *, banned: Sequence[int], temperature: float, chunk: int, freeze_vision: bool
     ) -> None:
         super().__init__()
         self.hf = model
@@ -105,12 +107,14 @@ def load_policy(path: str | Path, config: Config, banned: Sequence[int]) -> Poli
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.policy.freeze_vision:
         model.model.visual.requires_grad_(False)
+    if config.learner.lora_rank:
+        lora.add(model, config.learner.lora_rank, config.learner.lora_alpha)
     return Policy(
         model.train(),
         banned=banned,
         temperature=config.sampling.temperature,
         chunk=config.learner.logprob_chunk,
-        freeze_vision=config.policy.freeze_vision,
+        freeze_vision=config.policy.freeze_vision or config.learner.lora_rank > 0,
     )
 
 
@@ -121,7 +125,7 @@ def named_weights(policy: Policy, dtype: torch.dtype) -> Iterator[tuple[str, Ten
 
     model: Any = policy.hf
     tied = set(model.all_tied_weights_keys)
-    state = {name: value for name, value in model.state_dict().items() if name not in tied}
+    state = {name: value for name, value in lora.merged(model).items() if name not in tied}
     for name, value in revert_weight_conversion(model, state).items():
         full = value.full_tensor() if isinstance(value, DTensor) else value
         yield name, full.detach().to(dtype)

@@ -1,10 +1,10 @@
 """GRPO as pure tensor functions: advantages, surrogate losses, corrections, and how tokens add up to one number.
 
-Guarantees: no function keeps state or looks at anything but its arguments; a token's share of the loss (`token_weights`)
-is fixed for the whole batch before the first forward pass, so a loss summed over any split of the batch into
-micro-batches and ranks has exactly the full batch's gradient. Shapes: N sampled tokens of S trajectories, flat.
+Guarantees: no function keeps state or looks at anything but its arguments; a token's share of the loss
+(`token_weights`) is fixed for the whole batch before the first forward pass, so a loss summed over any split of the
+batch into micro-batches and ranks has exactly the full batch's gradient. Shapes: N sampled tokens of S trajectories.
 
-With pi the learner, mu the behaviour policy (the engine, token by token) and p the proximal policy, the loss of a token is
+With pi the learner, mu the behaviour policy (the engine, token by token) and p the proximal policy, a token's loss is
 
     -w * surrogate(rho, A) + beta * k3(pi_ref || pi),   rho = pi / p,   w = correction(p / mu)
 
@@ -147,7 +147,7 @@ def importance(log_ratio: Tensor, settings: Grpo) -> Tensor:
 
 
 def k3(log_ratio: Tensor) -> Tensor:
-    """Schulman's k3 = e^x - 1 - x of x = log(q / p), >= 0: an unbiased estimate of KL(p || q) on samples of p, in nats."""
+    """Schulman's k3 = e^x - 1 - x of x = log(q / p), >= 0: unbiased for KL(p || q) on samples of p, in nats."""
     return log_ratio.clamp(max=LOG_LIMIT).exp() - 1 - log_ratio
 
 

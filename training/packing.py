@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class Screened:
 
 
 def screen(groups: Sequence[Group], limits: Limits, pixels: Pixels, settings: Grpo) -> Screened:
-    """Check every trajectory and give the good ones advantages and weights.
+    """Check every trajectory and give the good ones their advantages.
 
     Dropped whole: a group with a reward that is not finite (`reward`) or with fewer than two usable members
     (`lonely`). Dropped alone: a trajectory with arrays of unequal length (`shape`), no sampled token (`empty`), a first
@@ -99,10 +100,14 @@ def screen(groups: Sequence[Group], limits: Limits, pixels: Pixels, settings: Gr
             images.update(zip(row.images, group.trajectories[row.member].images, strict=True))
     if not rows:
         raise BadBatch(f"no trajectory of {len(groups)} groups can be trained on: {dict(dropped)}")
+    return Screened(tuple(rows), images, dropped)
+
+
+def weigh(rows: Sequence[Row], settings: Grpo) -> tuple[Row, ...]:
+    """The rows of one optimiser step with their tokens' shares of its loss."""
     lengths = torch.tensor([int(row.sampled.sum()) for row in rows])
     weights = grpo.token_weights(lengths, settings.aggregate, settings.constant_length).tolist()
-    weighted = tuple(replace(row, weight=weight) for row, weight in zip(rows, weights, strict=True))
-    return Screened(weighted, images, dropped)
+    return tuple(replace(row, weight=weight) for row, weight in zip(rows, weights, strict=True))
 
 
 def _row(t: Trajectory, group: int, place: int, images: tuple[str, ...], limits: Limits, pixels: Pixels) -> Row | str:
@@ -193,8 +198,8 @@ def tokens_of(bundle: Sequence[Row], image_token: int) -> int:
 def pack(rows: Sequence[Row], budget: int, ranks: int, image_token: int) -> list[list[list[Bundle]]]:
     """Micro-batches for each rank: [rank][step] -> bundles. All ranks get equally many, of about equal size.
 
-    Longest first into the emptiest bin (LPT); no bin exceeds `budget` tokens unless a single trajectory does. A group is
-    cut only where it is larger than a bin. A rank with nothing to do repeats the shortest row with weight 0.
+    Longest first into the emptiest bin (LPT); no bin exceeds `budget` tokens unless a single trajectory does. A group
+    is cut only where it is larger than a bin. A rank with nothing to do repeats the shortest row with weight 0.
     """
     groups: dict[int, list[Row]] = {}
     for row in rows:
@@ -257,7 +262,7 @@ class MicroBatch:
     rows: tuple[Row, ...] = field(repr=False, default=())
 
     def to(self, device: torch.device) -> "MicroBatch":
-        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
 

@@ -1,0 +1,88 @@
+"""The figures of every step: RUN/metrics.jsonl always, TensorBoard events, Weights & Biases where asked for.
+
+Guarantees: one complete JSON line a step, flushed before the next step begins; a figure that does not exist or is not
+finite is null, never a zero. A resumed run goes on in the same files, and lines of steps it repeats are removed.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from actors.trajectory import Group
+from configs.schema import Config
+
+
+class Journal:
+    """`start`: first step to come; lines at or beyond it (of a run that was killed) are dropped."""
+
+    def __init__(self, run: Path, config: Config, start: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = run / "metrics.jsonl"
+        if self._path.exists():
+            lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start]
+            self._path.write_text("".join(f"{line}\n" for line in lines))
+        self._board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1 if start else None)
+        self._wandb: Any = None
+        if config.run.wandb:
+            import wandb
+
+            self._wandb = wandb.init(project="rrvf", name=config.run.name, dir=str(run), resume="allow")
+
+    def write(self, figures: Mapping[str, Any]) -> None:
+        """Append one step. `figures["step"]` counts from 1."""
+        clean = {key: _clean(value) for key, value in figures.items()}
+        with self._path.open("a") as out:
+            out.write(json.dumps(clean) + "\n")
+        numbers = {key: value for key, value in clean.items() if isinstance(value, int | float)}
+        for key, value in numbers.items():
+            self._board.add_scalar(key, value, clean["step"])
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=clean["step"])
+
+    def close(self) -> None:
+        self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return math.inf  # a line that a kill cut short
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 8) if math.isfinite(value) else None
+    return value
+
+
+def play_figures(groups: Sequence[Group]) -> dict[str, float]:
+    """What a batch's trajectories came to: reward and its parts, share that ran, likeness, turns, tokens."""
+    played = [t for g in groups for t in g.trajectories]
+    rewards = torch.tensor([t.reward.total for t in played], dtype=torch.float64)
+    last = [t.turns[-1] if t.turns else None for t in played]
+
+    def mean(values: Iterable[float]) -> float:
+        held = [float(v) for v in values]
+        return sum(held) / max(1, len(held))
+
+    return {
+        "reward": float(rewards.mean()),
+        "reward_std": float(rewards.std()) if len(rewards) > 1 else 0.0,
+        "reward_vision": mean(t.reward.vision for t in played),
+        "reward_format": mean(t.reward.format for t in played),
+        "reward_tool": mean(t.reward.tool for t in played),
+        "exec_rate": mean(turn is not None and turn.render is not None and turn.render.ok for turn in last),
+        "similarity": mean(t.reward.vision for t in played),
+        "turns": mean(len(t.turns) for t in played),
+        "tokens": float(sum(len(t.token_ids) for t in played)),
+        "trajectories": float(len(played)),
+        "groups": float(len(groups)),
+    }
