@@ -64,8 +64,12 @@ def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list
         train = every.paths[: len(every.paths) - held]
         sets = [ImageSet("heldout", every.paths[-held:])] if held else []
         return ImageSet("train", train, (), every.rejected), sets
-    from training.drawn import write_images
+    from training.drawn import Split, write_images
 
-    wanted = {"train": config.data.count, "heldout": config.evaluate.count, "unseen": config.evaluate.count}
+    wanted: dict[Split, int] = {
+        "train": config.data.count,
+        "heldout": config.evaluate.count,
+        "unseen": config.evaluate.count,
+    }
     sets = [drawn(write_images(cache, split, count, config.run.seed)) for split, count in wanted.items()]
     return sets[0], sets[1:]

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from actors.contracts import RenderResult
 from configs.schema import Render
 
 Split = Literal["train", "heldout", "unseen"]
@@ -83,8 +84,7 @@ def _draw(fortune: random.Random, split: Split) -> Drawn:
     else:
         colours = (fortune.choice(COLOURS),)
         style = _style(kind, fortune) if split == "unseen" else ""
-        colour = f"'{colours[0]}'" if kind != "stem" else f"'{colours[0]}'"
-        call = f"plt.{kind}({places},{numbers},{'linefmt' if kind == 'stem' else 'color'}={colour}{style})"
+        call = f"plt.{kind}({places},{numbers},{'linefmt' if kind == 'stem' else 'color'}='{colours[0]}'{style})"
     extra = fortune.choice(FRESH) if split == "unseen" and kind != "pie" else ""
     return Drawn(f"{HEAD}{call}\n{extra}plt.title('{title}')\n", kind, title, colours, values)
 
@@ -133,19 +133,13 @@ def write_images(root: Path, split: Split, count: int, seed: int) -> Path:
     return folder
 
 
-async def render_all(programs: list[str], workers: int = 2) -> list[bytes | None]:
-    """Pictures of programs in order, None where one fails; through the same renderer as rollouts."""
+async def render_results(programs: list[str], workers: int = 2) -> list[RenderResult]:
+    """What became of each program, in order; through the same renderer as rollouts."""
     from serving.charts import ChartRenderer
 
     renderers = [ChartRenderer(Render()) for _ in range(workers)]
-    gates = [asyncio.Semaphore(1) for _ in range(workers)]
-
-    async def one(number: int, program: str) -> bytes | None:
-        async with gates[number % workers]:
-            return (await renderers[number % workers].render(program)).png
-
     try:
-        return list(await asyncio.gather(*(one(i, p) for i, p in enumerate(programs))))
+        return list(await asyncio.gather(*(renderers[i % workers].render(p) for i, p in enumerate(programs))))
     finally:
         for renderer in renderers:
             await renderer.close()
@@ -156,7 +150,7 @@ async def _write(folder: Path, split: Split, count: int, seed: int) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     charts = [draw(i, seed, split) for i in range(count)]
-    pictures = await render_all([chart.program for chart in charts])
+    pictures = [result.png for result in await render_results([chart.program for chart in charts])]
     with (fresh / "manifest.jsonl").open("w") as manifest:
         for number, (chart, png) in enumerate(zip(charts, pictures, strict=True)):
             if png is None:
