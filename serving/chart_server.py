@@ -1,8 +1,8 @@
 """The warm process that charts are forked from: imports Matplotlib once, then one child a program.
 
 Guarantees: a program runs in a fork of a clean, warmed interpreter under CPU, memory and file limits, in a session of
-its own and an empty folder, and is killed at its deadline; whatever it does to its own process, the next one starts clean. The
-last figure that was current when something was saved, shown or closed, or at the end, is the picture.
+its own and an empty folder, and is killed at its deadline; whatever it does to its own process, the next one starts
+clean. The last figure that was current when something was saved or shown, or else at the end, is the picture.
 
 Run as `python -m serving.chart_server FD LIMITS_JSON`; speaks length-prefixed frames on the socket FD.
 """
@@ -99,6 +99,7 @@ def capture(pyplot: Any, max_pixels: int) -> Any:
 
     Figure.savefig = savefig  # type: ignore[method-assign]
     pyplot.show = show
+
     def finish() -> bytes | None:
         if "png" not in kept and pyplot.get_fignums():
             take(pyplot.gcf())

@@ -108,7 +108,7 @@ def deployment(config: Config) -> Any:
         options["autoscaling_config"] = {**scaling, "target_ongoing_requests": 2 * render.concurrency}
     else:
         options["num_replicas"] = render.replicas
-    return serve.deployment(Renders).options(**options).bind(render)
+    return serve.deployment(Renders).options(**options).bind(render)  # type: ignore[attr-defined]
 
 
 class RenderClient:

@@ -1,8 +1,8 @@
 """The embedded policy: Qwen2.5-VL's architecture with a few million parameters, in Hugging Face layout.
 
 Guarantees: everything that works on Qwen2.5-VL-7B-Instruct works on it unchanged (processor, chat template, vLLM,
-`from_pretrained`); the same seed gives the same files. The output layer is not tied to the embedding: on CPUs vLLM keeps
-a packed copy of a tied one that a weight sync does not reach.
+`from_pretrained`); the same seed gives the same files. The output layer is not tied to the embedding: on CPUs vLLM
+keeps a packed copy of a tied one that a weight sync does not reach.
 """
 
 import logging
@@ -18,7 +18,8 @@ SPECIAL = (
     "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
 TAGS = (
-    "<think>", "</think>", "<tool_call>", "</tool_call>", "<answer>", "</answer>", "<tool_response>", "</tool_response>",
+    "<think>", "</think>", "<tool_call>", "</tool_call>", "<answer>", "</answer>", "<tool_response>",
+    "</tool_response>",
 )  # fmt: skip
 VOCABULARY = 512
 CHAT_TEMPLATE = (
@@ -112,7 +113,12 @@ def processor(tokens: Any) -> Any:
     from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     pictures = Qwen2VLImageProcessor(
-        min_pixels=56 * 56, max_pixels=168 * 168, patch_size=14, merge_size=2, image_mean=[1.0] * 3, image_std=[0.35] * 3
+        min_pixels=56 * 56,
+        max_pixels=168 * 168,
+        patch_size=14,
+        merge_size=2,
+        image_mean=[1.0] * 3,
+        image_std=[0.35] * 3,
     )
     return Qwen2_5_VLProcessor(
         image_processor=pictures, tokenizer=tokens, video_processor=Qwen2VLVideoProcessor(), chat_template=CHAT_TEMPLATE
