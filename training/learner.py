@@ -88,11 +88,14 @@ class Loop:
             self.seconds = {}
             batch, screened, orders = None, None, None
             groups: tuple[Group, ...] = ()
+            played: dict[str, float] = {}
             if self.world.rank == 0:
                 with self._clock("wait_s"):
                     batch, groups = self._take(step)
                 with self._clock("prepare_s"):
                     orders, screened = self._orders(groups, step)
+                    played = play_figures(groups)
+                    self.rewards.append(played["reward"])
             order = self.world.scatter(orders)
             self._report(order.finished)
             assert order.shard is not None
@@ -105,7 +108,7 @@ class Loop:
                 with self._clock("checkpoint_s"):
                     self._checkpoint(step + 1)
             if batch is not None and screened is not None and report is not None:
-                self._write(step + 1, batch, groups, screened, panel, report, time.perf_counter() - began)
+                self._write(step + 1, batch, groups, screened, played | panel, report, time.perf_counter() - began)
             if stopping:
                 break
         self.writer.wait()
@@ -185,20 +188,18 @@ class Loop:
         batch: Batch,
         groups: tuple[Group, ...],
         screened: Screened,
-        panel: dict[str, float | None],
+        found: dict[str, Any],
         report: SyncReport,
         seconds: float,
     ) -> None:
         """One line in the journal, and a few groups with their pictures."""
-        played = play_figures(groups)
-        self.rewards.append(played["reward"])
         update_s = max(1e-9, self.seconds["update_s"])
-        figures: dict[str, Any] = {"step": step, "version": step, **played, **panel, **batch.stats, **self.seconds}
+        figures: dict[str, Any] = {"step": step, "version": step, **found, **batch.stats, **self.seconds}
         figures |= {
             "step_s": seconds,
-            "tokens_per_s": played["tokens"] / update_s,
-            "trajectories_per_s": played["trajectories"] / seconds,
-            "mfu": self._mfu(played["tokens"], update_s),
+            "tokens_per_s": found["tokens"] / update_s,
+            "trajectories_per_s": found["trajectories"] / seconds,
+            "mfu": self._mfu(found["tokens"], update_s),
             "sync_pause_s": report.pause_s,
             "sync_bytes": report.bytes,
             "sync_running": report.running,
