@@ -62,10 +62,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Ticket:
-    """Leave to play one group."""
+    """Leave to play one group; the queue adds the path of the prompt's image."""
 
     group: int
     prompt: int
+    image: str = ""
 
 
 @dataclass

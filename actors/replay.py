@@ -8,7 +8,8 @@ after a short while (ask again), `take` raises Outage("queue", ...) that says wh
 import asyncio
 import pickle
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import ray
@@ -37,17 +38,20 @@ def fetch(batch: Batch) -> tuple[Group, ...]:
 class QueueState:
     """The queue's logic on one event loop; `ReplayQueue` is this class as a Ray actor."""
 
-    def __init__(self, config: Config, prompts: int, snapshot: bytes | None = None) -> None:
+    def __init__(self, config: Config, images: Sequence[str], snapshot: bytes | None = None) -> None:
         self._config = config
+        self._images = list(images)
         self._groups: dict[int, Any] = {}
         self._changed = asyncio.Condition()
         self._stopped = False
         self._last_put = time.monotonic()
         if snapshot is None:
-            self._ledger = Ledger(config.queue, prompts, config.rollout.group_size, config.run.seed)
+            self._ledger = Ledger(config.queue, len(images), config.rollout.group_size, config.run.seed)
         else:
             books, groups = pickle.loads(snapshot)
             self._ledger = Ledger.restore(config.queue, books)
+            if self._ledger.prompts != len(images):
+                raise ValueError(f"the run began with {self._ledger.prompts} images, now there are {len(images)}")
             self._groups = {number: ray.put(group) for number, group in groups.items()}
 
     async def admit(self, worker: str) -> Ticket | None:
@@ -56,7 +60,7 @@ class QueueState:
             async with asyncio.timeout(ADMIT_S), self._changed:
                 while True:
                     if not self._stopped and (ticket := self._ledger.dispatch(worker)) is not None:
-                        return ticket
+                        return replace(ticket, image=self._images[ticket.prompt])
                     await self._changed.wait()
         except TimeoutError:
             return None
@@ -122,8 +126,6 @@ class QueueState:
 
     async def books(self) -> list[dict[str, Any]]:
         """Every ledger entry, as plain data."""
-        from dataclasses import asdict
-
         return [asdict(entry) for entry in self._ledger.entries.values()]
 
     async def account(self) -> dict[str, int]:

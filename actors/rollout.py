@@ -8,8 +8,7 @@ own group and nothing else, and only until `rollout.trajectory_s`.
 import asyncio
 import contextlib
 import random
-import time
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -27,8 +26,6 @@ QUEUE_S = 60.0  # deadline of one call to the queue; admission itself answers wi
 
 def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
     """How episodes of this run are played."""
-    from dataclasses import replace
-
     rollout = config.rollout if single_turn is None else replace(config.rollout, single_turn=single_turn)
     return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)  # type: ignore[arg-type]
 
@@ -62,7 +59,6 @@ class Rollouts:
         name: str,
         config: Config,
         model: str,
-        images: Sequence[str],
         queue: Any,
         policy: Policy,
         renderer: Renderer,
@@ -70,12 +66,10 @@ class Rollouts:
     ) -> None:
         self._name = name
         self._config = config
-        self._images = list(images)
         self._queue = queue
         self._world = World(policy, renderer, judge, Codec.load(model, config.prompts))
         self._rules = rules_of(config)
         self._tasks: list[asyncio.Task[None]] = []
-        self._started = time.monotonic()
 
     async def start(self) -> None:
         """Begin to play; what an earlier life of this actor had under way is given up first."""
@@ -100,7 +94,7 @@ class Rollouts:
             ticket = await asyncio.wait_for(self._queue.admit.remote(self._name), QUEUE_S)
             if ticket is None:
                 continue
-            image = read_image(self._images[ticket.prompt], self._config.data.max_pixels)
+            image = read_image(ticket.image, self._config.data.max_pixels)
             members, group = await play_group(ticket, image, self._world, self._rules)
             await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
 

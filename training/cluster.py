@@ -4,9 +4,9 @@ Guarantees: what `start` began, `stop` ends, also when `start` fails half-way; n
 block. Every start has a deadline and a name.
 """
 
+import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,13 +25,8 @@ from serving.judge import JudgeClient
 from serving.judge import deployment as judge_deployment
 from serving.render import RenderClient
 from serving.render import deployment as render_deployment
+from training.environ import WORKER_ENV
 
-WORKER_ENV = {
-    "OMP_NUM_THREADS": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # ray.train.report waits for one health check a call
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-}
 START_S = 300.0
 
 
@@ -49,9 +44,14 @@ def needed_gpus(config: Config) -> int:
 def connect(config: Config) -> None:
     """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here. Raises ConfigError when it lacks the
     resources of this config."""
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", WORKER_ENV["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"])
+    for name in ("ray", "ray.serve", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     address = config.cluster.address or os.environ.get("RAY_ADDRESS", "")
-    options: dict[str, Any] = {"runtime_env": {"env_vars": WORKER_ENV}, "log_to_driver": False}
+    options: dict[str, Any] = {
+        "runtime_env": {"env_vars": WORKER_ENV},
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
     if address:
         ray.init(address=address, **options)
     else:
@@ -100,16 +100,12 @@ class Cluster:
         serve.start(proxy_location="Disabled")
         self.renderer = RenderClient(serve.run(render_deployment(config), name="render", route_prefix=None), config)
         self.judge = JudgeClient(serve.run(judge_deployment(config), name="judge", route_prefix=None), config)
-        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(
-            config, len(self._images), self._snapshot
-        )
+        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(config, self._images, self._snapshot)
         self._wait([p.ready.remote() for p in self.policies], "policy engines", engine.ready_s)
         rollout = RolloutActor.options(num_cpus=0, max_restarts=3)
         client = PolicyClient(self.policies, engine.turn_s)
         self.rollouts = [
-            rollout.remote(
-                f"rollout-{i}", config, self.model, self._images, self.queue, client, self.renderer, self.judge
-            )
+            rollout.remote(f"rollout-{i}", config, self.model, self.queue, client, self.renderer, self.judge)
             for i in range(config.rollout.actors)
         ]
 
@@ -143,9 +139,3 @@ class Cluster:
             ray.kill(actor)
         if ray.is_initialized():
             serve.shutdown()
-
-
-def save_run_config(config: Config, folder: Path) -> None:
-    from configs.load import dump
-
-    (folder / "config.yaml").write_text(dump(config))

@@ -166,7 +166,10 @@ def train(
     pixels = Pixels(codec.processor.image_processor, keep_mb=4096)
     images = {hashlib.sha256(png).hexdigest(): png for png in pictures}
     rows = [
-        [replace(row_of(trace(codec, x, png, t, direct), pixels, image_token), group=i, member=0) for direct in (False, True)]
+        [
+            replace(row_of(trace(codec, x, png, t, direct), pixels, image_token), group=i, member=0)
+            for direct in (False, True)
+        ]
         for i, (x, png, t) in enumerate(zip(lessons, pictures, told, strict=True))
     ]
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]

@@ -49,10 +49,10 @@ def folder(path: str | Path, max_pixels: int) -> ImageSet:
     return ImageSet(root.name, tuple(good), (), tuple(bad))
 
 
-def drawn(root: Path) -> ImageSet:
+def drawn(root: Path, name: str) -> ImageSet:
     """A set that `training.drawn.write_images` wrote: PNGs and a manifest.jsonl with one line each."""
     rows = [json.loads(line) for line in (root / "manifest.jsonl").read_text().splitlines()]
-    return ImageSet(root.name, tuple(str((root / row["file"]).resolve()) for row in rows), tuple(rows))
+    return ImageSet(name, tuple(str((root / row["file"]).resolve()) for row in rows), tuple(rows))
 
 
 def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list[ImageSet]]:
@@ -71,5 +71,5 @@ def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list
         "heldout": config.evaluate.count,
         "unseen": config.evaluate.count,
     }
-    sets = [drawn(write_images(cache, split, count, config.run.seed)) for split, count in wanted.items()]
+    sets = [drawn(write_images(cache, split, count, config.run.seed), split) for split, count in wanted.items()]
     return sets[0], sets[1:]

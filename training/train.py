@@ -24,6 +24,7 @@ from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
 from training.data import ImageSet, training_and_evaluation
+from training.environ import set_environment
 
 CACHE = Path(".cache/rrvf")
 POLL_S = 0.5
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan; start nothing")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run's folder (runs/latest) from its checkpoint")
     args = parser.parse_args(argv)
+    set_environment()
     if args.config is not None and "=" in args.config:
         args.config, args.overrides = None, [args.config, *args.overrides]
     try:
@@ -131,7 +133,8 @@ class Run:
     def _policy(self) -> str:
         """Folder or hub name of the policy; the embedded one is built and cold-started when it is not there yet."""
         if self.config.policy.path != "embedded":
-            return self.config.policy.path
+            local = Path(self.config.policy.path)
+            return str(local.resolve()) if local.is_dir() else self.config.policy.path
         from training.coldstart import ensure_policy
 
         return str(ensure_policy(self.config))

@@ -1,0 +1,21 @@
+"""What every process of a run finds in its environment.
+
+Guarantees: set before Ray is imported in the driver, and handed to every worker: one thread a process (cores are shared
+by many), and Ray's waits sized for busy machines.
+"""
+
+import os
+
+WORKER_ENV = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # ray.train.report waits for one health check a call
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "5",  # a replica on busy cores is slow, not gone
+}
+
+
+def set_environment() -> None:
+    """Call before `import ray`; what a user has set is kept."""
+    for name, value in WORKER_ENV.items():
+        os.environ.setdefault(name, value)
