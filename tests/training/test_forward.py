@@ -70,7 +70,7 @@ def test_packed_equals_alone(
 
 
 def test_entropy_is_that_of_the_sampling_distribution(learner: Learner) -> None:
-    batch, patches, grids = next(packed(learner, 4096))
+    batch, _, _ = next(packed(learner, 4096))
     hidden = torch.randn(5, learner.policy.hf.config.text_config.hidden_size)
     with torch.no_grad():
         _, entropy = learner.policy._score(hidden, batch.target[:5])
