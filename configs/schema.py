@@ -186,7 +186,7 @@ class Judge:
 @dataclass
 class Coldstart:
     charts: int = 900  # drawn with their programs; none of them is a training image
-    steps: int = 110  # optimiser steps
+    steps: int = 130  # optimiser steps
     batch: int = 16  # traces a step
     direct: float = 0.4  # share of traces that answer at once, as in evaluation
     threads: int = 2

@@ -102,19 +102,27 @@ class Cluster:
         self.judge = JudgeClient(serve.run(judge_deployment(config), name="judge", route_prefix=None), config)
         self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(config, self._images, self._snapshot)
         self._wait([p.ready.remote() for p in self.policies], "policy engines", engine.ready_s)
-        rollout = RolloutActor.options(num_cpus=0, max_restarts=3)
-        client = PolicyClient(self.policies, engine.turn_s)
-        self.rollouts = [
-            rollout.remote(f"rollout-{i}", config, self.model, self.queue, client, self.renderer, self.judge)
-            for i in range(config.rollout.actors)
-        ]
+        self.rollouts = [self._rollout(i) for i in range(config.rollout.actors)]
+
+    def _rollout(self, number: int) -> Any:
+        client = PolicyClient(self.policies, self.config.engine.turn_s)
+        return RolloutActor.options(num_cpus=0).remote(
+            f"rollout-{number}", self.config, self.model, self.queue, client, self.renderer, self.judge
+        )
 
     def start_rollouts(self) -> None:
         self._wait([r.start.remote() for r in self.rollouts], "rollout actors", START_S)
 
     def check(self) -> None:
-        """Raises what ended a rollout actor's work, if anything has."""
-        ray.get([r.check.remote() for r in self.rollouts], timeout=60)
+        """Replace rollout actors that died (their groups are issued again); raise what ended a living one's work."""
+        for number, actor in enumerate(self.rollouts):
+            try:
+                ray.get(actor.check.remote(), timeout=60)
+            except ray.exceptions.RayTaskError as error:
+                raise error.as_instanceof_cause() from None
+            except ray.exceptions.RayActorError:
+                self.rollouts[number] = self._rollout(number)
+                self._wait([self.rollouts[number].start.remote()], f"rollout actor {number}", START_S)
 
     def world(self, temperature: float | None = None) -> World:
         """The same engine, renderer and judge for a caller in this process (evaluation)."""

@@ -25,6 +25,7 @@ from configs.load import ConfigError, dump, load
 from configs.schema import Config
 from training.data import ImageSet, training_and_evaluation
 from training.environ import set_environment
+from training.plan import plan
 
 CACHE = Path(".cache/rrvf")
 POLL_S = 0.5
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(args.config or Path(args.resume) / "config.yaml", args.overrides)
         if args.dry_run:
             return dry_run(config)
+        if problems := plan(config)[1]:
+            raise ConfigError("; ".join(problems))
         return Run(config, Path(args.resume).resolve() if args.resume else None).execute()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -58,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def dry_run(config: Config) -> int:
     """The resolved config, what would be started where, and whether the resources are there."""
-    from training.plan import plan
-
     print(dump(config))
     lines, problems = plan(config)
     print("\n".join(lines))
@@ -88,11 +89,7 @@ class Run:
     def execute(self) -> int:
         """Everything from set-up to summary."""
         from training.checkpoint import latest
-        from training.plan import plan
 
-        _, problems = plan(self.config)
-        if problems:
-            raise ConfigError("; ".join(problems))
         images, held = training_and_evaluation(self.config, CACHE)
         for line in images.rejected:
             print(f"warning: {line}")
