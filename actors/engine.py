@@ -24,6 +24,7 @@ def prepare_environment(config: Engine) -> None:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
         os.environ["OMP_NUM_THREADS"] = str(config.threads)
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # else vLLM puts one more process under its core
 
 
 def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: int, sync: str | None) -> "AsyncLLM":
