@@ -64,6 +64,9 @@ class Writer:
         self._root = run / FOLDER
         # Read now: the folder may be a checkpoint of this run that is pruned later.
         self._beside = _files_beside(model_folder(model)) if rank == 0 else {}
+        if rank == 0:
+            for left in self._root.glob(".step_*"):  # of a run that was killed while it wrote
+                shutil.rmtree(left)
         self._keep = keep
         self._rank, self._ranks = rank, ranks
         self._thread: threading.Thread | None = None
