@@ -255,7 +255,7 @@ class MicroBatch:
     source: Tensor  # (N,) place whose hidden state predicts the token; the end of a shared prompt serves many
     target: Tensor  # (N,)
     sequence: Tensor  # (N,) trajectory number 0..S-1
-    versions: Tensor  # (N,)
+    opened: Tensor  # (N,) weight version that sampled the first token of the token's turn
     behaviour: Tensor  # (N,) float32
     advantage: Tensor  # (N,) float32
     weight: Tensor  # (N,) float32
@@ -264,6 +264,12 @@ class MicroBatch:
     def to(self, device: torch.device) -> "MicroBatch":
         moved: dict[str, Any] = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
+
+
+def _opened(row: Row) -> np.ndarray:
+    """For every sampled token the version at the start of its unbroken run of sampled tokens."""
+    starts = row.sampled & ~np.concatenate([[False], row.sampled[:-1]])
+    return row.versions[starts][np.cumsum(starts)[row.sampled] - 1]
 
 
 def build(bundles: Sequence[Bundle], image_token: int, pixels: Pixels) -> MicroBatch:
@@ -322,7 +328,7 @@ def build(bundles: Sequence[Bundle], image_token: int, pixels: Pixels) -> MicroB
         source=joined("source"),
         target=flat("ids"),
         sequence=spread(range(len(rows)), torch.int64),
-        versions=flat("versions"),
+        opened=torch.from_numpy(np.concatenate([_opened(row) for row in rows])),
         behaviour=flat("behaviour"),
         advantage=spread([row.advantage for row in rows], torch.float32),
         weight=spread([row.weight for row in rows], torch.float32),

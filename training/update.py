@@ -154,7 +154,9 @@ class Learner:
         with torch.no_grad():
             live = batch.weight > 0
             ratio = (logp - batch.behaviour)[live]
-            same = (batch.versions == version)[live]
+            # A turn that was under way when the weights changed goes on over the old weights' keys and values: only
+            # turns begun with these weights show how far engine and learner are apart.
+            same = (batch.opened == version)[live]
             found |= {
                 "loss": loss.detach(),
                 "entropy": entropy[live].sum(),
@@ -231,7 +233,7 @@ def _panel(sums: Mapping[str, float], norms: Sequence[float], gap: float) -> dic
         "clip_low": sums["clip_low"] / tokens,
         "clip_high": sums["clip_high"] / tokens,
         "corrected": sums["corrected"] / tokens,
-        "mismatch_k3": sums["k3_same"] / same if same else None,  # tokens sampled by the very weights that are trained
+        "mismatch_k3": sums["k3_same"] / same if same else None,  # turns sampled by the very weights that are trained
         "mismatch_max": gap if same else None,
         "behaviour_k3": sums["k3"] / tokens,  # all tokens: mismatch and staleness
         "same_version": same / tokens,

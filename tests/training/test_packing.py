@@ -148,9 +148,17 @@ def test_build_lays_every_token_once_and_predicts_every_sampled_one(pixels: Pixe
         assert batch.target[mine].tolist() == row.ids[row.sampled].tolist()
         before = row.ids[np.flatnonzero(row.sampled) - 1]
         assert batch.ids[batch.source[mine]].tolist() == before.tolist()
-    for name in ("behaviour", "versions"):
-        wanted = np.concatenate([getattr(row, name)[row.sampled] for row in batch.rows])
-        assert np.array_equal(getattr(batch, name).numpy(), wanted)
+    wanted = np.concatenate([row.behaviour[row.sampled] for row in batch.rows])
+    assert np.array_equal(batch.behaviour.numpy(), wanted)
+
+
+def test_a_turn_has_the_version_it_was_opened_with(pixels: Pixels) -> None:
+    row = replace(
+        plain_row(9, 0),
+        sampled=np.array([0, 1, 1, 0, 1, 1, 1, 0, 1], dtype=bool),
+        versions=np.array([-1, 3, 4, -1, 4, 4, 5, -1, 5]),
+    )
+    assert build([(row,)], tiny.PAD, pixels).opened.tolist() == [3, 3, 4, 4, 4, 5]
 
 
 def plain_row(length: int, group: int) -> Row:
