@@ -124,6 +124,23 @@ def test_an_outage_leaves_as_an_outage(play: Callable[..., tuple]) -> None:
         play(Outage("engine", "gone"))
 
 
+@pytest.mark.parametrize("part", ["render", "judge"])
+def test_no_turn_is_made_of_an_outage_of_the_tools(
+    codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple], part: str
+) -> None:
+    class Down:
+        async def render(self, source: str, domain: str) -> RenderResult:
+            raise Outage("render", "down")
+
+        async def compare(self, target: bytes, render: bytes, domain: str) -> Verdict:
+            raise Outage("judge", "down")
+
+    easel, eye = (Down(), Eye()) if part == "render" else (Easel(picture), Down())
+    world = World(Script(codec, [ANSWER.format("ok:red")]), easel, eye, codec)  # type: ignore[arg-type]
+    with pytest.raises(Outage, match=f"{part}: down"):
+        asyncio.run(episode(picture(), world, play.rules, "s"))  # type: ignore[attr-defined]
+
+
 def test_an_episode_ends_by_its_deadline(
     codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple]
 ) -> None:
