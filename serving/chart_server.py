@@ -1,33 +1,318 @@
-"""The warm process that charts are forked from: imports Matplotlib once, then one child a program.
+"""The warm process that charts are forked from: imports Matplotlib once, then one jailed child a program.
 
-Guarantees: a program runs in a fork of a clean, warmed interpreter under CPU, memory and file limits, in a session of
-its own and an empty folder, and is killed at its deadline; whatever it does to its own process, the next one starts
-clean. The last figure that was current when something was saved or shown, or else at the end, is the picture.
+Guarantees: a program runs in a fork of a clean, warmed and seeded interpreter, inside the jail, and is killed at its
+deadline; whatever it does to its own process, the next one starts the same. What leaves a child is checked: raw pixels
+of the announced size, or a kind and a few words; anything else reads as "crashed". The picture is the figure saved
+last; where nothing was saved, the one shown last; else the one that is current at the first close or at the end.
 
-Run as `python -m serving.chart_server FD LIMITS_JSON`; speaks length-prefixed frames on the socket FD.
+Run as `python -m serving.chart_server SETTINGS_JSON` with a socket as its standard input. A request is a length and the
+source; a reply is a header (REPLY) and the body.
 """
 
 import contextlib
+import fcntl
 import gc
+import importlib
 import io
 import json
 import os
 import random
+import re
 import resource
 import select
-import shutil
 import signal
 import socket
 import struct
 import sys
-import tempfile
 import time
 import traceback
 from typing import Any
 
+from serving.sandbox import Jail
+
 PROGRAM = "<program>"
-KINDS = ("syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed")
-MAX_RESULT = 64 * 2**20
+KINDS = ("", "syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed")
+REPLY = struct.Struct("!BIII")  # kind, width, height, bytes of the body: RGB rows or a message
+MAX_MESSAGE = 2000
+MAX_ENTRIES = 1000  # files left behind beyond which a server ends itself rather than tidy up
+PRELOAD = """pandas seaborn scipy.stats scipy.interpolate mpl_toolkits.mplot3d mpl_toolkits.axes_grid1
+mpl_toolkits.axisartist matplotlib.animation matplotlib.dates matplotlib.patches matplotlib.gridspec matplotlib.sankey
+matplotlib.tri matplotlib.widgets PIL.Image""".split()
+REFUSED = ("PermissionError", "gaierror", "URLError")  # by name: the modules of some are not loaded
+# the line and bar of a first figure fill the caches of fonts, glyphs, paths and projections
+WARM_UP = """
+figure, axes = pyplot.subplots(figsize=(2.1, 1.75), dpi=80)
+axes.bar([1, 2], [3, 4], color="red")
+axes.plot([1, 2], [3, 4], "o-", label="abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,-()%")
+axes.set_title("warm"), axes.set_xlabel("x"), axes.set_ylabel("y"), axes.legend()
+figure.savefig(io.BytesIO(), format="png")
+pyplot.close("all")
+"""
+
+
+class TooLarge(Exception):
+    """A figure has more pixels than the settings allow."""
+
+
+class Capture:
+    """Routes everything that would leave a figure to `pixels` of one picture, by rank: saved, shown, closed."""
+
+    def __init__(self, max_pixels: int) -> None:
+        import matplotlib
+        from matplotlib import pyplot
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        self.picture: tuple[int, int, bytes] | None = None
+        self._rank = 0
+        self._pyplot = pyplot
+        self._save = Figure.savefig
+        get_renderer, close = FigureCanvasAgg.get_renderer, pyplot.close
+        capture = self
+
+        def sized_renderer(canvas: Any) -> Any:
+            width, height = canvas.figure.bbox.size
+            if width * height > max_pixels:
+                raise TooLarge(f"the figure has {width:.0f} x {height:.0f} pixels; at most {max_pixels} are allowed")
+            return get_renderer(canvas)
+
+        def print_png(canvas: Any, *args: Any, **options: Any) -> None:
+            canvas.draw()
+            capture._keep(canvas.buffer_rgba())
+
+        def savefig(figure: Any, fname: Any = None, *args: Any, **options: Any) -> None:
+            capture._saving(figure, **options)
+            if hasattr(fname, "write"):  # the program may want to read what it saved
+                with capture._untouched(FigureCanvasAgg, write_png):
+                    capture._save(figure, fname, *args, **options)
+
+        def show(*args: Any, **options: Any) -> None:
+            capture.current(rank=2)
+
+        def close_figures(*args: Any, **options: Any) -> None:
+            if capture.picture is None:
+                capture.current(rank=1)
+            close(*args, **options)
+
+        write_png = FigureCanvasAgg.print_png
+        # pyplot.savefig draws everything a second time through draw_idle, for a window that does not exist
+        for name, function in (
+            ("get_renderer", sized_renderer),
+            ("print_png", print_png),
+            ("draw_idle", lambda *a, **k: None),
+        ):
+            setattr(FigureCanvasAgg, name, function)
+        for owner, name, replacement in (
+            (Figure, "savefig", savefig),
+            (Figure, "show", lambda figure, *a, **k: capture._saving(figure, rank=2)),
+            (pyplot, "show", show),
+            (pyplot, "close", close_figures),
+            (pyplot, "switch_backend", lambda *a, **k: None),
+            (matplotlib, "use", lambda *a, **k: None),
+        ):
+            setattr(owner, name, replacement)
+
+    def current(self, rank: int) -> None:
+        """Draw the current figure, if there is one and nothing of a higher rank was drawn."""
+        if self._pyplot.get_fignums():
+            self._saving(self._pyplot.gcf(), rank=rank)
+
+    def _saving(self, figure: Any, rank: int = 3, **options: Any) -> None:
+        if rank < self._rank:
+            return
+        for name in ("format", "backend", "pil_kwargs", "metadata", "papertype", "quality", "optimize"):
+            options.pop(name, None)
+        self._save(figure, io.BytesIO(), format="png", **options)
+        self._rank = rank
+
+    def _keep(self, rgba: Any) -> None:
+        import numpy
+
+        pixels = numpy.asarray(rgba)
+        height, width = pixels.shape[:2]
+        alpha = pixels[:, :, 3:]
+        colours = pixels[:, :, :3]
+        if alpha.min() < 255:  # on white, as every viewer shows it
+            colours = ((colours.astype("u2") * alpha + 255 * (255 - alpha.astype("u2")) + 127) // 255).astype("u1")
+        self.picture = width, height, colours.tobytes()
+
+    @contextlib.contextmanager
+    def _untouched(self, canvas: Any, write_png: Any) -> Any:
+        ours, canvas.print_png = canvas.print_png, write_png
+        try:
+            yield
+        finally:
+            canvas.print_png = ours
+
+
+def warm() -> None:
+    """Import, pin the settings, draw once and seed: what every child starts from."""
+    import logging
+
+    import matplotlib
+    import numpy
+    from matplotlib import font_manager, pyplot
+
+    logging.disable(logging.CRITICAL)  # nobody reads a child's log, and fonts that are not there fill it
+    for name in PRELOAD:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    matplotlib.rcdefaults()
+    pinned = {"backend": "agg", "figure.max_open_warning": 0, "savefig.dpi": "figure", "text.usetex": False}
+    matplotlib.rcParams.update(pinned)
+    fonts = font_manager.fontManager
+    fonts.ttflist = sorted((f for f in fonts.ttflist if "mpl-data" in f.fname), key=lambda f: (f.name, f.fname))
+    exec(WARM_UP, {"pyplot": pyplot, "io": io})
+    fresh_generator = numpy.random.default_rng
+    numpy.random.default_rng = lambda seed=None: fresh_generator(0 if seed is None else seed)  # type: ignore[assignment]
+    numpy.random.seed(0)
+    random.seed(0)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # a collection writes to every page that it visits, and each is then copied
+
+
+def run(source: str, max_pixels: int) -> tuple[str, int, int, bytes]:
+    """Kind ("" for a picture), width, height and body of one program; whatever it raises is caught."""
+    reserve = bytearray(4 * 2**20)  # given back when memory ran out, for the few words about it
+    capture = Capture(max_pixels)
+    try:
+        code = compile(source, PROGRAM, "exec", dont_inherit=True)
+    except MemoryError:
+        return "memory", 0, 0, b"the program is too deeply nested to compile"
+    except (SyntaxError, ValueError, RecursionError) as error:
+        return "syntax", 0, 0, describe(error, source)
+    try:
+        with contextlib.suppress(SystemExit):
+            exec(code, {"__name__": "__main__", "__builtins__": __builtins__})
+        if capture.picture is None:
+            capture.current(rank=1)
+    except TooLarge as error:
+        return "too_large", 0, 0, str(error).encode()
+    except MemoryError as error:
+        error.__traceback__ = None
+        del reserve
+        return "memory", 0, 0, b"MemoryError: the program ran out of memory"
+    except BaseException as error:
+        return "forbidden" if refused(error) else "exception", 0, 0, describe(error, source)
+    if capture.picture is None:
+        return "no_figure", 0, 0, b"the program ends without a figure: none was drawn with matplotlib.pyplot or saved"
+    return "", *capture.picture
+
+
+def refused(error: BaseException | None) -> bool:
+    """Whether the jail's refusal is among the causes of an error."""
+    for _ in range(8):
+        if error is None:
+            return False
+        if any(kind.__name__ in REFUSED for kind in type(error).__mro__):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def describe(error: BaseException, source: str) -> bytes:
+    """Last line of the traceback, the program's line number and that line; no path that the program does not know."""
+    try:
+        what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    except Exception:  # the error may be of the program's own making
+        what = type(error).__name__
+    # longer than a word of this length, a message helps nobody and costs the reader's context
+    what = re.sub(r"/[^\s'\":,;()]+", lambda m: m[0] if m[0] in source else m[0].rsplit("/", 1)[-1], what)[:300]
+    number = error.lineno if isinstance(error, SyntaxError) and error.filename == PROGRAM else None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_filename == PROGRAM:
+            number = line
+    lines = source.splitlines()
+    if number is not None and 1 <= number <= len(lines):
+        what += f" (line {number}: {lines[number - 1].strip()[:120]})"
+    if refused(error):
+        what += "; a program may not use the network, other files or other processes"
+    return what.encode("utf-8", "replace")[:MAX_MESSAGE]
+
+
+def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail) -> None:
+    """Run one program inside the jail and write its reply to `pipe`; never returns."""
+    try:
+        os.setsid()
+        os.dup2(pipe, 0)  # over the socket to the worker
+        quiet = os.open(os.devnull, os.O_RDWR)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        sys.stdin = io.StringIO()
+        jail.enter(cpu_s=settings["cpu_s"], memory_bytes=settings["memory_bytes"])
+        os.closerange(3, 4096)
+        kind, width, height, body = run(source, settings["max_pixels"])
+        data = memoryview(REPLY.pack(KINDS.index(kind), width, height, len(body)) + body)
+        while data:
+            data = data[os.write(0, data) :]
+    finally:
+        os._exit(0)
+
+
+def attend(source: str, settings: dict[str, Any], jail: Jail) -> bytes:
+    """Fork, wait by a deadline, kill and reap: the child's reply, or one that says how it ended."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2**20)
+    pid = os.fork()
+    if pid == 0:
+        child(source, writer, settings, jail)
+    os.close(writer)
+    handle = os.pidfd_open(pid)
+    data, late = read_reply(reader, settings["wall_s"], settings["max_pixels"])
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    _, status, used = os.wait4(pid, 0)
+    os.close(handle)
+    os.close(reader)
+    if data is not None:
+        return data
+    slow = os.WIFSIGNALED(status) and used.ru_utime + used.ru_stime >= settings["cpu_s"] - 0.2
+    if late or slow:
+        limit = f"{settings['wall_s']:g} s" if late else f"{settings['cpu_s']:g} s of processor time"
+        return reply("timeout", f"the program took longer than {limit}")
+    return reply("crashed", "the program ended its own process before it had drawn")
+
+
+def reply(kind: str, message: str) -> bytes:
+    body = message.encode()
+    return REPLY.pack(KINDS.index(kind), 0, 0, len(body)) + body
+
+
+def read_reply(reader: int, wall_s: float, max_pixels: int) -> tuple[bytes | None, bool]:
+    """A well-formed reply or None, and whether the deadline passed first."""
+    data = bytearray()
+    wanted = REPLY.size
+    deadline = time.monotonic() + wall_s
+    while len(data) < wanted:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([reader], [], [], left)[0]:
+            return None, True
+        part = os.read(reader, 1 << 20)
+        if not part:
+            return None, False
+        data += part
+        if len(data) >= REPLY.size:
+            kind, width, height, size = REPLY.unpack_from(data)
+            picture = kind == 0 and 0 < width * height <= max_pixels and size == 3 * width * height
+            if not (picture or (0 < kind < len(KINDS) and (width, height) == (0, 0) and size <= MAX_MESSAGE)):
+                return None, False
+            wanted = REPLY.size + size
+    return (bytes(data) if len(data) == wanted else None), False
+
+
+def tidy(folder: str) -> bool:
+    """Empty the programs' folder; False where one left more than is worth removing."""
+    left = 0
+    for root, folders, files in os.walk(folder, topdown=False):
+        left += len(folders) + len(files)
+        if left > MAX_ENTRIES:
+            return False
+        for name in files:
+            os.unlink(os.path.join(root, name))
+        for name in folders:
+            path = os.path.join(root, name)
+            os.unlink(path) if os.path.islink(path) else os.rmdir(path)
+    return True
 
 
 def read_exactly(channel: socket.socket, count: int) -> bytes:
@@ -41,132 +326,17 @@ def read_exactly(channel: socket.socket, count: int) -> bytes:
     return bytes(parts)
 
 
-def warm() -> Any:
-    """Import, pin the settings and draw once, so that a child finds fonts and caches ready."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.font_manager
-    import numpy
-    from matplotlib import pyplot
-
-    matplotlib.rcdefaults()
-    matplotlib.rcParams.update({"figure.max_open_warning": 0, "text.usetex": False, "savefig.dpi": "figure"})
-    bundled = [f for f in matplotlib.font_manager.fontManager.ttflist if "mpl-data" in f.fname]
-    matplotlib.font_manager.fontManager.ttflist = bundled
-    figure, axes = pyplot.subplots()
-    axes.bar([1, 2], [3, 4])
-    axes.plot([1, 2], [3, 4], label="x")
-    axes.set_title("warm")
-    axes.legend()
-    figure.savefig(io.BytesIO(), format="png")
-    pyplot.close("all")
-    numpy.random.seed(0)
-    # pyplot.savefig draws everything a second time through this call, for a window that does not exist
-    figure.canvas.__class__.draw_idle = lambda self, *a, **k: None  # type: ignore[method-assign]
-    gc.collect()
-    gc.freeze()
-    return pyplot
-
-
-class TooLarge(Exception):
-    pass
-
-
-def capture(pyplot: Any, max_pixels: int) -> Any:
-    """Route everything that would leave the figure to one picture; returns where the last one is kept."""
-    from matplotlib.figure import Figure
-
-    kept: dict[str, bytes] = {}
-    save = Figure.savefig
-
-    def take(figure: Any) -> None:
-        width, height = figure.get_size_inches() * figure.dpi
-        if not (0 < width * height <= max_pixels):
-            raise TooLarge(f"the figure has {width:.0f} x {height:.0f} pixels, at most {max_pixels} are allowed")
-        out = io.BytesIO()
-        save(figure, out, format="png", pil_kwargs={"compress_level": 1})
-        kept["png"] = out.getvalue()
-
-    def savefig(self: Any, fname: Any = None, *args: Any, **options: Any) -> None:
-        if options.get("dpi") not in (None, "figure"):
-            self.set_dpi(float(options["dpi"]))
-        take(self)
-
-    def show(*args: Any, **options: Any) -> None:
-        if pyplot.get_fignums():
-            take(pyplot.gcf())
-
-    Figure.savefig = savefig  # type: ignore[method-assign]
-    pyplot.show = show
-
-    def finish() -> bytes | None:
-        if "png" not in kept and pyplot.get_fignums():
-            take(pyplot.gcf())
-        return kept.get("png")
-
-    return finish
-
-
-def child(source: str, pipe: int, limits: dict[str, Any], pyplot: Any, folder: str) -> None:
-    """Run one program and write its frame to `pipe`; never returns."""
-    os.setsid()
+def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
+    """Answer requests one after the other until the other side goes away or the folder is beyond tidying."""
+    folder = settings["folder"]
     os.chdir(folder)
-    quiet = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(quiet, descriptor)
-    megabytes = 2**20
-    seconds = max(1, round(limits["cpu_s"]))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_mb"] * megabytes + limits["base"],) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16 * megabytes,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    random.seed(0)
-    kind, body = run(source, pyplot, limits)
-    frame = bytes([KINDS.index(kind) + 1 if kind else 0]) + body
-    with os.fdopen(pipe, "wb") as out:
-        out.write(struct.pack("!I", len(frame)) + frame)
-    os._exit(0)
-
-
-def run(source: str, pyplot: Any, limits: dict[str, Any]) -> tuple[str, bytes]:
-    """('', PNG) or (kind, message) of one program."""
-    finish = capture(pyplot, limits["max_pixels"])
-    try:
-        code = compile(source, PROGRAM, "exec")
-    except (SyntaxError, ValueError, RecursionError) as error:
-        return "syntax", describe(error, source).encode()
-    try:
-        with contextlib.suppress(SystemExit):
-            exec(code, {"__name__": "__main__"})
-        png = finish()
-    except TooLarge as error:
-        return "too_large", str(error).encode()
-    except MemoryError:
-        return "memory", b"the program ran out of memory"
-    except BaseException as error:
-        return "exception", describe(error, source).encode()
-    return ("", png) if png else ("no_figure", b"the program ends without a figure")
-
-
-def describe(error: BaseException, source: str) -> str:
-    """Last line of the traceback, with the program's line number and that line."""
-    what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1][:300]
-    number = error.lineno if isinstance(error, SyntaxError) else None
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_filename == PROGRAM:
-            number = line
-    lines = source.splitlines()
-    if number is None or not 1 <= number <= len(lines):
-        return what
-    return f"{what} (line {number}: {lines[number - 1].strip()[:120]})"
-
-
-def serve(channel: socket.socket, limits: dict[str, Any]) -> None:
-    """Answer requests one after the other until the other side goes away."""
-    pyplot = warm()
-    with open("/proc/self/statm") as statm:
-        limits["base"] = int(statm.read().split()[0]) * resource.getpagesize()
+    jail = Jail(folder, settings["layers"])
+    warm()
+    own = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    settings["memory_bytes"] = own + settings["memory_mb"] * 2**20
+    first = attend("from matplotlib import pyplot\npyplot.plot([1, 2])", settings, jail)
+    if first[0] != 0:
+        raise RuntimeError(f"a first program does not render in the jail: {first[REPLY.size :].decode()}")
     channel.sendall(b"R")
     while True:
         try:
@@ -174,43 +344,10 @@ def serve(channel: socket.socket, limits: dict[str, Any]) -> None:
             source = read_exactly(channel, size).decode("utf-8", "replace")
         except EOFError:
             return
-        frame = attend(source, limits, pyplot)
-        channel.sendall(struct.pack("!I", len(frame)) + frame)
-
-
-def attend(source: str, limits: dict[str, Any], pyplot: Any) -> bytes:
-    """Fork, wait by a deadline, reap, clean up: the child's frame or one that says how it ended."""
-    folder = tempfile.mkdtemp(prefix="render-")
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        child(source, writer, limits, pyplot, folder)
-    os.close(writer)
-    handle = os.pidfd_open(pid)
-    data = bytearray()
-    deadline = time.monotonic() + limits["wall_s"]
-    late = False
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([reader], [], [], left)[0]:
-            late = True
-            break
-        part = os.read(reader, 1 << 20)
-        if not part or len(data) > MAX_RESULT:
-            break
-        data += part
-    signal.pidfd_send_signal(handle, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    os.close(handle)
-    os.close(reader)
-    shutil.rmtree(folder, ignore_errors=True)
-    if len(data) >= 5 and struct.unpack("!I", data[:4])[0] == len(data) - 4:
-        return bytes(data[4:])
-    if late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
-        return bytes([KINDS.index("timeout") + 1]) + f"the program took longer than {limits['cpu_s']:g} s".encode()
-    return bytes([KINDS.index("crashed") + 1]) + b"the program ended its process"
+        channel.sendall(attend(source, settings, jail))
+        if not tidy(folder):
+            return
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2]))
+    serve(socket.socket(fileno=0), json.loads(sys.argv[1]))

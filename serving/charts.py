@@ -1,99 +1,149 @@
-"""Charts: Python source in, PNG or a clear failure out, through one warm fork server.
+"""Charts: Python source in, PNG or a clear failure out, through one warm fork server in its own jail.
 
-Guarantees: the same source gives the same bytes; a result always comes by `wall_s` plus a margin; a server that died is
-started again and its program tried once more, then it is an Outage.
+Guarantees: the same source gives the same bytes, on every worker and after every restart; a result comes by
+`render.sandbox.wall_s` plus a margin; a server that died is started again and its program tried once more, then it is
+an Outage. No byte that foreign code wrote is parsed here: a picture arrives as raw pixels of the size it announces.
 """
 
 import asyncio
 import json
 import os
+import shutil
 import socket
 import struct
-import sys
+import tempfile
 import time
+import zlib
 from dataclasses import asdict
+
+import numpy as np
 
 from actors.contracts import Outage, RenderResult
 from configs.schema import Render
-from serving.chart_server import KINDS
+from serving import sandbox
+from serving.chart_server import KINDS, MAX_MESSAGE, REPLY
 
 START_S = 60.0
 MARGIN_S = 10.0
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class ChartRenderer:
-    """One warm server process; renders one program at a time, in order."""
+    """One warm server process; renders one program at a time, in order. Safe to call concurrently."""
 
     def __init__(self, config: Render) -> None:
-        self._limits = asdict(config.sandbox)
-        self._max_source = config.sandbox.max_source_bytes
+        """Raises sandbox.MissingLayer where this machine lacks a layer that the settings do not excuse."""
+        self.layers = sandbox.active_layers(config.sandbox.allow_missing)
+        self.restarts = 0
+        self.processes = 0  # server processes started
+        self._settings = asdict(config.sandbox) | {"layers": self.layers}
+        self._limits = config.sandbox
         self._lock = asyncio.Lock()
         self._process: asyncio.subprocess.Process | None = None
         self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._scratch = ""
 
     async def render(self, source: str) -> RenderResult:
         """Run one program. Raises Outage("render", ...) when the server cannot be kept alive."""
         data = source.encode("utf-8", "replace")
-        if len(data) > self._max_source:
-            return RenderResult(False, 0.0, kind="too_large", message=f"a program may have {self._max_source} bytes")
-        started = time.perf_counter()
+        if len(data) > self._limits.max_source_bytes:
+            message = f"the program has {len(data)} bytes; at most {self._limits.max_source_bytes} are allowed"
+            return RenderResult(False, 0.0, kind="too_large", message=message)
         async with self._lock:
+            started = time.perf_counter()
             for attempt in (1, 2):
                 try:
-                    async with asyncio.timeout(self._limits["wall_s"] + MARGIN_S + START_S):
-                        frame = await self._exchange(data)
+                    kind, width, height, body = await self._exchange(data)
                     break
-                except (OSError, EOFError, TimeoutError, asyncio.IncompleteReadError) as error:
-                    await self.close()
+                except (OSError, EOFError, TimeoutError) as error:
+                    await self._stop()
+                    self.restarts += 1
                     if attempt == 2:
-                        raise Outage("render", f"the render server does not answer ({type(error).__name__})") from error
-        return _result(frame, time.perf_counter() - started)
+                        raise Outage("render", f"the chart server does not answer ({error!r})") from error
+                except BaseException:  # cancelled in mid-exchange: the next answer would belong to this request
+                    await self._stop()
+                    raise
+            seconds = time.perf_counter() - started
+        if kind == 0:
+            png = await asyncio.to_thread(encode_png, width, height, body)
+            return RenderResult(True, seconds, png=png, size=(width, height))
+        return RenderResult(False, seconds, kind=KINDS[kind], message=body.decode("utf-8", "replace"))  # type: ignore[arg-type]
+
+    async def start(self) -> None:
+        """Have the server warm before the first program. Raises Outage."""
+        async with self._lock:
+            if self._channel is None:
+                try:
+                    await self._start()
+                except (OSError, EOFError, TimeoutError) as error:
+                    await self._stop()
+                    raise Outage("render", f"the chart server does not start ({error!r})") from error
 
     async def close(self) -> None:
-        """End the server process."""
-        process, self._process, self._channel = self._process, None, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
+        """End the server process and remove its folder."""
+        await self._stop()
 
-    async def _exchange(self, data: bytes) -> bytes:
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server (of its jail, where it has namespaces)."""
+        return self._process.pid if self._process else None
+
+    async def _exchange(self, data: bytes) -> tuple[int, int, int, bytes]:
         if self._channel is None:
             await self._start()
         assert self._channel is not None
         reader, writer = self._channel
-        writer.write(struct.pack("!I", len(data)) + data)
-        await writer.drain()
-        (size,) = struct.unpack("!I", await reader.readexactly(4))
-        return await reader.readexactly(size)
+        async with asyncio.timeout(self._limits.wall_s + MARGIN_S):
+            writer.write(struct.pack("!I", len(data)) + data)
+            await writer.drain()
+            kind, width, height, size = REPLY.unpack(await reader.readexactly(REPLY.size))
+            if kind >= len(KINDS) or size > (3 * self._limits.max_pixels if kind == 0 else MAX_MESSAGE):
+                raise OSError("a malformed reply")
+            body = await reader.readexactly(size)
+        if kind == 0 and size != 3 * width * height:
+            raise OSError("a malformed reply")
+        return kind, width, height, body
 
     async def _start(self) -> None:
+        namespaces = "namespaces" in self.layers
+        self._scratch = tempfile.mkdtemp(prefix="rrvf-")
+        outside = os.path.join(self._scratch, "work")
+        os.mkdir(outside)
+        settings = self._settings | {"folder": sandbox.FOLDER if namespaces else outside}
         ours, theirs = socket.socketpair()
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "MPLBACKEND": "agg",
-            "OMP_NUM_THREADS": "1",
-            "PYTHONHASHSEED": "0",
-        }
-        environment |= {k: os.environ[k] for k in ("MPLCONFIGDIR", "HOME") if k in os.environ}
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "serving.chart_server", str(theirs.fileno()), json.dumps(self._limits),
-            pass_fds=[theirs.fileno()], env=environment, stdin=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        theirs.close()
         ours.setblocking(False)
-        reader, writer = await asyncio.open_connection(sock=ours)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *sandbox.command("serving.chart_server", [json.dumps(settings)], namespaces=namespaces),
+                env=sandbox.environment(namespaces=namespaces, scratch=self._scratch),
+                cwd=self._scratch, stdin=theirs, stdout=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        self.processes += 1
+        reader, writer = await asyncio.open_connection(sock=ours, limit=2**22)
+        self._channel = reader, writer
         async with asyncio.timeout(START_S):
             await reader.readexactly(1)
-        self._channel = reader, writer
+
+    async def _stop(self) -> None:
+        process, self._process = self._process, None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel[1].close()
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+        if self._scratch:
+            await asyncio.to_thread(shutil.rmtree, self._scratch, True)
 
 
-def _result(frame: bytes, seconds: float) -> RenderResult:
-    """A frame comes from a process that ran foreign code: only a real PNG counts as one."""
-    status, body = frame[0], frame[1:]
-    if status == 0 and body[:8] == PNG and len(body) > 33:
-        width, height = struct.unpack("!II", body[16:24])
-        return RenderResult(True, seconds, png=body, size=(width, height))
-    if not 1 <= status <= len(KINDS):
-        return RenderResult(False, seconds, kind="crashed", message="the program ended its process")
-    return RenderResult(False, seconds, kind=KINDS[status - 1], message=body.decode("utf-8", "replace")[:600])  # type: ignore[arg-type]
+def encode_png(width: int, height: int, rgb: bytes) -> bytes:
+    """PNG of RGB rows. Rows as differences from the row above and the fastest deflate: a third of a library's time."""
+    rows = np.frombuffer(rgb, np.uint8).reshape(height, 3 * width)
+    filtered = np.empty((height, 1 + 3 * width), np.uint8)
+    filtered[:, 0] = 2  # filter type "up"
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack("!IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack("!I", len(body)) + name + body + struct.pack("!I", zlib.crc32(name + body)) for name, body in chunks
+    )

@@ -27,6 +27,7 @@ FILE_BYTES = 16 * 2**20
 PROBE_S = 30.0
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = "/rrvf"  # where the jail sees the three files that it runs
+FOLDER = "/rrvf-folder"  # and the only one that it may write to
 CODE = ("serving/__init__.py", "serving/sandbox.py", "serving/chart_server.py")
 
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
@@ -138,9 +139,9 @@ def command(module: str, arguments: Iterable[str], *, namespaces: bool) -> list[
             binds += ["--ro-bind", prefix, prefix]
     return [
         bwrap, *namespace_flags(), "--disable-userns",
-        "--size", str(FOLDER_BYTES), "--tmpfs", "/work", "--chdir", "/work",
         # a picture may depend on Matplotlib's own fonts only; not looking for others also saves a second
-        "--tmpfs", "/usr/share/fonts", *binds, "--", *python,
+        "--tmpfs", "/usr/share/fonts", *binds,
+        "--size", str(FOLDER_BYTES), "--tmpfs", FOLDER, "--chdir", FOLDER, "--", *python,
     ]  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def namespace_flags() -> list[str]:
 def environment(*, namespaces: bool, scratch: str) -> dict[str, str]:
     """The whole environment of a jailed server. `scratch`: its private folder where there are no namespaces."""
     return {
-        "PATH": "/usr/bin:/bin",
+        "PATH": "/usr/sbin:/sbin",  # ldconfig, which finds libseccomp; not fc-list, which finds foreign fonts
         "HOME": "/tmp" if namespaces else scratch,
         "TMPDIR": "/tmp" if namespaces else scratch,
         "MPLCONFIGDIR": "/tmp" if namespaces else scratch,
