@@ -100,7 +100,9 @@ def deployment(config: Config) -> Any:
     scaling = {"min_replicas": render.replicas, "max_replicas": max(render.replicas, render.max_replicas)}
     options: dict[str, Any] = {
         "name": "RenderWorker",
-        "max_ongoing_requests": 4 * render.concurrency + 4,
+        # Requests wait inside the replica: Serve's router backs off up to a second when a replica is full, and the
+        # renderer then stands idle in front of a queue.
+        "max_ongoing_requests": render.max_queued,
         "max_queued_requests": render.max_queued,
         "ray_actor_options": {"num_cpus": render.cpus},
     }
