@@ -44,9 +44,15 @@ def image_tokens(png: bytes) -> int:
 
 
 def trajectory(
-    prompt: list[int], target: bytes, rng: np.random.Generator, *, turns: int = 2, show: bool = True, version: int = 0
+    prompt: list[int],
+    target: bytes,
+    rng: np.random.Generator,
+    *,
+    turns: int = 2,
+    show: bool = True,
+    words: tuple[int, int] = (5, 30),
 ) -> Trajectory:
-    """Turns of random tokens with feedback between them; `show` puts a picture into every feedback."""
+    """Turns of `words` random tokens with feedback between them; `show` puts a picture into every feedback."""
     ids = [*prompt, START, *[PAD] * image_tokens(target), END]
     ids += rng.integers(20, 250, 4).tolist()
     sampled, images = [False] * len(ids), [target]
@@ -59,11 +65,11 @@ def trajectory(
                 images.append(png)
             ids += extra
             sampled += [False] * len(extra)
-        count = int(rng.integers(5, 30))
+        count = int(rng.integers(*words))
         ids += rng.integers(20, 250, count).tolist()
         sampled += [True] * count
     logprobs = [float(-abs(rng.normal(4, 1))) if s else 0.0 for s in sampled]
-    versions = [version if s else -1 for s in sampled]
+    versions = [0 if s else -1 for s in sampled]
     total = float(rng.normal())
     return Trajectory(
         tuple(ids), tuple(sampled), tuple(logprobs), tuple(versions), tuple(images), (), "answer",
@@ -71,7 +77,15 @@ def trajectory(
     )  # fmt: skip
 
 
-def groups(count: int = 3, size: int = 4, seed: int = 0, *, show: bool = True, max_turns: int = 3) -> list[Group]:
+def groups(
+    count: int = 3,
+    size: int = 4,
+    seed: int = 0,
+    *,
+    show: bool = True,
+    max_turns: int = 3,
+    words: tuple[int, int] = (5, 30),
+) -> list[Group]:
     """Groups whose members share prompt and target; numbers of turns differ."""
     rng = np.random.default_rng(seed)
     out = []
@@ -80,7 +94,7 @@ def groups(count: int = 3, size: int = 4, seed: int = 0, *, show: bool = True, m
         same = rng.integers(20, 250, 4)  # the tokens after the picture are part of the prompt: alike in a group
         members = []
         for _ in range(size):
-            played = trajectory(prompt, target, rng, turns=int(rng.integers(1, max_turns + 1)), show=show)
+            played = trajectory(prompt, target, rng, turns=int(rng.integers(1, max_turns + 1)), show=show, words=words)
             at = len(prompt) + 2 + image_tokens(target)
             ids = (*played.token_ids[:at], *same.tolist(), *played.token_ids[at + 4 :])
             members.append(Trajectory(ids, *list(vars(played).values())[1:]))
