@@ -43,8 +43,10 @@ async def play_member(image: bytes, world: World, rules: Rules, session: str) ->
 
 
 async def play_group(ticket: Ticket, image: bytes, world: World, rules: Rules) -> tuple[list[str], Group]:
-    """All members at once; one outcome each and the group of the survivors."""
+    """All members at once and under one prompt; one outcome each and the group of the survivors."""
     size = rules.rollout.group_size
+    if random.Random(ticket.group).random() < rules.rollout.direct_share:
+        rules = replace(rules, rollout=replace(rules.rollout, single_turn=True))
     results = await asyncio.gather(*(play_member(image, world, rules, f"{ticket.group}.{m}") for m in range(size)))
     members = ["done" if isinstance(r, Trajectory) else r for r in results]
     survivors = tuple(r for r in results if isinstance(r, Trajectory))

@@ -66,6 +66,7 @@ class Rollout:
     trajectory_s: float = 300.0
     retries: int = 2  # of an outage, before a member is void
     single_turn: bool = False  # the prompt offers no tool; answer at once (evaluation, ablation)
+    direct_share: float = 0.0  # of groups that are played single-turn, so that both prompts are trained
 
 
 @dataclass
@@ -186,7 +187,7 @@ class Judge:
 @dataclass
 class Coldstart:
     charts: int = 900  # drawn with their programs; none of them is a training image
-    steps: int = 130  # optimiser steps
+    steps: int = 110  # optimiser steps
     batch: int = 16  # traces a step
     direct: float = 0.4  # share of traces that answer at once, as in evaluation
     threads: int = 2

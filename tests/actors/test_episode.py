@@ -164,3 +164,13 @@ def test_a_group_resolves_every_member_and_never_rewards_an_outage(
     members, group = asyncio.run(play_group(Ticket(3, 1), picture("red"), world, rules))
     assert sorted(members) == ["done"] * 5 + ["judge"] * 2
     assert len(group.trajectories) == 5 and all(t.reward.vision == 1.0 for t in group.trajectories)
+
+
+@pytest.mark.parametrize(("share", "prompt"), [(0.0, "tool"), (1.0, "direct")])
+def test_a_share_of_the_groups_is_played_without_the_tool(
+    codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple], share: float, prompt: str
+) -> None:
+    script = Script(codec, [ANSWER.format("ok:red")] * 3)
+    rules = replace(play.rules, rollout=Rollout(group_size=3, direct_share=share))  # type: ignore[attr-defined]
+    asyncio.run(play_group(Ticket(5, 1), picture("red"), World(script, Easel(picture), Eye(), codec), rules))  # type: ignore[arg-type]
+    assert all(prompt in seen for seen, _ in script.seen) and len(script.seen) == 3
