@@ -41,18 +41,22 @@ def needed_gpus(config: Config) -> int:
     return config.engine.replicas * config.engine.gpus + config.learner.workers * config.learner.gpus + judge
 
 
+def joined(config: Config) -> str:
+    """Address of the running cluster that the run joins; empty where it starts its own."""
+    return config.cluster.address or os.environ.get("RAY_ADDRESS", "")
+
+
 def connect(config: Config) -> None:
     """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here. Raises ConfigError when it lacks the
     resources of this config."""
     for name in ("ray", "ray.serve", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    address = config.cluster.address or os.environ.get("RAY_ADDRESS", "")
     options: dict[str, Any] = {
         "runtime_env": {"env_vars": WORKER_ENV},
         "log_to_driver": False,
         "logging_level": "ERROR",
     }
-    if address:
+    if address := joined(config):
         ray.init(address=address, **options)
     else:
         ray.init(num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
@@ -76,6 +80,7 @@ class Cluster:
         self.policies: list[Any] = []
         self.rollouts: list[Any] = []
         self.queue: Any = None
+        self._offered: list[str] = []  # Serve applications of this run
 
     def __enter__(self) -> Self:
         try:
@@ -98,11 +103,17 @@ class Cluster:
         )
         self.policies = [policy.remote(self.model, config) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")
-        self.renderer = RenderClient(serve.run(render_deployment(config), name="render", route_prefix=None), config)
-        self.judge = JudgeClient(serve.run(judge_deployment(config), name="judge", route_prefix=None), config)
+        self.renderer = RenderClient(self._offer("render", render_deployment(config)), config)
+        self.judge = JudgeClient(self._offer("judge", judge_deployment(config)), config)
         self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(config, self._images, self._snapshot)
         self._wait([p.ready.remote() for p in self.policies], "policy engines", engine.ready_s)
         self.rollouts = [self._rollout(i) for i in range(config.rollout.actors)]
+
+    def _offer(self, part: str, application: Any) -> Any:
+        """Deploy one part under a name of this run's own; a cluster may host several runs."""
+        name = f"rrvf-{self.config.run.name}-{os.getpid()}-{part}"
+        self._offered.append(name)
+        return serve.run(application, name=name, route_prefix=None)
 
     def _rollout(self, number: int) -> Any:
         client = PolicyClient(self.policies, self.config.engine.turn_s)
@@ -145,5 +156,6 @@ class Cluster:
     def _stop(self) -> None:
         for actor in (*self.rollouts, *self.policies, *([self.queue] if self.queue is not None else [])):
             ray.kill(actor)
-        if ray.is_initialized():
-            serve.shutdown()
+        if ray.is_initialized() and joined(self.config):  # else the whole cluster ends with this process
+            for name in self._offered:
+                serve.delete(name)

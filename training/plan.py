@@ -63,10 +63,10 @@ def _images(config: Config) -> str | None:
 
 def _resources(config: Config) -> str | None:
     """Only for a cluster that would be started here; a running one is asked when it is joined."""
-    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
-        return None
-    from training.cluster import needed_cpus, needed_gpus
+    from training.cluster import joined, needed_cpus, needed_gpus
 
+    if joined(config):
+        return None
     if (need := needed_cpus(config)) > config.cluster.logical_cpus:
         return f"this config needs {need:g} CPUs; raise cluster.logical_cpus={config.cluster.logical_cpus}"
     if needed_gpus(config):

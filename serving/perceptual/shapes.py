@@ -85,7 +85,7 @@ def _is_disc(data: Mask) -> bool:
     _, _, stats, _ = cv2.connectedComponentsWithStats(whole, connectivity=8)
     if len(stats) < 2:
         return False
-    x, y, width, height, area = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
+    _, _, width, height, area = stats[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
     if area < 0.6 * stats[1:, cv2.CC_STAT_AREA].sum() or min(width, height) < 0.2 * min(data.shape):
         return False
     return 0.85 < width / height < 1.18 and 0.68 < area / (width * height) < 0.86

@@ -28,15 +28,20 @@ class TextLines:
     pixels: NDArray[np.uint8]
 
 
+def _opened(mask: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Morphological opening of a 0/1 mask by a box of `shape` (rows, columns)."""
+    return cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones(shape, np.uint8)).astype(np.uint8, copy=False)
+
+
 def find_lines(mass: NDArray[np.float32]) -> tuple[Mask, Box | None]:
     """Long thin straight lines (spines, grid, rules) and the box they span; None without lines."""
     h, w = mass.shape
     inked = (mass > 0.25).astype(np.uint8)
-    across = cv2.morphologyEx(inked, cv2.MORPH_OPEN, np.ones((1, max(12, w // 8)), np.uint8))
-    down = cv2.morphologyEx(inked, cv2.MORPH_OPEN, np.ones((max(12, h // 8), 1), np.uint8))
+    across = _opened(inked, (1, max(12, w // 8)))
+    down = _opened(inked, (max(12, h // 8), 1))
     thick = max(4, h // 60)
-    across = across & ~cv2.morphologyEx(across, cv2.MORPH_OPEN, np.ones((thick, 1), np.uint8))
-    down = down & ~cv2.morphologyEx(down, cv2.MORPH_OPEN, np.ones((1, thick), np.uint8))
+    across = across & ~_opened(across, (thick, 1))
+    down = down & ~_opened(down, (1, thick))
     lines = (across | down).astype(bool)
     if not lines.any():
         return lines, None
@@ -51,9 +56,9 @@ def find_text(mass: NDArray[np.float32], lines: Mask, chroma: NDArray[np.float32
     if chroma is not None:
         inked &= chroma < NEUTRAL_CHROMA
     strokes = (inked & ~lines).astype(np.uint8)
-    core = cv2.morphologyEx(strokes, cv2.MORPH_OPEN, np.ones((6, 6), np.uint8))
+    core = _opened(strokes, (6, 6))
     if core.any():
-        strokes &= 1 - cv2.dilate(core, np.ones((5, 5), np.uint8))
+        strokes &= 1 - cv2.dilate(core, np.ones((5, 5), np.uint8)).astype(np.uint8, copy=False)
     gap = 5 if h * w < 150_000 else 7
     joined = cv2.dilate(strokes, np.ones((1, gap), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
