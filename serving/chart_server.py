@@ -15,6 +15,7 @@ import gc
 import importlib
 import io
 import json
+import mmap
 import os
 import random
 import re
@@ -26,6 +27,7 @@ import struct
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 from serving.sandbox import Jail
@@ -35,9 +37,18 @@ KINDS = ("", "syntax", "exception", "timeout", "memory", "no_figure", "too_large
 REPLY = struct.Struct("!BIII")  # kind, width, height, bytes of the body: RGB rows or a message
 MAX_MESSAGE = 2000
 MAX_ENTRIES = 1000  # files left behind beyond which a server ends itself rather than tidy up
-PRELOAD = """pandas seaborn scipy.stats scipy.interpolate mpl_toolkits.mplot3d mpl_toolkits.axes_grid1
-mpl_toolkits.axisartist matplotlib.animation matplotlib.dates matplotlib.patches matplotlib.gridspec matplotlib.sankey
-matplotlib.tri matplotlib.widgets PIL.Image""".split()
+LIGHT = tuple(
+    """
+    matplotlib.animation matplotlib.dates matplotlib.patches matplotlib.gridspec matplotlib.sankey matplotlib.tri
+    matplotlib.widgets mpl_toolkits.mplot3d PIL.Image
+    """.split()  # noqa: SIM905
+)
+HEAVY = tuple(
+    """
+    pandas seaborn scipy.stats scipy.interpolate scipy.ndimage scipy.signal mpl_toolkits.axes_grid1
+    mpl_toolkits.axisartist
+    """.split()  # noqa: SIM905
+)
 REFUSED = ("PermissionError", "gaierror", "URLError")  # by name: the modules of some are not loaded
 # the line and bar of a first figure fill the caches of fonts, glyphs, paths and projections
 WARM_UP = """
@@ -145,8 +156,8 @@ class Capture:
             canvas.print_png = ours
 
 
-def warm() -> None:
-    """Import, pin the settings, draw once and seed: what every child starts from."""
+def warm(modules: Iterable[str]) -> None:
+    """Import, pin the settings, draw once and seed: what every child starts from. Modules may be absent."""
     import logging
 
     import matplotlib
@@ -154,11 +165,16 @@ def warm() -> None:
     from matplotlib import font_manager, pyplot
 
     logging.disable(logging.CRITICAL)  # nobody reads a child's log, and fonts that are not there fill it
-    for name in PRELOAD:
+    for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     matplotlib.rcdefaults()
-    pinned = {"backend": "agg", "figure.max_open_warning": 0, "savefig.dpi": "figure", "text.usetex": False}
+    pinned: dict[Any, Any] = {
+        "backend": "agg",
+        "figure.max_open_warning": 0,
+        "savefig.dpi": "figure",
+        "text.usetex": False,
+    }
     matplotlib.rcParams.update(pinned)
     fonts = font_manager.fontManager
     fonts.ttflist = sorted((f for f in fonts.ttflist if "mpl-data" in f.fname), key=lambda f: (f.name, f.fname))
@@ -166,7 +182,6 @@ def warm() -> None:
     fresh_generator = numpy.random.default_rng
     numpy.random.default_rng = lambda seed=None: fresh_generator(0 if seed is None else seed)  # type: ignore[assignment]
     numpy.random.seed(0)
-    random.seed(0)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # a collection writes to every page that it visits, and each is then copied
@@ -174,7 +189,7 @@ def warm() -> None:
 
 def run(source: str, max_pixels: int) -> tuple[str, int, int, bytes]:
     """Kind ("" for a picture), width, height and body of one program; whatever it raises is caught."""
-    reserve = bytearray(4 * 2**20)  # given back when memory ran out, for the few words about it
+    reserve = mmap.mmap(-1, 4 * 2**20)  # address space given back when memory ran out, for the few words about it
     capture = Capture(max_pixels)
     try:
         code = compile(source, PROGRAM, "exec", dont_inherit=True)
@@ -191,7 +206,7 @@ def run(source: str, max_pixels: int) -> tuple[str, int, int, bytes]:
         return "too_large", 0, 0, str(error).encode()
     except MemoryError as error:
         error.__traceback__ = None
-        del reserve
+        reserve.close()
         return "memory", 0, 0, b"MemoryError: the program ran out of memory"
     except BaseException as error:
         return "forbidden" if refused(error) else "exception", 0, 0, describe(error, source)
@@ -240,6 +255,7 @@ def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail) -> None:
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         sys.stdin = io.StringIO()
+        random.seed(0)  # Python seeds it anew after every fork
         jail.enter(cpu_s=settings["cpu_s"], memory_bytes=settings["memory_bytes"])
         os.closerange(3, 4096)
         kind, width, height, body = run(source, settings["max_pixels"])
@@ -331,8 +347,9 @@ def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
     folder = settings["folder"]
     os.chdir(folder)
     jail = Jail(folder, settings["layers"])
-    warm()
-    own = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    warm(HEAVY + LIGHT if settings["heavy"] else LIGHT)
+    with open("/proc/self/statm") as statm:
+        own = int(statm.read().split()[0]) * resource.getpagesize()
     settings["memory_bytes"] = own + settings["memory_mb"] * 2**20
     first = attend("from matplotlib import pyplot\npyplot.plot([1, 2])", settings, jail)
     if first[0] != 0:

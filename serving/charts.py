@@ -8,6 +8,7 @@ an Outage. No byte that foreign code wrote is parsed here: a picture arrives as 
 import asyncio
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -19,28 +20,28 @@ from dataclasses import asdict
 import numpy as np
 
 from actors.contracts import Outage, RenderResult
-from configs.schema import Render
+from configs.schema import Render, Sandbox
 from serving import sandbox
 from serving.chart_server import KINDS, MAX_MESSAGE, REPLY
 
 START_S = 60.0
 MARGIN_S = 10.0
+HEAVY_NAMES = re.compile(r"\b(pandas|seaborn|scipy|axes_grid1|axisartist)\b")
 
 
 class ChartRenderer:
-    """One warm server process; renders one program at a time, in order. Safe to call concurrently."""
+    """Renders one program at a time, in order, on a warm server process. Safe to call concurrently.
+
+    Programs that name pandas, seaborn or scipy go to a second server that has those loaded, started when the first one
+    comes: a fork costs in proportion to the memory of what is forked.
+    """
 
     def __init__(self, config: Render) -> None:
         """Raises sandbox.MissingLayer where this machine lacks a layer that the settings do not excuse."""
         self.layers = sandbox.active_layers(config.sandbox.allow_missing)
-        self.restarts = 0
-        self.processes = 0  # server processes started
-        self._settings = asdict(config.sandbox) | {"layers": self.layers}
         self._limits = config.sandbox
         self._lock = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
-        self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._scratch = ""
+        self._servers = {heavy: _Server(config.sandbox, self.layers, heavy) for heavy in (False, True)}
 
     async def render(self, source: str) -> RenderResult:
         """Run one program. Raises Outage("render", ...) when the server cannot be kept alive."""
@@ -48,46 +49,57 @@ class ChartRenderer:
         if len(data) > self._limits.max_source_bytes:
             message = f"the program has {len(data)} bytes; at most {self._limits.max_source_bytes} are allowed"
             return RenderResult(False, 0.0, kind="too_large", message=message)
+        server = self._servers[HEAVY_NAMES.search(source) is not None]
         async with self._lock:
             started = time.perf_counter()
             for attempt in (1, 2):
                 try:
-                    kind, width, height, body = await self._exchange(data)
+                    kind, width, height, body = await server.exchange(data)
                     break
                 except (OSError, EOFError, TimeoutError) as error:
-                    await self._stop()
-                    self.restarts += 1
+                    await server.stop()
                     if attempt == 2:
                         raise Outage("render", f"the chart server does not answer ({error!r})") from error
                 except BaseException:  # cancelled in mid-exchange: the next answer would belong to this request
-                    await self._stop()
+                    await server.stop()
                     raise
             seconds = time.perf_counter() - started
         if kind == 0:
             png = await asyncio.to_thread(encode_png, width, height, body)
             return RenderResult(True, seconds, png=png, size=(width, height))
-        return RenderResult(False, seconds, kind=KINDS[kind], message=body.decode("utf-8", "replace"))  # type: ignore[arg-type]
-
-    async def start(self) -> None:
-        """Have the server warm before the first program. Raises Outage."""
-        async with self._lock:
-            if self._channel is None:
-                try:
-                    await self._start()
-                except (OSError, EOFError, TimeoutError) as error:
-                    await self._stop()
-                    raise Outage("render", f"the chart server does not start ({error!r})") from error
+        message = body.decode("utf-8", "replace")
+        return RenderResult(False, seconds, kind=KINDS[kind], message=message)  # type: ignore[arg-type]
 
     async def close(self) -> None:
-        """End the server process and remove its folder."""
-        await self._stop()
+        """End the server processes and remove their folders."""
+        for server in self._servers.values():
+            await server.stop()
 
     @property
-    def pid(self) -> int | None:
-        """Process id of the server (of its jail, where it has namespaces)."""
-        return self._process.pid if self._process else None
+    def pids(self) -> list[int]:
+        """Process ids of the servers that run (of their jails, where they have namespaces)."""
+        return [server.process.pid for server in self._servers.values() if server.process]
 
-    async def _exchange(self, data: bytes) -> tuple[int, int, int, bytes]:
+    @property
+    def starts(self) -> int:
+        """Server processes started so far."""
+        return sum(server.starts for server in self._servers.values())
+
+
+class _Server:
+    """One process of `serving.chart_server` and the socket to it."""
+
+    def __init__(self, limits: Sandbox, layers: tuple[str, ...], heavy: bool) -> None:
+        self.process: asyncio.subprocess.Process | None = None
+        self.starts = 0
+        self._limits = limits
+        self._layers = layers
+        self._heavy = heavy
+        self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._scratch = ""
+
+    async def exchange(self, data: bytes) -> tuple[int, int, int, bytes]:
+        """One program for one reply: kind, width, height, body. Raises OSError, EOFError, TimeoutError."""
         if self._channel is None:
             await self._start()
         assert self._channel is not None
@@ -104,27 +116,28 @@ class ChartRenderer:
         return kind, width, height, body
 
     async def _start(self) -> None:
-        namespaces = "namespaces" in self.layers
+        namespaces = "namespaces" in self._layers
         self._scratch = tempfile.mkdtemp(prefix="rrvf-")
         outside = os.path.join(self._scratch, "work")
         os.mkdir(outside)
-        settings = self._settings | {"folder": sandbox.FOLDER if namespaces else outside}
+        folder = sandbox.FOLDER if namespaces else outside
+        settings = json.dumps(asdict(self._limits) | {"layers": self._layers, "heavy": self._heavy, "folder": folder})
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *sandbox.command("serving.chart_server", [json.dumps(settings)], namespaces=namespaces),
+            self.process = await asyncio.create_subprocess_exec(
+                *sandbox.command("serving.chart_server", [settings], namespaces=namespaces),
                 env=sandbox.environment(namespaces=namespaces, scratch=self._scratch),
-                cwd=self._scratch, stdin=theirs, stdout=asyncio.subprocess.DEVNULL,
+                cwd=self._scratch, stdin=theirs.fileno(), stdout=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
-        self.processes += 1
-        reader, writer = await asyncio.open_connection(sock=ours, limit=2**22)
-        self._channel = reader, writer
+        self.starts += 1
+        self._channel = await asyncio.open_connection(sock=ours, limit=2**22)
         async with asyncio.timeout(START_S):
-            await reader.readexactly(1)
+            await self._channel[0].readexactly(1)
 
-    async def _stop(self) -> None:
-        process, self._process = self._process, None
+    async def stop(self) -> None:
+        """Kill the process, and with it all that lives in its jail."""
+        process, self.process = self.process, None
         channel, self._channel = self._channel, None
         if channel is not None:
             channel[1].close()
@@ -143,7 +156,7 @@ def encode_png(width: int, height: int, rgb: bytes) -> bytes:
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack("!IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered, 1)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(filtered.data, 1)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack("!I", len(body)) + name + body + struct.pack("!I", zlib.crc32(name + body)) for name, body in chunks
     )

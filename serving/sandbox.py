@@ -32,13 +32,17 @@ CODE = ("serving/__init__.py", "serving/sandbox.py", "serving/chart_server.py")
 
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 CLONE_THREAD = 0x10000
-PLAIN_CALLS = """read write readv writev pread64 pwrite64 close close_range fstat newfstatat stat lstat statx lseek mmap
-mprotect munmap mremap madvise brk rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack openat open getdents64 getcwd
-chdir mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 readlink readlinkat access faccessat faccessat2 dup
-dup2 dup3 pipe pipe2 poll ppoll select pselect6 futex sched_yield sched_getaffinity set_robust_list rseq gettid getpid
-getppid getuid geteuid getgid getegid getgroups uname sysinfo getrandom clock_gettime clock_getres gettimeofday time
-nanosleep clock_nanosleep alarm setitimer getitimer exit exit_group getrusage times getrlimit umask ftruncate truncate
-fsync fdatasync fadvise64 statfs fstatfs restart_syscall""".split()
+PLAIN_CALLS = tuple(
+    """
+    read write readv writev pread64 pwrite64 close close_range fstat newfstatat stat lstat statx lseek mmap mprotect
+    munmap mremap madvise brk rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack openat open getdents64 getcwd chdir
+    mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 readlink readlinkat access faccessat faccessat2 dup
+    dup2 dup3 pipe pipe2 poll ppoll select pselect6 futex sched_yield sched_getaffinity set_robust_list rseq gettid
+    getpid getppid getuid geteuid getgid getegid getgroups uname sysinfo getrandom clock_gettime clock_getres
+    gettimeofday time nanosleep clock_nanosleep alarm setitimer getitimer exit exit_group getrusage times getrlimit
+    umask ftruncate truncate fsync fdatasync fadvise64 statfs fstatfs restart_syscall
+    """.split()  # noqa: SIM905
+)
 FCNTL_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)  # duplicate, flags, locks: never owner or signal
 IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, window size, FIONREAD, FIONBIO, FIO(N)CLEX
 
