@@ -190,7 +190,7 @@ class Coldstart:
     steps: int = 110  # optimiser steps
     batch: int = 16  # traces a step
     direct: float = 0.4  # share of traces that answer at once, as in evaluation
-    threads: int = 2
+    threads: int = 1  # more than one on busy cores can be many times slower
     seed: int = 0
 
 
