@@ -23,9 +23,9 @@ SMALL = [
     "rollout.group_size=4",
     "rollout.concurrency=4",
     "queue.groups_per_step=2",
-    "queue.max_empty_batches=50",
-    "coldstart.charts=160",
-    "coldstart.steps=70",
+    "queue.drop_zero_variance=false",  # so brief a start may give members equal rewards
+    "coldstart.charts=60",
+    "coldstart.steps=25",
 ]
 
 
@@ -76,7 +76,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         wait_until(
             "two steps",
             lambda: driver.poll() is not None or (metrics.exists() and len(metrics.read_text().splitlines()) >= 2),
-            420,
+            600,
         )
         assert driver.poll() is None, log.read_text()[-3000:]
     finally:
@@ -85,7 +85,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     wait_until("the end of everything the killed driver had started", lambda: not processes_of("killed"), 60)
     again = folder / "resumed.txt"
     resumed = start(["training.train", "--resume", str(run)], again, "resumed")
-    assert resumed.wait(timeout=420) == 0, again.read_text()[-3000:]
+    assert resumed.wait(timeout=600) == 0, again.read_text()[-3000:]
     wait_until("the end of the resumed run's processes", lambda: not processes_of("resumed"), 30)
     return run, again
 
