@@ -149,7 +149,7 @@ class Sandbox:
     wall_s: float = 20.0
     memory_mb: int = 1024
     max_pixels: int = 4_000_000
-    max_source_bytes: int = 100_000
+    max_source_bytes: int = 1_000_000
     allow_missing: list[str] = field(default_factory=list)  # layers this machine may lack
 
 
@@ -164,6 +164,10 @@ class Render:
     deadline_s: float = 60.0  # a call, queueing included
     javascript: bool = False
     browser: str = ""  # path of a Chromium; empty looks for one
+    viewport: tuple[int, int] = (1280, 720)  # of a page, CSS pixels
+    max_height: int = 8192  # a page's picture ends here
+    browser_pages: int = 500  # a browser is replaced after so many pages
+    browser_mb: int = 2048  # or when its processes hold so much memory
     sandbox: Sandbox = field(default_factory=Sandbox)
 
 

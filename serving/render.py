@@ -19,6 +19,7 @@ from typing import Any
 from actors.contracts import Domain, Outage, RenderResult
 from configs.schema import Config, Render
 from serving.charts import ChartRenderer
+from serving.web import WebRenderer
 
 RETRIES = 3
 
@@ -29,6 +30,7 @@ class Renders:
     def __init__(self, config: Render) -> None:
         self._config = config
         self._charts = [ChartRenderer(config) for _ in range(config.concurrency)]
+        self._web = WebRenderer(config)
         self._free: asyncio.Queue[ChartRenderer] = asyncio.Queue()
         for renderer in self._charts:
             self._free.put_nowait(renderer)
@@ -65,8 +67,8 @@ class Renders:
         return result
 
     async def _draw(self, source: str, domain: Domain) -> RenderResult:
-        if domain != "chart":
-            raise Outage("render", f"no renderer for {domain}")
+        if domain == "web":
+            return await self._web.render(source)
         renderer = await self._free.get()
         try:
             return await renderer.render(source)
@@ -84,7 +86,7 @@ class Renders:
         return {**self._counts, "cached": len(self._cache), "cached_mb": self._cached_bytes / 2**20}
 
     async def close(self) -> None:
-        for renderer in self._charts:
+        for renderer in (*self._charts, self._web):
             await renderer.close()
 
 

@@ -8,6 +8,7 @@ signal one, or raise its own limits.
 `python -m serving.sandbox` prints the layers of this machine, each with "active" or the reason why not.
 """
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -211,6 +212,21 @@ def active_layers(allow_missing: Iterable[str]) -> tuple[str, ...]:
                 f"render.sandbox.allow_missing=[{layer}] runs foreign programs without it"
             )
     return tuple(layer for layer in LAYERS if not found[layer])
+
+
+def tree_bytes(pid: int) -> int:
+    """Resident bytes of a process and all its descendants, shared pages counted once a process."""
+    parents, resident = {}, {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry)], resident[int(entry)] = int(fields[1]), int(fields[21])
+    family, pages = {pid}, 0
+    while family:
+        pages += sum(resident.get(member, 0) for member in family)
+        family = {child for child, parent in parents.items() if parent in family}
+    return pages * resource.getpagesize()
 
 
 def _refused(action: Callable[[], object]) -> str:

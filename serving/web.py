@@ -1,0 +1,289 @@
+"""Web pages: HTML in, PNG of the whole page or a clear failure out, through one persistent, jailed Chromium.
+
+Guarantees: a page gets a context of its own, offline, without JavaScript unless the settings allow it, in a browser
+without network or foreign files (as far as namespaces are to be had); a result comes by `render.sandbox.wall_s` plus a
+margin whatever the page does; a browser is replaced after a number of pages, a size, or a death. The same HTML gives
+the same bytes with one Chromium: animations stand at their end, the clock stands still, and random numbers are seeded.
+"""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import shutil
+import struct
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.contracts import Outage, RenderResult
+from configs.schema import Render
+from serving import sandbox
+
+LAUNCH_S = 30.0
+CLOSE_S = 5.0
+TRIES = 2
+MEMORY_EVERY = 20  # pages between two looks at the browser's memory
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PNG = b"\x89PNG\r\n\x1a\n"
+EPOCH_MS = 1_735_689_600_000  # 2025-01-01: what a script reads from the clock
+FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none", "--hide-scrollbars")
+# a seeded xorshift in place of Math.random
+SEEDED = """(() => { let s = 123456789; Math.random = () => { s ^= s << 13; s ^= s >>> 17; s ^= s << 5;
+  return (s >>> 0) / 4294967296; }; })()"""
+HEIGHT = "Math.max(document.documentElement.scrollHeight, document.body ? document.body.scrollHeight : 0)"
+
+
+class BrowserMissing(RuntimeError):
+    """No Chromium was found; the message names the two commands that install one."""
+
+
+def find_browser(configured: str, playwright_own: str) -> str:
+    """Path of a Chromium: as configured, Playwright's own, or one on the PATH. Raises BrowserMissing."""
+    if configured:
+        if not os.access(configured, os.X_OK):
+            raise BrowserMissing(f"render.browser={configured} is not an executable file")
+        return configured
+    if os.access(playwright_own, os.X_OK):
+        return playwright_own
+    for name in NAMES:
+        if found := shutil.which(name):
+            return found
+    raise BrowserMissing(
+        "no Chromium here: run `apt-get install chromium-headless-shell` (Debian) "
+        "or `python -m playwright install chromium-headless-shell`, or set render.browser"
+    )
+
+
+@dataclass
+class _Browser:
+    """One browser process and how many pages it has had and has now."""
+
+    handle: Any
+    pid_file: Path
+    pages: int = 0
+    active: int = 0
+    retired: bool = False
+
+    @property
+    def pid(self) -> int:
+        return int(self.pid_file.read_text())
+
+    async def close(self) -> None:
+        """Ask, then kill."""
+        self.retired = True
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSE_S):
+                await self.handle.close()
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(self.pid, 9)
+        self.pid_file.unlink(missing_ok=True)
+
+
+class WebRenderer:
+    """Lays out pages on one browser, `concurrency` at a time. Safe to call concurrently."""
+
+    def __init__(self, config: Render) -> None:
+        """Raises sandbox.MissingLayer where namespaces are missing and the settings do not excuse that."""
+        self._namespaces = "namespaces" in sandbox.active_layers(config.sandbox.allow_missing)
+        self.launches = 0
+        self._config = config
+        self._slots = asyncio.Semaphore(config.concurrency)
+        self._lock = asyncio.Lock()
+        self._browser: _Browser | None = None
+        self._playwright: Any = None
+        self._scratch: Path | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def render(self, source: str) -> RenderResult:
+        """Picture of one page. Raises Outage("render", ...) when no browser can be kept alive, BrowserMissing."""
+        if len(source.encode("utf-8", "replace")) > self._config.sandbox.max_source_bytes:
+            message = f"the page has more than {self._config.sandbox.max_source_bytes} bytes"
+            return RenderResult(False, 0.0, kind="too_large", message=message)
+        async with self._slots:
+            started = time.perf_counter()
+            for attempt in range(TRIES):
+                browser = await self._ready()
+                browser.active += 1
+                try:
+                    png = await self._picture(browser, source)
+                    break
+                except TimeoutError:
+                    message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
+                    return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
+                except _Crashed:
+                    message = "the page crashed the process that draws it; make it smaller or simpler"
+                    return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
+                except Exception as error:
+                    await self._retire(browser)
+                    if attempt == TRIES - 1:
+                        first = str(error).splitlines()[0] if str(error) else repr(error)
+                        raise Outage("render", f"the browser fails: {first[:200]}") from error
+                finally:
+                    browser.active -= 1
+                    await self._settle(browser)
+            seconds = time.perf_counter() - started
+        if png[:8] != PNG or len(png) < 33:
+            raise Outage("render", "the browser's screenshot is not a PNG")
+        width, height = struct.unpack("!II", png[16:24])
+        return RenderResult(True, seconds, png=png, size=(width, height))
+
+    async def close(self) -> None:
+        """End the browser and Playwright's driver."""
+        async with self._lock:
+            browser, self._browser = self._browser, None
+            if browser is not None:
+                await browser.close()
+            if self._closing:
+                await asyncio.wait(self._closing, timeout=2 * CLOSE_S)
+            if self._playwright is not None:
+                await self._playwright.stop()
+                self._playwright = None
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process id of the browser's jail, if it runs."""
+        return [self._browser.pid] if self._browser is not None else []
+
+    async def _picture(self, browser: _Browser, source: str) -> bytes:
+        """PNG of one page in a context of its own. Raises TimeoutError, _Crashed, Playwright's errors."""
+        context: Any = None
+        crashed = asyncio.Event()
+        try:
+            async with asyncio.timeout(self._config.sandbox.wall_s):
+                context = await self._context(browser)
+                page = await context.new_page()
+                page.on("crash", lambda _: crashed.set())
+                page.on("popup", lambda popup: self._spawn(popup.close()))
+                page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
+                drawing = asyncio.ensure_future(self._draw(page, source))
+                crash = asyncio.ensure_future(crashed.wait())
+                try:
+                    await asyncio.wait({drawing, crash}, return_when=asyncio.FIRST_COMPLETED)
+                    if crashed.is_set():
+                        raise _Crashed
+                    return await drawing
+                finally:
+                    for task in (drawing, crash):
+                        task.cancel()
+                    await asyncio.gather(drawing, crash, return_exceptions=True)
+        finally:
+            try:
+                if context is not None:
+                    async with asyncio.timeout(CLOSE_S):
+                        await context.close()
+            except Exception:  # a page that cannot be closed keeps its process: let the browser go with it
+                await self._retire(browser)
+
+    async def _draw(self, page: Any, source: str) -> bytes:
+        width, least = self._config.viewport
+        limit_ms = 1000 * self._config.sandbox.wall_s
+        await page.set_content(source, wait_until="load", timeout=limit_ms)
+        height = await page.evaluate(HEIGHT)
+        height = int(height) if isinstance(height, int | float) and height == height else least
+        clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(height, self._config.max_height))}
+        return await page.screenshot(
+            type="png", full_page=True, clip=clip, animations="disabled", caret="hide", timeout=limit_ms
+        )
+
+    async def _context(self, browser: _Browser) -> Any:
+        width, height = self._config.viewport
+        context = await browser.handle.new_context(
+            viewport={"width": width, "height": height}, java_script_enabled=self._config.javascript, offline=True,
+            accept_downloads=False, service_workers="block", locale="en-US", timezone_id="UTC", color_scheme="light",
+            reduced_motion="reduce", bypass_csp=False,
+        )  # fmt: skip
+        await context.route("**/*", lambda route: route.abort())
+        if self._config.javascript:
+            await context.add_init_script(SEEDED)
+            await context.clock.set_fixed_time(EPOCH_MS)
+        return context
+
+    async def _ready(self) -> _Browser:
+        async with self._lock:
+            if self._browser is None or self._browser.retired or not self._browser.handle.is_connected():
+                if self._browser is not None:
+                    await self._retire(self._browser)
+                self._browser = await self._launch()
+            self._browser.pages += 1
+            return self._browser
+
+    async def _launch(self) -> _Browser:
+        from playwright.async_api import async_playwright
+
+        try:
+            async with asyncio.timeout(LAUNCH_S):
+                if self._playwright is None:
+                    self._playwright = await async_playwright().start()
+                    self._scratch = Path(tempfile.mkdtemp(prefix="rrvf-"))
+                assert self._scratch is not None
+                path = find_browser(self._config.browser, self._playwright.chromium.executable_path)
+                pid_file = self._scratch / f"pid-{self.launches}"
+                script = self._scratch / f"browser-{self.launches}"
+                script.write_text(wrapper(path, pid_file, namespaces=self._namespaces))
+                script.chmod(0o755)
+                self.launches += 1
+                # Chromium's own sandbox refuses root; in the jail it runs as nobody
+                inner = self._namespaces or os.geteuid() != 0
+                handle = await self._playwright.chromium.launch(
+                    executable_path=str(script), args=list(FLAGS), env={"LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/tmp"},
+                    headless=True, chromium_sandbox=inner, timeout=1000 * LAUNCH_S,
+                    handle_sigint=False, handle_sigterm=False, handle_sighup=False,
+                )  # fmt: skip
+        except BrowserMissing:
+            raise
+        except Exception as error:
+            first = str(error).splitlines()[0] if str(error) else repr(error)
+            raise Outage("render", f"the browser does not start: {first[:300]}") from error
+        return _Browser(handle, pid_file)
+
+    async def _settle(self, browser: _Browser) -> None:
+        """Replace a browser that has had its share, and close a replaced one when its last page is done."""
+        heavy = browser.pages % MEMORY_EVERY == 0 and not browser.retired and self._memory_mb(browser) > (
+            self._config.browser_mb
+        )  # fmt: skip
+        if browser.pages >= self._config.browser_pages or heavy:
+            browser.retired = True
+        if browser.retired and browser.active == 0:
+            await self._retire(browser)
+
+    def _memory_mb(self, browser: _Browser) -> float:
+        with contextlib.suppress(OSError, ValueError):
+            return sandbox.tree_bytes(browser.pid) / 2**20
+        return 0.0
+
+    async def _retire(self, browser: _Browser) -> None:
+        if self._browser is browser:
+            self._browser = None
+        await browser.close()
+
+    def _spawn(self, work: Any) -> None:
+        async def quietly() -> None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_S):
+                    await work
+
+        task = asyncio.ensure_future(quietly())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+class _Crashed(Exception):
+    """The page's own process died."""
+
+
+def wrapper(browser: str, pid_file: Path, *, namespaces: bool) -> str:
+    """A shell script that notes its process id and becomes the browser, in a jail where namespaces are to be had."""
+    command = [browser]
+    if namespaces:
+        bwrap = shutil.which("bwrap")
+        assert bwrap is not None
+        folder = str(Path(browser).resolve().parent)
+        own = [] if folder.startswith("/usr") else ["--ro-bind", folder, folder]
+        fonts = ["--ro-bind-try", "/etc/fonts", "/etc/fonts", "--ro-bind-try", "/var/cache/fontconfig"]
+        command = [bwrap, *sandbox.namespace_flags(), *fonts, "/var/cache/fontconfig", *own, "--", browser]
+    return f'#!/bin/sh\necho $$ > {shlex.quote(str(pid_file))}\nexec {shlex.join(command)} "$@"\n'
