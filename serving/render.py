@@ -10,24 +10,30 @@ import argparse
 import asyncio
 import hashlib
 import json
+import logging
 import random
 import sys
 from collections import OrderedDict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from actors.contracts import Domain, Outage, RenderResult
-from configs.schema import Config, Render
+from configs.schema import Config, Render, Sandbox
 from serving.charts import ChartRenderer
-from serving.web import WebRenderer
+from serving.sandbox import LAYERS, MissingLayer
+from serving.web import BrowserMissing, WebRenderer
 
 RETRIES = 3
+VERSION = f"1 {version('matplotlib')} {version('playwright')}"  # what a cached picture depends on beside its source
+log = logging.getLogger("ray.serve")
 
 
 class Renders:
     """Cache and sharing around the renderers; `deployment` puts this class on Serve."""
 
     def __init__(self, config: Render) -> None:
+        """Raises sandbox.MissingLayer where this machine lacks a layer that the settings do not excuse."""
         self._config = config
         self._charts = [ChartRenderer(config) for _ in range(config.concurrency)]
         self._web = WebRenderer(config)
@@ -36,35 +42,38 @@ class Renders:
             self._free.put_nowait(renderer)
         self._cache: OrderedDict[bytes, RenderResult] = OrderedDict()
         self._cached_bytes = 0
-        self._under_way: dict[bytes, asyncio.Future[RenderResult]] = {}
-        self._counts = dict.fromkeys(("asked", "hits", "joined", "failed"), 0)
+        self._under_way: dict[bytes, asyncio.Task[RenderResult]] = {}
+        self._counts = dict.fromkeys(("asked", "hits", "joined", "failed", "timeout", "crashed"), 0)
+        log.info("rendering inside %s", ", ".join(self._charts[0].layers))
 
     async def render(self, source: str, domain: Domain = "chart") -> RenderResult:
-        """Run a program or lay out a page. Raises Outage."""
-        key = hashlib.sha256(f"{domain}\0{source}".encode("utf-8", "replace")).digest()
+        """Run a program or lay out a page. Raises Outage, web.BrowserMissing, ValueError for a domain there is not."""
+        if domain not in ("chart", "web"):
+            raise ValueError(f"no domain {domain!r}; there are chart and web")
+        key = hashlib.sha256(f"{VERSION}\0{domain}\0{source}".encode("utf-8", "replace")).digest()
         self._counts["asked"] += 1
         if (known := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
             self._counts["hits"] += 1
             return known
-        if (shared := self._under_way.get(key)) is not None:
+        if (task := self._under_way.get(key)) is not None:
             self._counts["joined"] += 1
-            return await asyncio.shield(shared)
-        future: asyncio.Future[RenderResult] = asyncio.get_running_loop().create_future()
-        self._under_way[key] = future
-        try:
-            result = await self._draw(source, domain)
-            future.set_result(result)
-        except BaseException as error:
-            future.set_exception(error)
-            future.exception()  # retrieved, also where nobody else waits
-            raise
-        finally:
-            del self._under_way[key]
+        else:
+            # a task of its own: whoever asked first may go away, the others still wait for the picture
+            task = self._under_way[key] = asyncio.ensure_future(self._draw(source, domain))
+            task.add_done_callback(lambda done: self._finish(key, done))
+        return await asyncio.shield(task)
+
+    def _finish(self, key: bytes, task: "asyncio.Task[RenderResult]") -> None:
+        del self._under_way[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        result = task.result()
         self._counts["failed"] += not result.ok
-        if result.kind not in ("timeout", "crashed"):  # those may be the machine's fault
+        if result.kind in ("timeout", "crashed"):
+            self._counts[result.kind] += 1  # not remembered: those may be the machine's fault
+        else:
             self._remember(key, result)
-        return result
 
     async def _draw(self, source: str, domain: Domain) -> RenderResult:
         if domain == "web":
@@ -82,10 +91,14 @@ class Renders:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= _size(oldest)
 
-    def stats(self) -> dict[str, float]:
-        return {**self._counts, "cached": len(self._cache), "cached_mb": self._cached_bytes / 2**20}
+    def stats(self) -> dict[str, Any]:
+        """Counts since the start, the layers of the jail, and the server processes and browsers started."""
+        started = {"servers": sum(renderer.starts for renderer in self._charts), "browsers": self._web.launches}
+        cached = {"cached": len(self._cache), "cached_mb": self._cached_bytes / 2**20}
+        return {**self._counts, **cached, **started, "layers": list(self._charts[0].layers)}
 
     async def close(self) -> None:
+        """End every server and browser."""
         for renderer in (*self._charts, self._web):
             await renderer.close()
 
@@ -116,29 +129,48 @@ def deployment(config: Config) -> Any:
 
 
 class RenderClient:
-    """The Renderer contract over a Serve handle: overload and lost replicas are retried, then an Outage."""
+    """The Renderer contract over a Serve handle: overload and lost replicas are tried again, then it is an Outage."""
 
     def __init__(self, handle: Any, config: Config) -> None:
         self._handle = handle
         self._deadline = config.render.deadline_s
 
     async def render(self, source: str, domain: Domain) -> RenderResult:
-        error: BaseException | None = None
-        for attempt in range(RETRIES):
+        """One render within `render.deadline_s`, queueing and retries included. Raises Outage."""
+        last = "it is still under way"
+        try:
+            async with asyncio.timeout(self._deadline):
+                for failures in range(RETRIES):
+                    if failures:
+                        await asyncio.sleep(0.2 * 2**failures * random.uniform(0.5, 1.5))
+                    try:
+                        return await self._ask(source, domain)
+                    except Exception as error:
+                        last = _words(error)
+        except TimeoutError:
+            raise Outage("render", f"no answer in {self._deadline:g} s ({last})") from None
+        raise Outage("render", f"{RETRIES} tries failed: {last}")
+
+    async def _ask(self, source: str, domain: Domain) -> RenderResult:
+        """One answer; a full queue is waited for, as long as the caller's deadline allows."""
+        from ray.serve.exceptions import BackPressureError
+
+        while True:
             try:
-                async with asyncio.timeout(self._deadline):
-                    return await self._handle.render.remote(source, domain)
-            except Exception as failure:
-                cause = getattr(failure, "cause", failure)
-                if isinstance(cause, Outage) and attempt == RETRIES - 1:
-                    raise cause from None
-                error = failure
-                await asyncio.sleep(0.2 * 2**attempt * random.uniform(0.5, 1.5))
-        raise Outage("render", f"no answer in {RETRIES} tries ({type(error).__name__})") from error
+                return await self._handle.render.remote(source, domain)
+            except BackPressureError:
+                await asyncio.sleep(random.uniform(0.2, 0.6))
 
 
-async def _files(paths: list[Path], domain: Domain, out: Path) -> None:
-    renders = Renders(Render())
+def _words(error: BaseException) -> str:
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, Outage):
+        return cause.message
+    return f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
+
+
+async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: list[str]) -> None:
+    renders = Renders(Render(sandbox=Sandbox(allow_missing=allow_missing)))
     try:
         for path in paths:
             try:
@@ -164,8 +196,15 @@ def main() -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--domain", choices=("chart", "web"), default="chart")
     parser.add_argument("--out", type=Path, default=Path("renders"), help="folder of the PNGs (default: renders)")
+    parser.add_argument(
+        "--allow-missing", nargs="+", default=[], metavar="LAYER", choices=LAYERS, help="layers this machine may lack"
+    )
     args = parser.parse_args()
-    asyncio.run(_files(args.files, args.domain, args.out))
+    try:
+        asyncio.run(_files(args.files, args.domain, args.out, args.allow_missing))
+    except (Outage, MissingLayer, BrowserMissing) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
