@@ -99,8 +99,9 @@ class Renders:
 
     async def close(self) -> None:
         """End every server and browser."""
-        for renderer in (*self._charts, self._web):
-            await renderer.close()
+        for charts in self._charts:
+            await charts.close()
+        await self._web.close()
 
 
 def _size(result: RenderResult) -> int:

@@ -7,7 +7,6 @@ import os
 import shutil
 from pathlib import Path
 
-from actors.contracts import Outage
 from configs.load import ConfigError
 from configs.schema import Config
 from training.data import folder
@@ -95,10 +94,14 @@ def _disk(config: Config) -> str | None:
 def _browser(config: Config) -> str | None:
     if config.data.domain != "web":
         return None
-    from serving.web import find_browser
+    from playwright.sync_api import sync_playwright
 
+    from serving.web import BrowserMissing, find_browser
+
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
     try:
-        find_browser(config.render.browser)
-    except Outage as error:
-        return error.message
+        find_browser(config.render.browser, own)
+    except BrowserMissing as error:
+        return str(error)
     return None

@@ -62,7 +62,8 @@ class Feed:
     """Plays a rollout actor: made-up groups, determined by their number, as fast as they are admitted."""
 
     def __init__(self, settings: Config, snapshot: bytes | None) -> None:
-        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=64).remote(settings, [f"{i}.png" for i in range(16)], snapshot)
+        images = [f"{i}.png" for i in range(16)]
+        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=64).remote(settings, images, snapshot)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
