@@ -72,9 +72,12 @@ def connect(config: Config) -> None:
 class Cluster:
     """`with Cluster(...) as cluster:` everything of a run but the learner, up and answering."""
 
-    def __init__(self, config: Config, model: str, images: Sequence[str], snapshot: bytes | None) -> None:
+    def __init__(self, config: Config, model: str, base: str, images: Sequence[str], snapshot: bytes | None) -> None:
+        """`model`: the weights to begin with; `base`: where tokenizer and processor are read, also late in a run (a
+        checkpoint it was resumed from may be pruned by then)."""
         self.config = config
         self.model = model
+        self.base = base
         self._images = list(images)
         self._snapshot = snapshot
         self.policies: list[Any] = []
@@ -118,7 +121,7 @@ class Cluster:
     def _rollout(self, number: int) -> Any:
         client = PolicyClient(self.policies, self.config.engine.turn_s)
         return RolloutActor.options(num_cpus=0).remote(
-            f"rollout-{number}", self.config, self.model, self.queue, client, self.renderer, self.judge
+            f"rollout-{number}", self.config, self.base, self.queue, client, self.renderer, self.judge
         )
 
     def start_rollouts(self) -> None:
@@ -138,7 +141,7 @@ class Cluster:
     def world(self, temperature: float | None = None) -> World:
         """The same engine, renderer and judge for a caller in this process (evaluation)."""
         policy = PolicyClient(self.policies, self.config.engine.turn_s, temperature)
-        return World(policy, self.renderer, self.judge, Codec.load(self.model, self.config.prompts))
+        return World(policy, self.renderer, self.judge, Codec.load(self.base, self.config.prompts))
 
     def stop_rollouts(self) -> None:
         """No new groups; turns under way are given up."""

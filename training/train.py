@@ -88,7 +88,7 @@ class Run:
 
     def execute(self) -> int:
         """Everything from set-up to summary."""
-        from training.checkpoint import latest
+        from training.checkpoint import latest, read_state
 
         images, held = training_and_evaluation(self.config, CACHE)
         for line in images.rejected:
@@ -97,6 +97,7 @@ class Run:
         if self.resume is not None and checkpoint is None:
             print(f"{self.folder} has no checkpoint yet: starting it anew")
         model = str(checkpoint) if checkpoint is not None else self._policy()
+        base = read_state(checkpoint)["base"] if checkpoint is not None else model
         self._link_latest()
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGTERM, self._interrupt)
@@ -108,7 +109,7 @@ class Run:
         try:
             connect(self.config)
             snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
-            with Cluster(self.config, model, images.paths, snapshot) as cluster:
+            with Cluster(self.config, model, base, images.paths, snapshot) as cluster:
                 before = self._evaluate(cluster, held, "before")
                 setup_s = time.monotonic() - self.started
                 failed = self._train(cluster, model, checkpoint)
