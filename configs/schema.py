@@ -145,7 +145,7 @@ class RewardWeights:
 
 @dataclass
 class Sandbox:
-    cpu_s: float = 5.0
+    cpu_s: float = 10.0  # of processor time, whole seconds
     wall_s: float = 20.0
     memory_mb: int = 1024
     max_pixels: int = 4_000_000

@@ -1,0 +1,186 @@
+"""Programs that attack the chart renderer: a name, the outcomes that are right, and the source.
+
+`draw` in a source is a chart: an attack whose success is the picture ("ok" is then wrong), or one that must change
+nothing ("ok" is then right). $FILE is a file outside, $TARGET a picture beside it, $TCP and $UDP listening ports on the
+loopback, $SERVER and $WORKER process ids outside the jail.
+"""
+
+from string import Template
+
+DRAW = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\n"
+REFUSED = ("forbidden", "exception")
+DIED = ("crashed",)
+SLOW = ("timeout",)
+C = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n    r = libc.syscall(*a)\n    "
+C += "if r < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))\n    return r\n"
+
+ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
+    # files
+    ("read_file", REFUSED, "open('$FILE').read()\ndraw"),
+    ("read_target", REFUSED, "import matplotlib.image as m\nm.imread('$TARGET')\ndraw"),
+    ("read_target_pillow", REFUSED, "from PIL import Image\nImage.open('$TARGET').load()\ndraw"),
+    ("write_file", REFUSED, "open('$FILE', 'w').write('x')\ndraw"),
+    ("append_file", REFUSED, "open('$FILE', 'a').write('x')\ndraw"),
+    ("delete_file", REFUSED, "import os\nos.unlink('$FILE')\ndraw"),
+    ("rename_file", REFUSED, "import os\nos.rename('$FILE', '$FILE.gone')\ndraw"),
+    ("link_file", REFUSED, "import os\nos.link('$FILE', 'here')\ndraw"),
+    ("symlink_file", REFUSED, "import os\nos.symlink('$FILE', 'here')\nopen('here').read()\ndraw"),
+    ("chmod_file", REFUSED, "import os\nos.chmod('$FILE', 0)\ndraw"),
+    ("chmod_folder", REFUSED, "import os\nos.chmod('..', 0)\ndraw"),
+    ("chmod_own_folder", REFUSED, "import os\nos.chmod('.', 0)\ndraw"),
+    ("utime_file", REFUSED, "import os\nos.utime('$FILE')\ndraw"),
+    ("chown_own", REFUSED, "import os\nos.chown('.', 0, 0)\ndraw"),
+    ("truncate_file", REFUSED, "import os\nos.truncate('$FILE', 0)\ndraw"),
+    ("remove_folder", REFUSED, "import os\nos.rename('.', '../elsewhere')\ndraw"),
+    ("read_passwd", REFUSED, "open('/etc/passwd').read()\ndraw"),
+    ("list_home", REFUSED, "import os\nos.listdir('/root')\ndraw"),
+    ("list_temporary", REFUSED, "import os\nos.listdir('/tmp')\ndraw"),
+    ("write_library", REFUSED, "import numpy\nopen(numpy.__file__, 'a').write('#')\ndraw"),
+    ("write_bytecode", REFUSED, "import os\nopen(os.path.dirname(os.__file__) + '/canary.py', 'w').write('')\ndraw"),
+    ("device", REFUSED, "open('/dev/mem', 'rb').read(1)\ndraw"),
+    ("make_device", REFUSED, "import os, stat\nos.mknod('d', 0o600 | stat.S_IFBLK, os.makedev(8, 0))\ndraw"),
+    ("make_fifo", REFUSED, "import os\nos.mkfifo('p')\nopen('p')\ndraw"),
+    ("mount", REFUSED, C + "call(165, b'none', b'/', b'tmpfs', 0, None)\ndraw"),
+    ("chroot", REFUSED, "import os\nos.chroot('.')\ndraw"),
+    ("sibling_render", REFUSED, "open('left-behind').read()\ndraw"),
+    ("leave_behind", ("ok",), "open('left-behind', 'w').write('secret')\ndraw"),
+    # secrets of the process and its neighbours
+    ("environment", ("exception",), "import os\nos.environ['RRVF_CANARY']\ndraw"),
+    ("own_environ", REFUSED, "open('/proc/self/environ').read()\ndraw"),
+    ("server_environ", REFUSED, "open('/proc/$SERVER/environ').read()\ndraw"),
+    ("parent_memory", REFUSED, "import os\nopen(f'/proc/{os.getppid()}/mem', 'r+b')\ndraw"),
+    ("list_processes", REFUSED, "import os\nos.listdir('/proc')\ndraw"),
+    ("read_memory_call", REFUSED, C + "call(310, os.getppid(), None, 0, None, 0, 0)\ndraw"),
+    ("ptrace", REFUSED, C + "call(101, 16, os.getppid(), 0, 0)\ndraw"),
+    ("keyring", REFUSED, C + "call(250, 0, -3, 0)\ndraw"),
+    # network
+    ("tcp", REFUSED, "import socket\nsocket.create_connection(('127.0.0.1', $TCP), 1).send(b'x')\ndraw"),
+    ("udp", REFUSED, "import socket\nsocket.socket(2, 2).sendto(b'x', ('127.0.0.1', $UDP))\ndraw"),
+    ("http", REFUSED, "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:$TCP/x', timeout=1)\ndraw"),
+    ("read_csv_url", REFUSED, "import pandas\npandas.read_csv('http://127.0.0.1:$TCP/x.csv')\ndraw"),
+    ("dns", REFUSED, "import socket\nsocket.getaddrinfo('example.com', 80)\ndraw"),
+    ("unix_socket", REFUSED, "import socket\nsocket.socket(socket.AF_UNIX).connect('/run/dbus/socket')\ndraw"),
+    ("socket_pair", REFUSED, "import socket\nsocket.socketpair()\ndraw"),
+    ("raw_socket_call", REFUSED, C + "call(41, 2, 1, 0)\ndraw"),
+    ("io_uring", REFUSED, C + "call(425, 8, None)\ndraw"),
+    # processes and signals
+    (
+        "shell",
+        ("no_figure", *REFUSED),
+        "import os\nif os.system('echo x > $FILE') == 0:\n    draw",
+    ),
+    ("subprocess", REFUSED, "import subprocess\nsubprocess.run(['true'])\ndraw"),
+    ("fork", REFUSED, "import os\nos.fork()\ndraw"),
+    ("fork_bomb", REFUSED, "import os\nwhile True: os.fork()"),
+    ("multiprocessing", REFUSED, "import multiprocessing as m\nm.Process(target=print).start()\ndraw"),
+    ("exec", REFUSED, "import os\nos.execv('/bin/true', ['true'])\ndraw"),
+    ("vfork_call", REFUSED, C + "call(58)\ndraw"),
+    ("kill_server", REFUSED, "import os\nos.kill(os.getppid(), 9)\ndraw"),
+    ("kill_worker", REFUSED, "import os\nos.kill($WORKER, 9)\ndraw"),
+    ("kill_all", REFUSED, "import os\nos.kill(-1, 9)\ndraw"),
+    ("kill_group", REFUSED, "import os\nos.killpg(0, 9)\ndraw"),
+    ("pidfd_kill", REFUSED, "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)\ndraw"),
+    ("queue_signal", REFUSED, C + "call(129, os.getppid(), 9, None)\ndraw"),
+    (
+        "owner_signal",
+        REFUSED,
+        "import fcntl, os\nr, w = os.pipe()\nfcntl.fcntl(r, fcntl.F_SETOWN, os.getppid())\nfcntl.fcntl(r, 10, 9)\n"
+        "fcntl.fcntl(r, fcntl.F_SETFL, os.O_ASYNC)\nos.write(w, b'x')\ndraw",
+    ),
+    ("owner_ioctl", REFUSED, "import fcntl, os\nr, w = os.pipe()\nfcntl.ioctl(r, 0x8901, b'\\0\\0\\0\\0')\ndraw"),
+    ("nice_server", REFUSED, "import os\nos.setpriority(0, os.getppid(), 19)\ndraw"),
+    (
+        "limits_of_server",
+        REFUSED,
+        "import os, resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))\ndraw",
+    ),
+    ("raise_limits", REFUSED, "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (99, 99))\ndraw"),
+    ("namespace", REFUSED, C + "call(272, 0x10000000)\ndraw"),
+    ("new_seccomp", REFUSED, C + "call(317, 1, 0, None)\ndraw"),
+    ("load_bpf", REFUSED, C + "call(321, 0, None, 0)\ndraw"),
+    ("shared_memory", REFUSED, C + "call(29, 7, 4096, 0o1777)\ndraw"),
+    ("message_queue", REFUSED, C + "call(68, 7, 0o1777)\ndraw"),
+    ("memory_file", REFUSED, "import os\nos.memfd_create('x')\ndraw"),
+    # time and memory
+    ("busy_loop", SLOW, "while True: pass"),
+    ("busy_native", SLOW, "sum(range(10**12))"),
+    ("busy_regex", SLOW, "import re\nre.match('(a+)+$$', 'a' * 60 + 'b')"),
+    ("ignore_cpu_signal", SLOW, "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"),
+    ("swallow_everything", SLOW, "while True:\n    try:\n        while True: pass\n    except BaseException: pass"),
+    ("sleep", SLOW, "import time\ntime.sleep(600)"),
+    ("wait_for_input", ("exception",), "input()\ndraw"),
+    ("lock", SLOW, "import threading\nl = threading.Lock()\nl.acquire(); l.acquire()"),
+    ("memory_list", ("memory", *SLOW), "x = []\nwhile True: x.append(bytearray(50_000_000))"),
+    ("memory_array", ("memory",), "import numpy\nnumpy.ones(10**11)"),
+    ("memory_string", ("memory",), "'x' * 10**12"),
+    ("memory_swallowed", ("ok",), "try:\n    'x' * 10**12\nexcept MemoryError:\n    pass\ndraw"),
+    ("pixels", ("too_large",), "import matplotlib.pyplot as plt\nplt.figure(figsize=(500, 500)).savefig('x')"),
+    ("pixels_by_dpi", ("too_large",), "draw\nplt.savefig('x', dpi=20000)"),
+    ("pixels_tight", ("too_large",), "draw\nplt.text(1e5, 1e5, 'far')\nplt.savefig('x', bbox_inches='tight')"),
+    (
+        "threads",
+        ("exception", "memory", *SLOW),
+        "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
+    ),
+    ("fill_disk", REFUSED, "x = 0\nwhile True:\n    x += 1\n    open(f'f{x}', 'wb').write(bytes(15_000_000))"),
+    ("large_file", (*REFUSED, *DIED), "f = open('big', 'wb')\nwhile True: f.write(bytes(1_000_000)); f.flush()"),
+    ("flood_output", ("ok", *SLOW), "for _ in range(20000): print('x' * 1000)\ndraw"),
+    (
+        "deep_recursion",
+        (*DIED, *SLOW, "exception", "memory"),
+        "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
+    ),
+    ("nested_source", ("syntax", "memory"), "(" * 50_000),
+    ("nested_expression", ("syntax", "memory", "crashed"), "x = " + "-" * 90_000 + "1"),
+    ("many_files", (*SLOW, "ok", "exception"), "for x in range(3000): open(f'f{x}', 'w').close()\ndraw"),
+    (
+        "deep_folders",
+        (*SLOW, "ok", *REFUSED),
+        "import os\nfor x in range(2000):\n    os.mkdir('d'); os.chdir('d')\ndraw",
+    ),
+    # the way back to the server
+    ("exit_at_once", DIED, "import os\nos._exit(0)"),
+    ("exit_code", ("no_figure",), "import sys\nsys.exit(3)"),
+    ("abort", DIED, "import os\nos.abort()"),
+    ("segfault", DIED, "import ctypes\nctypes.string_at(0)"),
+    ("junk_reply", DIED, "import os\nos.write(0, b'junk' * 1000)\nos._exit(0)"),
+    (
+        "huge_reply",
+        DIED,
+        "import os, struct\nos.write(0, struct.pack('!BIII', 0, 1 << 30, 1 << 30, 1 << 31))\nos._exit(0)",
+    ),
+    ("short_pixels", DIED, "import os, struct\nos.write(0, struct.pack('!BIII', 0, 9, 9, 243) + b'x')\nos._exit(0)"),
+    ("false_kind", DIED, "import os, struct\nos.write(0, struct.pack('!BIII', 77, 0, 0, 1) + b'x')\nos._exit(0)"),
+    ("endless_reply", (*DIED, *SLOW), "import os\nwhile True: os.write(0, bytes(65536))"),
+    ("close_reply", DIED, "import os\nos.closerange(0, 256)\ndraw"),
+    ("patch_json", ("ok",), "import json, struct\njson.dumps = json.loads = struct.pack = None\ndraw"),
+    (
+        "patch_builtins",
+        ("ok", "exception", "crashed"),
+        "draw\nimport builtins\nbuiltins.len = builtins.isinstance = None",
+    ),
+    ("patch_numpy", ("ok",), "import numpy\nnumpy.random.seed = lambda *a: None\nnumpy.pi = 3\ndraw"),
+    ("patch_rcparams", ("ok",), "import matplotlib\nmatplotlib.rcParams['figure.figsize'] = (1, 1)\ndraw"),
+    (
+        "unload_matplotlib",
+        ("ok", "no_figure", "exception"),
+        "import sys\nsys.modules.clear()\nimport matplotlib.pyplot",
+    ),
+    ("strange_error", ("exception",), "class E(Exception):\n    def __str__(self): raise ValueError\nraise E"),
+    ("interrupt", ("exception",), "raise KeyboardInterrupt"),
+    ("generator_exit", ("exception",), "raise GeneratorExit"),
+    ("null_bytes", ("syntax",), "x = 1\0"),
+    ("surrogates", ("syntax", "ok", "no_figure", "exception"), "x = '\ud800'"),
+    (
+        "latex",
+        ("exception", "forbidden"),
+        "import matplotlib as m\nm.rcParams['text.usetex'] = True\ndraw\nplt.title('x')",
+    ),
+]
+
+
+def source(attack: str, **places: object) -> str:
+    """The program of an attack, its canaries filled in."""
+    return Template(attack.replace("draw", DRAW.strip().replace("\n", "; "))).safe_substitute(
+        {name: str(value) for name, value in places.items()}
+    )
