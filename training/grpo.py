@@ -148,7 +148,7 @@ def importance(log_ratio: Tensor, settings: Grpo) -> Tensor:
 
 def k3(log_ratio: Tensor) -> Tensor:
     """Schulman's k3 = e^x - 1 - x of x = log(q / p), >= 0: unbiased for KL(p || q) on samples of p, in nats."""
-    return log_ratio.clamp(max=LOG_LIMIT).exp() - 1 - log_ratio
+    return log_ratio.clamp(max=LOG_LIMIT).expm1() - log_ratio
 
 
 def _sequence_sum(values: Tensor, sequence: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def _step(line: str) -> float:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 8) if math.isfinite(value) else None
+        return float(f"{value:.7g}") if math.isfinite(value) else None
     return value
 
 

@@ -22,7 +22,7 @@ from training.pixels import Pixels
 from training.update import Learner
 
 GROUPS, MEMBERS, ROUNDS = 12, 8, 3
-SIZES = (4, 8, 16, 32)
+SIZES = (4, 16)
 KINDS = {"feedback in words": False, "feedback with pictures": True}
 
 
