@@ -89,6 +89,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "grpo.advantage": ("std", "mean", "loo"),
     "grpo.aggregate": ("sequence", "token", "constant"),
     "grpo.ratio": ("token", "sequence"),
+    "grpo.surrogate": ("clip", "cispo", "sapo", "vespo"),
+    "grpo.proximal": ("behaviour", "learner"),
+    "grpo.importance": ("truncate", "mask", "off"),
+    "learner.schedule": ("constant", "linear", "cosine"),
     "policy.dtype": ("float32", "bfloat16"),
 }
 AT_LEAST: dict[str, float] = {
@@ -104,6 +108,12 @@ AT_LEAST: dict[str, float] = {
     "engine.max_model_len": 16,
     "sampling.max_tokens": 1,
     "learner.workers": 1,
+    "learner.token_budget": 1,
+    "learner.logprob_chunk": 1,
+    "learner.updates": 1,
+    "learner.max_skipped_steps": 1,
+    "grpo.constant_length": 1,
+    "grpo.importance_cap": 1,
     "learner.lr": 0,
 }
 

@@ -16,7 +16,10 @@ TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|d
 
 def add(model: nn.Module, rank: int, alpha: int) -> None:
     """Put adapters of `rank`, scaled by alpha / rank, on every linear layer of the language model; freeze the rest."""
-    from peft import LoraConfig, inject_adapter_in_model
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise ValueError(f"learner.lora_rank={rank} needs peft: pip install peft") from None
 
     model.requires_grad_(False)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=TARGETS, lora_dropout=0.0), model)
