@@ -12,6 +12,7 @@ import argparse
 import base64
 import binascii
 import json
+import os
 import socket
 import sys
 import time
@@ -208,12 +209,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load(args.config, [o for o in args.overrides if not o.startswith("model=")])
         model = named[0] if named else newest_model(config)
         free_port(config.http.host, config.http.port)
-        ray.init(
-            address=config.cluster.address or None,
-            num_cpus=None if config.cluster.address else config.cluster.logical_cpus,
-            include_dashboard=False,
-            log_to_driver=False,
-        )
+        if address := config.cluster.address or os.environ.get("RAY_ADDRESS", ""):
+            ray.init(address=address, log_to_driver=False)
+        else:  # "local": never the leftover of another cluster on this machine
+            ray.init(
+                address="local",
+                num_cpus=config.cluster.logical_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+            )
         serve.start(http_options={"host": config.http.host, "port": config.http.port})
         print(f"starting {model}", flush=True)
         serve.run(application(config, model), name="rrvf", blocking=False)

@@ -59,7 +59,7 @@ def connect(config: Config) -> None:
     if address := joined(config):
         ray.init(address=address, **options)
     else:
-        ray.init(num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
+        ray.init(address="local", num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
     have = ray.cluster_resources()
     for name, need, key in (
         ("CPU", needed_cpus(config), "cluster.logical_cpus"),
