@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan; start nothing")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run's folder (runs/latest) from its checkpoint")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     set_environment()
     if args.config is not None and "=" in args.config:
         args.config, args.overrides = None, [args.config, *args.overrides]
