@@ -121,8 +121,9 @@ class QueueState:
 
     async def snapshot(self) -> bytes:
         """Ledger and ready groups: what a checkpoint needs to go on with no prompt lost or trained twice."""
-        groups = await asyncio.gather(*self._groups.values())
-        return pickle.dumps((self._ledger.snapshot(), dict(zip(self._groups, groups, strict=True))))
+        books, held = self._ledger.snapshot(), dict(self._groups)  # of one moment: groups come in while we fetch
+        groups = await asyncio.gather(*held.values())
+        return pickle.dumps((books, dict(zip(held, groups, strict=True))))
 
     async def books(self) -> list[dict[str, Any]]:
         """Every ledger entry, as plain data."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.perceptual.colour import difference
-from serving.perceptual.features import Domain, Features, shifted
+from serving.perceptual.features import Domain, Features, norm, shifted
 from serving.perceptual.palette import Pairing, pair
 from serving.perceptual.text import TextLines, match
 
@@ -93,9 +93,8 @@ def _align(target: Features, render: Features, domain: Domain) -> tuple[Features
 def _ink(target: Features, render: Features) -> float:
     total = 0.0
     for a, b in zip(target.levels, render.levels, strict=True):
-        a2, b2, d = (np.sqrt(np.einsum("hwc,hwc->hw", x, x)).sum() for x in (a, b, a - b))
-        total += 1 - d / max(a2 + b2, 1e-9)
-    return float(total / len(target.levels))
+        total += 1 - float(norm(a - b).sum()) / max(float(norm(a).sum() + norm(b).sum()), 1e-9)
+    return total / len(target.levels)
 
 
 def _f1(recall: float, precision: float) -> float:

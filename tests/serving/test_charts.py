@@ -106,7 +106,7 @@ def test_no_canary_was_reached_and_the_servers_survived(battle: Field) -> None:
 
 CAPTURED = {
     "shows": "import matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nplt.plot([1])\nplt.show()",
-    "saves_anywhere": "import matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nplt.savefig('/no/such/place/x.pdf')",
+    "saves_anywhere": "import matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nplt.savefig('/no/such/x.pdf')",
     "closes": "import matplotlib.pyplot as plt\nf = plt.figure(figsize=(2, 1))\nf.savefig('x')\nplt.close(f)",
     "closes_unsaved": "import matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nplt.close('all')",
     "leaves_open": "import matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))",
