@@ -85,6 +85,19 @@ async def test_a_snapshot_keeps_ready_groups_and_issues_running_ones_again(confi
         QueueState(config, ["a.png"], await queue.snapshot())
 
 
+async def test_a_snapshot_is_of_one_moment_while_groups_come_in(config: Config) -> None:
+    queue = QueueState(config, ["a.png", "b.png", "c.png"])
+    first, second = await queue.admit("w"), await queue.admit("w")
+    assert first is not None and second is not None
+    await queue.put(first, ["done", "done"], group(first, 0))
+    taking = asyncio.create_task(queue.snapshot())
+    await asyncio.sleep(0)  # it now waits for the first group's bytes
+    await queue.put(second, ["done", "done"], group(second, 0))
+    restored = QueueState(config, ["a.png", "b.png", "c.png"], await taking)
+    account = await restored.account()
+    assert account["ready"] == 1 and account["lost"] == 1
+
+
 async def test_dropped_groups_are_released(config: Config) -> None:
     queue = QueueState(config, ["a.png", "b.png", "c.png"])
     tickets = [await queue.admit("w") for _ in range(4)]
