@@ -24,7 +24,6 @@ from serving import sandbox
 
 LAUNCH_S = 30.0
 CLOSE_S = 5.0
-TRIES = 2
 MEMORY_EVERY = 20  # pages between two looks at the browser's memory
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -104,26 +103,20 @@ class WebRenderer:
             return RenderResult(False, 0.0, kind="too_large", message=message)
         async with self._slots:
             started = time.perf_counter()
-            for attempt in range(TRIES):
-                browser = await self._ready()
-                browser.active += 1
+            try:
                 try:
-                    png = await self._picture(browser, source)
-                    break
-                except TimeoutError:
-                    message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
-                    return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
-                except _Crashed:
-                    message = "the page crashed the process that draws it; make it smaller or simpler"
-                    return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
-                except Exception as error:
-                    await self._retire(browser)
-                    if attempt == TRIES - 1:
-                        first = str(error).splitlines()[0] if str(error) else repr(error)
-                        raise Outage("render", f"the browser fails: {first[:200]}") from error
-                finally:
-                    browser.active -= 1
-                    await self._settle(browser)
+                    png = await self._shared(source)
+                except _Lost:  # with a browser that other pages share; alone, it is this page's doing
+                    png = await self._alone(source)
+            except TimeoutError:
+                message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
+                return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
+            except (_Crashed, _Lost):
+                message = "the page crashed the browser that draws it; make it smaller or simpler"
+                return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
+            except _Failed as error:
+                message = f"the page could not be drawn: {error}"
+                return RenderResult(False, time.perf_counter() - started, kind="exception", message=message)
             seconds = time.perf_counter() - started
         if png[:8] != PNG or len(png) < 33:
             raise Outage("render", "the browser's screenshot is not a PNG")
@@ -149,8 +142,26 @@ class WebRenderer:
         """Process id of the browser's jail, if it runs."""
         return [self._browser.pid] if self._browser is not None else []
 
+    async def _shared(self, source: str) -> bytes:
+        """PNG by the browser that all pages share, replaced when it has had its share or died."""
+        browser = await self._ready()
+        browser.active += 1
+        try:
+            return await self._picture(browser, source)
+        finally:
+            browser.active -= 1
+            await self._settle(browser)
+
+    async def _alone(self, source: str) -> bytes:
+        """PNG by a browser that has this page only."""
+        browser = await self._launch()
+        try:
+            return await self._picture(browser, source)
+        finally:
+            await browser.close()
+
     async def _picture(self, browser: _Browser, source: str) -> bytes:
-        """PNG of one page in a context of its own. Raises TimeoutError, _Crashed, Playwright's errors."""
+        """PNG of one page in a context of its own. Raises TimeoutError, _Crashed, _Failed, _Lost."""
         context: Any = None
         crashed = asyncio.Event()
         try:
@@ -171,19 +182,33 @@ class WebRenderer:
                     for task in (drawing, crash):
                         task.cancel()
                     await asyncio.gather(drawing, crash, return_exceptions=True)
+        except (TimeoutError, _Crashed):
+            raise
+        except Exception as error:
+            if browser.handle.is_connected():
+                raise _Failed(str(error).splitlines()[0][:200] if str(error) else repr(error)) from error
+            browser.retired = True
+            raise _Lost from error
         finally:
             try:
                 if context is not None:
                     async with asyncio.timeout(CLOSE_S):
                         await context.close()
-            except Exception:  # a page that cannot be closed keeps its process: let the browser go with it
-                await self._retire(browser)
+            except (
+                Exception
+            ):  # a page that cannot be closed keeps its process: the browser goes when the others are done
+                browser.retired = True
 
     async def _draw(self, page: Any, source: str) -> bytes:
+        from playwright.async_api import Error
+
         width, least = self._config.viewport
         limit_ms = 1000 * self._config.sandbox.wall_s
         await page.set_content(source, wait_until="load", timeout=limit_ms)
-        height = await page.evaluate(HEIGHT)
+        try:
+            height = await page.evaluate(HEIGHT)
+        except Error:  # a script of the page has replaced what the question needs
+            height = least
         height = int(height) if isinstance(height, int | float) and height == height else least
         clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(height, self._config.max_height))}
         return await page.screenshot(
@@ -197,7 +222,7 @@ class WebRenderer:
             accept_downloads=False, service_workers="block", locale="en-US", timezone_id="UTC", color_scheme="light",
             reduced_motion="reduce", bypass_csp=False,
         )  # fmt: skip
-        await context.route("**/*", lambda route: route.abort())
+        await context.route("**/*", _refuse)
         if self._config.javascript:
             await context.add_init_script(SEEDED)
             await context.clock.set_fixed_time(EPOCH_MS)
@@ -206,8 +231,9 @@ class WebRenderer:
     async def _ready(self) -> _Browser:
         async with self._lock:
             if self._browser is None or self._browser.retired or not self._browser.handle.is_connected():
-                if self._browser is not None:
-                    await self._retire(self._browser)
+                # pages may still be under way on the old one; the last of them closes it
+                if self._browser is not None and self._browser.active == 0:
+                    await self._browser.close()
                 self._browser = await self._launch()
             self._browser.pages += 1
             return self._browser
@@ -242,24 +268,16 @@ class WebRenderer:
         return _Browser(handle, pid_file)
 
     async def _settle(self, browser: _Browser) -> None:
-        """Replace a browser that has had its share, and close a replaced one when its last page is done."""
-        heavy = browser.pages % MEMORY_EVERY == 0 and not browser.retired and self._memory_mb(browser) > (
-            self._config.browser_mb
-        )  # fmt: skip
-        if browser.pages >= self._config.browser_pages or heavy:
+        """Retire a browser that has had its share, and close a retired one when its last page is done."""
+        if browser.pages >= self._config.browser_pages:
             browser.retired = True
+        elif browser.pages % MEMORY_EVERY == 0:
+            with contextlib.suppress(OSError, ValueError):
+                browser.retired |= sandbox.tree_bytes(browser.pid) > self._config.browser_mb * 2**20
         if browser.retired and browser.active == 0:
-            await self._retire(browser)
-
-    def _memory_mb(self, browser: _Browser) -> float:
-        with contextlib.suppress(OSError, ValueError):
-            return sandbox.tree_bytes(browser.pid) / 2**20
-        return 0.0
-
-    async def _retire(self, browser: _Browser) -> None:
-        if self._browser is browser:
-            self._browser = None
-        await browser.close()
+            if self._browser is browser:
+                self._browser = None
+            await browser.close()
 
     def _spawn(self, work: Any) -> None:
         async def quietly() -> None:
@@ -274,6 +292,22 @@ class WebRenderer:
 
 class _Crashed(Exception):
     """The page's own process died."""
+
+
+class _Failed(Exception):
+    """The page got in the way of its own drawing, for instance by leaving; the browser is well."""
+
+
+class _Lost(Exception):
+    """The browser under a page died or lost it."""
+
+
+async def _refuse(route: Any) -> None:
+    """Let nothing be loaded, and no page leave: an empty answer (204) keeps the document where it is."""
+    if route.request.is_navigation_request():
+        await route.fulfill(status=204)
+    else:
+        await route.abort()
 
 
 def wrapper(browser: str, pid_file: Path, *, namespaces: bool) -> str:

@@ -1,0 +1,48 @@
+"""Pictures of the chart set and their perturbed versions, made once and kept in `.cache/judge`."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CHARTS = ROOT.parent / "shared" / "data" / "charts"
+CACHE = ROOT / ".cache" / "judge" / "charts"
+
+SINGLE = ("kind", "noise", "colour", "layout", "font", "title", "legend")
+DOUBLE = tuple("+".join(pair) for pair in combinations(SINGLE, 2))
+FOOLING = ("axes_only", "title_only", "sway", "rough", "rough+sway", "empty", "blank")
+VERSIONS = ("base", *SINGLE, *DOUBLE, *FOOLING)
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in CHARTS.glob("*.py"))
+
+
+def versions(name: str) -> dict[str, bytes]:
+    """PNG bytes of every version of a chart that its script can show and that differs from the chart itself."""
+    folder = CACHE / name
+    if not (folder / "done").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        subprocess.run(
+            [sys.executable, "-m", "tests.serving.edits", str(CHARTS / f"{name}.py"), str(folder), *VERSIONS],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=300,
+            capture_output=True,
+        )
+        (folder / "done").touch()
+    found = {path.stem: path.read_bytes() for path in folder.glob("*.png")}
+    base = found["base"]
+    single = {n for n in SINGLE if n in found and found[n] != base}
+    keep = {"base", *FOOLING, *single, *(d for d in DOUBLE if set(d.split("+")) <= single)}
+    return {n: data for n, data in found.items() if n in keep}
+
+
+def all_versions(which: list[str], workers: int = 2) -> dict[str, dict[str, bytes]]:
+    with ThreadPoolExecutor(workers) as pool:
+        return dict(zip(which, pool.map(versions, which), strict=True))
