@@ -175,11 +175,11 @@ async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: li
     try:
         for path in paths:
             try:
-                source = path.read_text()
+                result = await renders.render(path.read_text(), domain)
             except (OSError, UnicodeDecodeError) as error:
-                print(json.dumps({"path": str(path), "ok": False, "kind": "unreadable", "message": str(error)}))
+                line = {"path": str(path), "ok": False, "kind": "unreadable", "message": str(error)}
+                print(json.dumps(line | {"seconds": 0.0, "png": None}), flush=True)
                 continue
-            result = await renders.render(source, domain)
             png = None
             if result.png is not None:
                 out.mkdir(parents=True, exist_ok=True)
