@@ -82,11 +82,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     finally:
         driver.kill()
         driver.wait()
-    wait_until("the end of everything the killed driver had started", lambda: not processes_of("killed"), 60)
     again = folder / "resumed.txt"
     resumed = start(["training.train", "--resume", str(run)], again, "resumed")
     assert resumed.wait(timeout=600) == 0, again.read_text()[-3000:]
     wait_until("the end of the resumed run's processes", lambda: not processes_of("resumed"), 30)
+    # Two agents of Ray wait a minute for the control store that died with the driver, and leave then.
+    wait_until("the end of everything the killed driver had started", lambda: not processes_of("killed"), 120)
     return run, again
 
 

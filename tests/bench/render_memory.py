@@ -1,0 +1,38 @@
+"""Memory of a render worker over 2,000 renders of each kind: the resident bytes of the whole tree of processes."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from configs.schema import Render
+from serving import sandbox
+from serving.charts import ChartRenderer
+from serving.web import WebRenderer
+
+RENDERS = 2000
+EVERY = 200
+PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "web"
+CHART = "import matplotlib.pyplot as plt\nplt.figure(figsize=(2.1, 1.75), dpi=80)\nplt.bar([1, 2], [{n}, 5])\n"
+
+
+async def watch(domain: str) -> dict:
+    """MB after every EVERY renders, and the largest departure from the first of them."""
+    pages = [path.read_text() for path in sorted(PAGES.glob("*.html"))]
+    renderer = ChartRenderer(Render()) if domain == "chart" else WebRenderer(Render(concurrency=2))
+    started, series = time.perf_counter(), []
+    for first in range(0, RENDERS, EVERY):
+        numbers = range(first, first + EVERY)
+        sources = [CHART.format(n=n) if domain == "chart" else f"{pages[n % 30]}<!--{n}-->" for n in numbers]
+        results = await asyncio.gather(*(renderer.render(source) for source in sources))
+        assert all(result.ok for result in results)
+        series.append(sandbox.tree_bytes(os.getpid()) / 2**20)
+    seconds = time.perf_counter() - started
+    await renderer.close()
+    drift = max(abs(mb / series[0] - 1) for mb in series)
+    print(f"{domain:5} {RENDERS} in {seconds:.0f} s; MB {', '.join(f'{mb:.0f}' for mb in series)}; drift {drift:.1%}")
+    return {"seconds": seconds, "mb": series, "drift": drift}
+
+
+def main(out_dir: Path) -> dict:
+    return {domain: asyncio.run(watch(domain)) for domain in ("chart", "web")}

@@ -1,0 +1,84 @@
+"""Pages: our context a page on one browser against a fresh browser a page and against one page that is reused.
+
+All three run the same jailed Chromium and the same screenshot call, in turns, over real pages.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from playwright.async_api import async_playwright
+
+from configs.schema import Render
+from serving.web import FLAGS, HEIGHT, WebRenderer, find_browser, wrapper
+
+PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "web"
+ROUNDS = 3
+FRESH_EVERY = 5  # a fresh browser is slow: it draws one page in so many
+CONTEXT = {"viewport": {"width": 1280, "height": 720}, "java_script_enabled": False, "offline": True}
+
+
+async def measure() -> dict[str, float]:
+    """Median milliseconds of a page each way, over the pages that all three draw."""
+    pages = [path.read_text() for path in sorted(PAGES.glob("*.html"))]
+    taken: dict[str, list[float]] = {"fresh": [], "contexts": [], "reused": [], "four at once": []}
+
+    async def timed(way: str, work: Callable[[], Awaitable[object]], count: int = 1) -> None:
+        started = time.perf_counter()
+        await work()
+        taken[way].append((time.perf_counter() - started) / count)
+
+    ours, wide = WebRenderer(Render()), WebRenderer(Render(concurrency=4))
+    with tempfile.TemporaryDirectory() as folder:
+        async with async_playwright() as playwright:
+            script = Path(folder) / "browser"
+            path = find_browser("", playwright.chromium.executable_path)
+            script.write_text(wrapper(path, Path(folder) / "pid", namespaces=True))
+            script.chmod(0o755)
+
+            async def launch() -> object:
+                return await playwright.chromium.launch(
+                    executable_path=str(script), args=list(FLAGS), chromium_sandbox=True, env={"HOME": "/tmp"}
+                )
+
+            async def draw(page: object, source: str) -> None:
+                await page.set_content(source, wait_until="load")  # type: ignore[attr-defined]
+                height = max(720, min(8192, await page.evaluate(HEIGHT)))  # type: ignore[attr-defined]
+                clip = {"x": 0, "y": 0, "width": 1280, "height": height}
+                await page.screenshot(full_page=True, clip=clip, animations="disabled", caret="hide")  # type: ignore[attr-defined]
+
+            async def fresh(source: str) -> None:
+                browser = await launch()
+                await draw(await (await browser.new_context(**CONTEXT)).new_page(), source)  # type: ignore[attr-defined]
+                await browser.close()  # type: ignore[attr-defined]
+
+            browser = await launch()
+            page = await (await browser.new_context(**CONTEXT)).new_page()  # type: ignore[attr-defined]
+            await draw(page, pages[0])
+            assert (await ours.render(pages[0])).ok and (await wide.render(pages[0])).ok
+            for _ in range(ROUNDS):
+                for number, source in enumerate(pages):
+                    await timed("contexts", lambda source=source: ours.render(source))  # type: ignore[misc]
+                    await timed("reused", lambda source=source: draw(page, source))  # type: ignore[misc]
+                    if number % FRESH_EVERY == 0:
+                        await timed("fresh", lambda source=source: fresh(source))  # type: ignore[misc]
+                every = lambda: asyncio.gather(*(wide.render(source) for source in pages))  # noqa: E731
+                await timed("four at once", every, len(pages))
+            await browser.close()  # type: ignore[attr-defined]
+    await ours.close()
+    await wide.close()
+    return {way: 1000 * statistics.mean(seconds) for way, seconds in taken.items()}
+
+
+def main(out_dir: Path) -> dict:
+    """Milliseconds a page and the two ratios."""
+    ms = asyncio.run(measure())
+    ratios = {"fresh/contexts": ms["fresh"] / ms["contexts"], "reused/contexts": ms["reused"] / ms["contexts"]}
+    print(
+        ", ".join(f"{way} {value:.0f} ms" for way, value in ms.items())
+        + f": {ratios['fresh/contexts']:.1f}x a fresh browser, {100 * ratios['reused/contexts']:.0f}% of a reused page"
+    )
+    return {**{f"{way}_ms": value for way, value in ms.items()}, **ratios}
