@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
 
 
+SHARED_MEMORY = "rrvf_shm"  # our own transfer engine (actors.weight_engine), for engines on CPUs
+
+
+def sync_backend(config: Engine) -> str:
+    """Name of the weight-transfer backend of these settings."""
+    if config.gpus == 0:
+        return SHARED_MEMORY
+    return "nccl" if config.sync == "auto" else config.sync
+
+
 def prepare_environment(config: Engine) -> None:
     """Set what vLLM reads at import. On a CPU: no compilation (it costs 16 s at the first call), a fixed thread
     count and no core binding, because the cores are shared with renderers and the learner."""

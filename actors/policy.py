@@ -24,7 +24,7 @@ from PIL import Image
 
 from actors.contracts import Outage, Sample
 from actors.dialogue import IMAGE_PAD, STOPS, banned_ids
-from actors.engine import build_engine
+from actors.engine import build_engine, sync_backend
 from configs.schema import Config
 
 SHM = Path("/dev/shm")
@@ -36,16 +36,13 @@ class UpdateReport:
 
     version: int
     pause_s: float
-    seconds: float
-    running: int  # requests in flight when it began
+    running: int  # requests in flight
 
 
 class PolicyEngine:
     """One vLLM engine behind the Policy contract; `PolicyActor` is this class as a Ray actor."""
 
     def __init__(self, model: str, config: Config) -> None:
-        from actors.weight_engine import BACKEND
-
         self._config = config
         self._engine = build_engine(
             model,
@@ -53,7 +50,7 @@ class PolicyEngine:
             dtype=config.policy.dtype,
             images=config.rollout.max_turns + 1,
             seed=config.run.seed,
-            sync="nccl" if config.engine.gpus else BACKEND,
+            sync=sync_backend(config.engine),
         )
         tokenizer = self._engine.get_tokenizer()
         self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
@@ -66,7 +63,8 @@ class PolicyEngine:
         self._updating = asyncio.Lock()
         self._open = asyncio.Event()  # closed while weights are written
         self._open.set()
-        self._transfer_ready = False
+        self._paused_at = 0.0
+        self._connected = False
 
     async def ready(self) -> int:
         """Process id, once the engine answers."""
@@ -131,40 +129,53 @@ class PolicyEngine:
         }
 
     async def update(self, blob: np.ndarray, crc32: int, version: int) -> UpdateReport:
-        """Load a safetensors image (uint8 array) as weights `version`. Generation pauses only while tensors are
-        written. Raises Outage("sync", ...) after `learner.sync_s`; then the engine must be replaced."""
-        started = time.perf_counter()
+        """Load a safetensors image (uint8 array) as weights `version`, on a CPU engine. Generation pauses only while
+        tensors are written. Raises Outage("sync", ...) after `learner.sync_s`; then the engine must be replaced."""
         path = SHM / f"rrvf-{os.getpid()}-{version}-{uuid.uuid4().hex[:8]}.safetensors"
         try:
             async with self._updating, asyncio.timeout(self._config.learner.sync_s):
                 if zlib.crc32(blob.data) != crc32:
                     raise Outage("sync", f"weights of version {version} arrived damaged")
                 await asyncio.to_thread(path.write_bytes, blob.data)
-                pause_s = await self._swap({"path": str(path), "crc32": crc32}, version)
+                if not self._connected:
+                    await self.connect({})
+                await self.begin()
+                await self.write({"path": str(path), "crc32": crc32})
+                return await self.commit(version)
         except TimeoutError:
             limit = self._config.learner.sync_s
             raise Outage("sync", f"weights {version} were not loaded within {limit:g} s (learner.sync_s)") from None
         finally:
             path.unlink(missing_ok=True)
-        return UpdateReport(version, pause_s, time.perf_counter() - started, self._running)
 
-    async def _swap(self, update: dict[str, Any], version: int) -> float:
-        """Pause, write, set the version, go on; seconds of pause."""
-        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest, WeightTransferUpdateRequest
+    async def connect(self, init_info: dict[str, Any]) -> None:
+        """Meet the learner's side of the transfer, as `init_info` of the backend says."""
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
 
-        if not self._transfer_ready:
-            await self._engine.init_weight_transfer_engine(WeightTransferInitRequest())
-            self._transfer_ready = True
+        await self._engine.init_weight_transfer_engine(WeightTransferInitRequest(init_info=init_info))
+        self._connected = True
+
+    async def begin(self) -> None:
+        """Pause generation, with turns under way kept, and make the model ready to be written."""
         self._open.clear()
-        started = time.perf_counter()
+        self._paused_at = time.perf_counter()
         await self._engine.pause_generation(mode="keep", clear_cache=False)
         await self._engine.start_weight_update()
-        await self._engine.update_weights(WeightTransferUpdateRequest(update))
+
+    async def write(self, update_info: Any) -> None:
+        """Take some tensors (or the way to them), as the backend sends them; between `begin` and `commit`."""
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        await self._engine.update_weights(WeightTransferUpdateRequest(update_info))
+
+    async def commit(self, version: int) -> UpdateReport:
+        """Make what was written weights `version`, and go on generating."""
+        running = self._running
         await self._engine.finish_weight_update(str(version))
         self._version = version
         await self._engine.resume_generation()
         self._open.set()
-        return time.perf_counter() - started
+        return UpdateReport(version, time.perf_counter() - self._paused_at, running)
 
     async def stats(self) -> dict[str, float]:
         """Version, requests in flight, tokens sampled, and seconds in which at least one request was in flight."""

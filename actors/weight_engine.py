@@ -18,7 +18,7 @@ from vllm.distributed.weight_transfer.base import (
 )
 from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
-BACKEND = "rrvf_shm"
+from actors.engine import SHARED_MEMORY
 
 
 @dataclass
@@ -62,5 +62,5 @@ class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
 
 
 def register() -> None:
-    if BACKEND not in WeightTransferEngineFactory._registry:
-        WeightTransferEngineFactory.register_engine(BACKEND, SharedMemoryEngine)
+    if SHARED_MEMORY not in WeightTransferEngineFactory._registry:
+        WeightTransferEngineFactory.register_engine(SHARED_MEMORY, SharedMemoryEngine)

@@ -93,6 +93,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "grpo.proximal": ("behaviour", "learner"),
     "grpo.importance": ("truncate", "mask", "off"),
     "learner.schedule": ("constant", "linear", "cosine"),
+    "engine.sync": ("auto", "nccl", "ipc"),
     "policy.dtype": ("float32", "bfloat16"),
 }
 AT_LEAST: dict[str, float] = {

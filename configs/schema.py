@@ -46,6 +46,7 @@ class Engine:
     gpu_memory_utilization: float = 0.85
     prefix_caching: bool = True
     enforce_eager: bool = True
+    sync: str = "auto"  # how weights reach GPU engines: auto (nccl), nccl, or ipc (learner on the same GPUs)
     ready_s: float = 300.0
     turn_s: float = 120.0  # deadline of one sampled turn
 

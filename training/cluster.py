@@ -38,7 +38,13 @@ def needed_cpus(config: Config) -> float:
 
 def needed_gpus(config: Config) -> int:
     judge = config.judge.replicas * config.judge.gpus if config.judge.backend == "mllm" and not config.judge.url else 0
-    return config.engine.replicas * config.engine.gpus + config.learner.workers * config.learner.gpus + judge
+    engines = config.engine.replicas * config.engine.gpus
+    return judge + engines + (0 if colocated(config) else config.learner.workers * config.learner.gpus)
+
+
+def colocated(config: Config) -> bool:
+    """Each learner worker shares its GPU with one engine, and weights change hands by CUDA IPC."""
+    return config.engine.gpus > 0 and config.engine.sync == "ipc"
 
 
 def joined(config: Config) -> str:
@@ -101,8 +107,9 @@ class Cluster:
     def _start(self) -> None:
         config = self.config
         engine = config.engine
+        gpus = engine.gpus / 2 if colocated(config) else engine.gpus
         policy = PolicyActor.options(
-            num_cpus=engine.cpus, num_gpus=engine.gpus, max_concurrency=4 * engine.max_num_seqs, max_restarts=0
+            num_cpus=engine.cpus, num_gpus=gpus, max_concurrency=4 * engine.max_num_seqs, max_restarts=0
         )
         self.policies = [policy.remote(self.model, config) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")

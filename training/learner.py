@@ -73,10 +73,9 @@ class Loop:
             checkpoint.restore(resume, self.learner.policy, self.learner.optimizer)
         self.writer = checkpoint.Writer(self.folder, settings["model"], config.run.keep, world.rank, world.size)
         self.journal: Journal | None = None
-        self.publisher: Publisher | None = None
+        self.publisher = Publisher(settings["policies"], self.learner, config)
         if world.rank == 0:
             self.journal = Journal(self.folder, config, self.start)
-            self.publisher = Publisher(settings["policies"], config)
         self.rewards: list[float] = []  # of the steps since the last checkpoint
         self.reported: Path | None = None
         self.seconds: dict[str, float] = {}
@@ -132,13 +131,9 @@ class Loop:
 
     def _publish(self, version: int) -> SyncReport | None:
         """Send the weights as `version`; every rank gathers, rank 0 sends and then tells the queue."""
-        weights = named_weights(self.learner.policy, self.learner.dtype)
-        if self.publisher is None:
-            for _ in weights:
-                pass
-            return None
-        report = self.publisher.publish(weights, version)
-        _ask(self.queue.set_version.remote(version), SPARE_S, "set the version")
+        report = self.publisher.publish(version)
+        if report is not None:
+            _ask(self.queue.set_version.remote(version), SPARE_S, "set the version")
         return report
 
     def _checkpoint(self, step: int) -> None:

@@ -62,12 +62,15 @@ def _images(config: Config) -> str | None:
 
 def _resources(config: Config) -> str | None:
     """Only for a cluster that would be started here; a running one is asked when it is joined."""
-    from training.cluster import joined, needed_cpus, needed_gpus
+    from training.cluster import colocated, joined, needed_cpus, needed_gpus
 
     if joined(config):
         return None
     if (need := needed_cpus(config)) > config.cluster.logical_cpus:
         return f"this config needs {need:g} CPUs; raise cluster.logical_cpus={config.cluster.logical_cpus}"
+    engine, learner = config.engine, config.learner
+    if colocated(config) and not (engine.gpus == learner.gpus == 1 and engine.replicas == learner.workers):
+        return "engine.sync=ipc pairs one engine with one learner worker on each GPU: gpus 1 each, as many of both"
     if needed_gpus(config):
         import torch
 

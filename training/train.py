@@ -170,6 +170,7 @@ class Run:
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
+        from training.cluster import colocated
         from training.learner import train_loop
         from training.progress import Display
 
@@ -178,7 +179,9 @@ class Run:
         if start >= config.run.steps:
             raise ConfigError(f"run.steps={config.run.steps} are done; a longer run: run.steps={start + 20}")
         cluster.start_rollouts()
-        resources = {"CPU": config.learner.cpus} | ({"GPU": config.learner.gpus} if config.learner.gpus else {})
+        resources = {"CPU": config.learner.cpus}
+        if config.learner.gpus:
+            resources["GPU"] = config.learner.gpus / 2 if colocated(config) else config.learner.gpus
         trainer = TorchTrainer(
             train_loop,
             train_loop_config={

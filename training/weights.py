@@ -1,24 +1,31 @@
 """Publishing the learner's weights to every policy actor while their requests are in flight.
 
-Guarantees: all actors get the same bytes, checked by CRC-32 on arrival and again where they are loaded; an actor's
-version changes only with its weights; the call ends by `learner.sync_s` with the actors it reached or a named Outage.
-The bytes are made once and travel through the object store, so ten actors cost one copy, not ten.
+Guarantees: all actors get the same bytes; an actor's version changes only with its weights; the call ends by
+`learner.sync_s` with every actor reached or a named Outage. On CPUs the bytes are made once, travel through the object
+store (ten actors cost one copy, not ten) and are checked by CRC-32 on arrival and again where they are loaded. On GPUs
+vLLM's own transfer engines carry them (`training.transfer`).
 """
 
+import math
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-import torch
 from safetensors.torch import save
 
 from actors.contracts import Outage
+from actors.engine import SHARED_MEMORY, sync_backend
 from actors.policy import UpdateReport
 from configs.schema import Config
+from training.forward import named_shapes, named_weights
+from training.update import Learner
+
+if TYPE_CHECKING:
+    from training.transfer import DeviceTransfer
 
 
 @dataclass(frozen=True)
@@ -33,24 +40,29 @@ class SyncReport:
 
 
 class Publisher:
-    """Sends checkpoint-named tensors to policy actors on CPUs (`actors.weight_engine` receives them)."""
+    """Rank `world.rank`'s side of every publication; rank 0 talks to the actors, all ranks gather."""
 
-    def __init__(self, policies: Sequence[Any], config: Config) -> None:
+    def __init__(self, policies: Sequence[Any], learner: Learner, config: Config) -> None:
         self._policies = list(policies)
+        self._learner = learner
         self._deadline = config.learner.sync_s
+        self._transfer: DeviceTransfer | None = None
+        how = sync_backend(config.engine)
+        if how != SHARED_MEMORY:
+            from training import transfer  # imports vLLM, which a learner on CPUs does without
 
-    def publish(self, named_tensors: Iterable[tuple[str, torch.Tensor]], version: int) -> SyncReport:
-        """Make `named_tensors` (full, unsharded, checkpoint names) the weights `version` of every actor.
+            source = transfer.Weights(learner.policy, learner.dtype)
+            engines = transfer.Engines(self._policies, config.engine.gpus)
+            self._transfer = transfer.DeviceTransfer(engines, source, learner.world.rank, how)
+
+    def publish(self, version: int) -> SyncReport | None:
+        """Make the learner's weights `version` of every actor; None on ranks other than 0.
 
         Raises Outage("sync", ...) when an actor is gone or does not confirm in time.
         """
         started = time.perf_counter()
-        blob = np.frombuffer(save({n: t.detach().contiguous() for n, t in named_tensors}), dtype=np.uint8)
-        crc32 = zlib.crc32(blob.data)
-        ref = ray.put(blob)
         try:
-            calls = [policy.update.remote(ref, crc32, version) for policy in self._policies]
-            reports: list[UpdateReport] = ray.get(calls, timeout=self._deadline)
+            size, reports = self._send(version) if self._transfer is None else self._stream(version)
         except ray.exceptions.GetTimeoutError:
             limit = self._deadline
             raise Outage("sync", f"weights {version} not confirmed within {limit:g} s (learner.sync_s)") from None
@@ -58,10 +70,27 @@ class Publisher:
             raise Outage("sync", f"weights {version}: {' '.join(str(error.cause).split())}") from error
         except ray.exceptions.RayError as error:
             raise Outage("sync", f"weights {version}: a policy actor is gone ({type(error).__name__})") from error
-        return SyncReport(
-            version,
-            time.perf_counter() - started,
-            max(report.pause_s for report in reports),
-            blob.nbytes,
-            sum(report.running for report in reports),
-        )
+        if self._learner.world.rank != 0:
+            return None
+        pause_s = max(report.pause_s for report in reports)
+        running = sum(report.running for report in reports)
+        return SyncReport(version, time.perf_counter() - started, pause_s, size, running)
+
+    def _send(self, version: int) -> tuple[int, list[UpdateReport]]:
+        """One blob to all actors through the object store."""
+        weights = named_weights(self._learner.policy, self._learner.dtype)
+        if self._learner.world.rank != 0:
+            for _ in weights:  # gathering is collective
+                pass
+            return 0, []
+        blob = np.frombuffer(save({n: t.cpu().contiguous() for n, t in weights}), dtype=np.uint8)
+        crc32 = zlib.crc32(blob.data)
+        ref = ray.put(blob)
+        calls = [policy.update.remote(ref, crc32, version) for policy in self._policies]
+        return blob.nbytes, ray.get(calls, timeout=self._deadline)
+
+    def _stream(self, version: int) -> tuple[int, list[UpdateReport]]:
+        assert self._transfer is not None
+        reports = self._transfer.send(version, self._deadline)
+        size = sum(math.prod(shape) for _, shape in named_shapes(self._learner.policy))
+        return size * self._learner.dtype.itemsize, reports

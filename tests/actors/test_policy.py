@@ -135,7 +135,7 @@ async def test_weights_arrive_in_flight_and_tokens_say_which_sampled_them(
     await asyncio.sleep(0.3)
     report = await engine.update(*blob_of(load_file(tiny_model / "model.safetensors")), before + 1)
     samples = await asyncio.gather(*calls)
-    assert report.running > 0 and report.pause_s < report.seconds
+    assert report.running > 0 and report.pause_s > 0
     seen = [s.versions for s in samples]
     assert all(list(v) == sorted(v) and set(v) <= {before, before + 1} for v in seen)
     assert any(set(v) == {before, before + 1} for v in seen), "no request lived through the update"
