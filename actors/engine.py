@@ -59,6 +59,7 @@ def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: i
         "generation_config": "vllm",
         "limit_mm_per_prompt": {"image": images, "video": 0},
         "disable_log_stats": True,
+        "structured_outputs_config": {"disable_any_whitespace": True},  # else JSON may go on with blanks for ever
     }
     if sync is not None:
         options["weight_transfer_config"] = {"backend": sync}
@@ -74,4 +75,4 @@ def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: i
     try:
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**options))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{model} cannot be served as a policy: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{model} cannot be served: {str(error).splitlines()[0]}") from error

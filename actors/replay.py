@@ -6,6 +6,8 @@ after a short while (ask again), `take` raises Outage("queue", ...) that says wh
 """
 
 import asyncio
+import io
+import json
 import pickle
 import time
 from collections.abc import Sequence
@@ -35,6 +37,12 @@ def fetch(batch: Batch) -> tuple[Group, ...]:
     return tuple(ray.get(list(batch.refs), timeout=120))
 
 
+def books_of(snapshot: bytes) -> list[dict[str, Any]]:
+    """The ledger's entries in a queue's snapshot, as plain data; the groups beside them are not touched."""
+    entries: list[dict[str, Any]] = json.loads(pickle.load(io.BytesIO(snapshot)))["entries"]
+    return entries
+
+
 class QueueState:
     """The queue's logic on one event loop; `ReplayQueue` is this class as a Ray actor."""
 
@@ -48,7 +56,8 @@ class QueueState:
         if snapshot is None:
             self._ledger = Ledger(config.queue, len(images), config.rollout.group_size, config.run.seed)
         else:
-            books, groups = pickle.loads(snapshot)
+            stream = io.BytesIO(snapshot)
+            books, groups = pickle.load(stream), pickle.load(stream)
             self._ledger = Ledger.restore(config.queue, books)
             if self._ledger.prompts != len(images):
                 raise ValueError(f"the run began with {self._ledger.prompts} images, now there are {len(images)}")
@@ -123,7 +132,7 @@ class QueueState:
         """Ledger and ready groups: what a checkpoint needs to go on with no prompt lost or trained twice."""
         books, held = self._ledger.snapshot(), dict(self._groups)  # of one moment: groups come in while we fetch
         groups = await asyncio.gather(*held.values())
-        return pickle.dumps((books, dict(zip(held, groups, strict=True))))
+        return pickle.dumps(books) + pickle.dumps(dict(zip(held, groups, strict=True)))
 
     async def books(self) -> list[dict[str, Any]]:
         """Every ledger entry, as plain data."""

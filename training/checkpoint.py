@@ -8,6 +8,7 @@ ranks reads it.
     model*.safetensors, config.json, tokenizer and processor files    as from `save_pretrained`
     learner_R_of_W.pt    trained parameters in float32, AdamW moments, RNG: rank R's shard
     queue.bin            the replay queue's snapshot
+    ledger.jsonl         its books, readable (`python -m training.ledger`); the newest ones also as RUN/ledger.jsonl
     state.json           step, reward, and the folder or hub name of the first weights
 """
 
@@ -17,7 +18,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from actors.replay import books_of
+
 log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 SHARDS_S = 600.0  # for the slowest rank's shard to appear
 WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".gguf")
-OURS = ("queue.bin", "state.json")
+OURS = ("queue.bin", "ledger.jsonl", "state.json")
 
 
 def all_checkpoints(run: Path) -> list[Path]:
@@ -46,6 +49,13 @@ def latest(run: Path) -> Path | None:
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """step, reward, base."""
     return json.loads((checkpoint / "state.json").read_text())
+
+
+def write_books(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """FOLDER/ledger.jsonl, one line a group; replaced whole or not at all."""
+    fresh = folder / ".ledger.jsonl"
+    fresh.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    fresh.replace(folder / "ledger.jsonl")
 
 
 def model_folder(model: str) -> Path:
@@ -107,6 +117,7 @@ class Writer:
             if self._rank == 0:
                 self._write_model(building, weights)
                 (building / "queue.bin").write_bytes(queue)
+                write_books(building, books_of(queue))
                 (building / "state.json").write_text(json.dumps(state, indent=2) + "\n")
                 self._await_shards(building)
                 _flush(building)
@@ -114,6 +125,7 @@ class Writer:
                     shutil.rmtree(self._root / name)
                 building.rename(self._root / name)
                 _flush_folder(self._root)
+                write_books(self._root.parent, books_of(queue))
                 self._prune()
             self.error, self.written = None, self._root / name
         except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError

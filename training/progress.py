@@ -54,6 +54,8 @@ class Display:
         rows = [json.loads(line) for line in complete.splitlines()]
         for row in rows:
             self._console.print(self._line(row))
+            if row.get("checkpoint_error"):
+                self._console.print(f"warning: no checkpoint written: {row['checkpoint_error']}; training goes on")
             self._progress.update(self._task, completed=row["step"])
         return len(rows)
 

@@ -211,7 +211,7 @@ def _rounded(found: Scores) -> Scores:
 
 def _mean(metrics: Sequence[dict[str, Any]], key: str, scale: float = 1.0) -> float | None:
     values = [m[key] * scale for m in metrics if m.get(key) is not None]
-    return round(fmean(values), 6) if values else None
+    return float(f"{fmean(values):.4g}") if values else None
 
 
 def _percent(value: float | None) -> str:

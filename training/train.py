@@ -225,6 +225,7 @@ class Run:
 
     def _summarise(self, books: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
         from training import report
+        from training.checkpoint import write_books
 
         path = self.folder / "metrics.jsonl"
         metrics = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -238,8 +239,7 @@ class Run:
         }
         result = report.summary(metrics, books, before, after, facts)
         report.write(self.folder, result, metrics, before, after)
-        with (self.folder / "ledger.jsonl").open("w") as out:
-            out.writelines(json.dumps(entry) + "\n" for entry in books)
+        write_books(self.folder, books)
 
     def _interrupt(self, number: int, frame: object) -> None:
         self._interrupts += 1

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from training.parallel import World
 from training.update import Learner
 
 ALONE = World.join(0)
+
+QUEUE = pickle.dumps(json.dumps({"entries": [{"group": 0}]})) + pickle.dumps({})  # as QueueState.snapshot
 
 
 def config() -> Config:
@@ -40,7 +43,7 @@ def save(learner: Learner, run: Path, model: Path, step: int, reward: float = 0.
     writer = Writer(run, str(model), keep, world.rank, world.size)
     weights = {name: value.clone() for name, value in named_weights(learner.policy, torch.float32)}
     shard = checkpoint.shard_of(learner.policy, learner.optimizer)
-    writer.start(step, shard, weights, b"queue", {"reward": reward, "base": str(model)})
+    writer.start(step, shard, weights, QUEUE, {"reward": reward, "base": str(model)})
     writer.wait()
     return writer
 
@@ -72,7 +75,8 @@ def test_a_checkpoint_is_a_hugging_face_folder(saved: tuple[Path, Any, Any], pol
     ours, theirs = (AutoProcessor.from_pretrained(path) for path in (folder, policy_folder))
     assert ours.chat_template == theirs.chat_template
     assert ours.tokenizer.get_vocab() == theirs.tokenizer.get_vocab()
-    assert (folder / "queue.bin").read_bytes() == b"queue"
+    assert (folder / "queue.bin").read_bytes() == QUEUE
+    assert (folder / "ledger.jsonl").read_text() == (folder.parents[1] / "ledger.jsonl").read_text() == '{"group": 0}\n'
     assert checkpoint.read_state(folder) == {"step": 2, "reward": 0.0, "base": str(policy_folder)}
 
 
@@ -129,7 +133,7 @@ def test_another_set_of_parameters_is_refused(saved: tuple[Path, Any, Any]) -> N
 def put(run: Path, model: Path, step: int, reward: float, keep: int = 2) -> Writer:
     """A checkpoint of next to nothing."""
     writer = Writer(run, str(model), keep, 0, 1)
-    writer.start(step, {"params": {}}, {"w": torch.ones(2)}, b"", {"reward": reward, "base": "x"})
+    writer.start(step, {"params": {}}, {"w": torch.ones(2)}, QUEUE, {"reward": reward, "base": "x"})
     writer.wait()
     return writer
 
@@ -150,13 +154,13 @@ def test_a_full_disk_is_one_line_and_costs_nothing_else(
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr(torch, "save", full)
-        writer.start(2, {}, {"w": torch.ones(2)}, b"", {"reward": 0.0})
+        writer.start(2, {}, {"w": torch.ones(2)}, QUEUE, {"reward": 0.0})
         writer.wait()
     assert writer.error == (
         "checkpoint of step 2 was not written (no space left on device); the run goes on with step_000001"
     )
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step_000001"]
-    writer.start(3, {}, {"w": torch.ones(2)}, b"", {"reward": 0.0})
+    writer.start(3, {}, {"w": torch.ones(2)}, QUEUE, {"reward": 0.0})
     writer.wait()
     assert writer.error is None and checkpoint.latest(tmp_path) == tmp_path / "checkpoints" / "step_000003"
 
@@ -181,7 +185,7 @@ def test_the_source_may_vanish_while_the_run_goes_on(policy_folder: Path, tmp_pa
     shutil.copytree(policy_folder, source)
     writer = Writer(tmp_path, str(source), 2, 0, 1)
     shutil.rmtree(source)
-    writer.start(1, {}, {"w": torch.ones(2)}, b"", {"reward": 0.0})
+    writer.start(1, {}, {"w": torch.ones(2)}, QUEUE, {"reward": 0.0})
     writer.wait()
     assert writer.error is None
     assert (tmp_path / "checkpoints" / "step_000001" / "tokenizer.json").is_file()
