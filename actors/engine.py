@@ -59,7 +59,8 @@ def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: i
         "generation_config": "vllm",
         "limit_mm_per_prompt": {"image": images, "video": 0},
         "disable_log_stats": True,
-        "structured_outputs_config": {"disable_any_whitespace": True},  # else JSON may go on with blanks for ever
+        # with free white space JSON may go on with blanks for ever
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
     if sync is not None:
         options["weight_transfer_config"] = {"backend": sync}

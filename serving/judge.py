@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 RECENT = 2048  # latencies kept for the percentiles
+Key = tuple[bytes, bytes, str, str]  # target, render, domain, backend's version
 
 
 class Backend(Protocol):
@@ -38,6 +39,10 @@ class Backend(Protocol):
     async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         """Likeness of two readable, different, non-blank pictures. Raises Outage, ValueError."""
         ...
+
+    async def close(self) -> None: ...
+
+    def stats(self) -> dict[str, float]: ...
 
 
 class Perceptual:
@@ -51,6 +56,12 @@ class Perceptual:
     async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         return await asyncio.get_running_loop().run_in_executor(self._thread, compare, target, render, domain)
 
+    async def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def stats(self) -> dict[str, float]:
+        return {}
+
 
 class VisualJudge:
     """Guards, cache and counters around one backend. `engine` is the handle of our own vision-language deployment."""
@@ -58,41 +69,34 @@ class VisualJudge:
     def __init__(self, config: Settings, engine: Any = None) -> None:
         self._config = config
         self._backend = build_backend(config, engine)
-        self._cache: OrderedDict[tuple[bytes, bytes, str], Verdict] = OrderedDict()
-        self._under_way: dict[tuple[bytes, bytes, str], asyncio.Future[Verdict]] = {}
+        self._cache: OrderedDict[Key, Verdict] = OrderedDict()
+        self._under_way: dict[Key, asyncio.Task[Verdict]] = {}
         self._counts = dict.fromkeys(("asked", "hits", "joined", "guarded", "outages", "refused"), 0)
         self._seconds: deque[float] = deque(maxlen=RECENT)
         self._waiting = 0
 
     async def compare(self, target: bytes, render: bytes, domain: Domain = "chart") -> Verdict:
         """Likeness of two pictures (PNG or JPEG bytes). Raises Outage; ValueError for what is no image."""
-        key = _digest(target), _digest(render), domain
+        key = _digest(target), _digest(render), domain, self._backend.version
         self._counts["asked"] += 1
         if (known := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
             self._counts["hits"] += 1
             return known
-        if (shared := self._under_way.get(key)) is not None:
+        if (task := self._under_way.get(key)) is not None:
             self._counts["joined"] += 1
-            return await asyncio.shield(shared)
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._under_way[key] = future
-        try:
-            verdict = await self._judge(target, render, domain)
-        except BaseException as error:
-            if isinstance(error, Exception):
-                future.set_exception(error)
-                future.exception()  # a lone caller raises it itself; nobody else needs to
-            else:
-                future.cancel()
-            raise
-        finally:
-            del self._under_way[key]
-        future.set_result(verdict)
-        self._cache[key] = verdict
+        else:  # a task of its own: a caller that gives up takes nobody's verdict away
+            task = self._under_way[key] = asyncio.create_task(self._judge(target, render, domain))
+            task.add_done_callback(lambda done: self._settle(key, done))
+        return await asyncio.shield(task)
+
+    def _settle(self, key: Key, done: asyncio.Task[Verdict]) -> None:
+        del self._under_way[key]
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._cache[key] = done.result()
         if len(self._cache) > self._config.cache_entries:
             self._cache.popitem(last=False)
-        return verdict
 
     async def _judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         started = time.perf_counter()
@@ -113,11 +117,17 @@ class VisualJudge:
             self._seconds.append(time.perf_counter() - started)
 
     def stats(self) -> dict[str, float]:
-        """Counters since the start, requests under way, and latency percentiles in seconds of uncached verdicts."""
+        """Counters since the start, requests under way, latency percentiles in seconds of uncached verdicts, and what
+        the backend counts."""
         ordered = sorted(self._seconds) or [0.0]
         percentiles = {f"p{p}_s": ordered[min(len(ordered) - 1, len(ordered) * p // 100)] for p in (50, 95, 99)}
         asked = max(1, self._counts["asked"])
-        return {**self._counts, "under_way": self._waiting, "hit_rate": self._counts["hits"] / asked, **percentiles}
+        rate = {"under_way": self._waiting, "hit_rate": self._counts["hits"] / asked}
+        return {**self._counts, **rate, **percentiles, **self._backend.stats()}
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        await self._backend.close()
 
 
 def _digest(image: bytes) -> bytes:
@@ -145,6 +155,8 @@ def deployment(config: Config) -> "Application":
         from serving.mllm_engine import engine_deployment
 
         engine = engine_deployment(judge)
+    most = judge.max_replicas if engine is None else 1  # one front, hence one cache; what scales is the engine
+    least = min(judge.replicas, most)
     options: dict[str, Any] = {
         "name": "VisualJudge",
         "ray_actor_options": {"num_cpus": judge.cpus},
@@ -152,19 +164,19 @@ def deployment(config: Config) -> "Application":
         "max_queued_requests": judge.max_queued,
         "health_check_period_s": 5,
     }
-    if judge.max_replicas > judge.replicas:
+    if most > least:
         options["autoscaling_config"] = {
-            "min_replicas": judge.replicas,
-            "max_replicas": judge.max_replicas,
+            "min_replicas": least,
+            "max_replicas": most,
             "target_ongoing_requests": max(1, judge.concurrency // 2),
         }
     else:
-        options["num_replicas"] = judge.replicas
+        options["num_replicas"] = least
     return serve.deployment(VisualJudge).options(**options).bind(judge, engine)  # type: ignore[attr-defined]
 
 
 class JudgeClient:
-    """actors.contracts.Judge over a Serve handle: retries with jitter until `judge.deadline_s`, then Outage."""
+    """actors.contracts.Judge over a Serve handle: a full queue is waited for, a lost replica asked again."""
 
     def __init__(self, handle: Any, config: Config) -> None:
         self._handle = handle
@@ -173,23 +185,40 @@ class JudgeClient:
 
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         """Likeness of two pictures. Raises Outage by the deadline; ValueError for what is no image."""
-        last = "no answer"
+        last = "it is still under way"
         try:
             async with asyncio.timeout(self._deadline_s):
                 for attempt in range(self._retries + 1):
-                    try:
-                        return await self._handle.compare.remote(target, render, domain)
-                    except ValueError:
-                        raise
-                    except Exception as error:
-                        last = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-                    if attempt < self._retries:
+                    if attempt:
                         await asyncio.sleep(min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.5))
+                    try:
+                        return await self._ask(target, render, domain)
+                    except Exception as error:
+                        cause = getattr(error, "cause", None) or error  # Ray wraps what the replica raised
+                        if isinstance(cause, (ValueError, Outage)):  # the backend has tried again where that helps
+                            raise cause from None
+                        last = f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
         except TimeoutError:
-            raise Outage(
-                "judge", f"no verdict within {self._deadline_s:g} s (judge.deadline_s); last: {last}"
-            ) from None
+            limit = f"{self._deadline_s:g} s (judge.deadline_s)"
+            raise Outage("judge", f"no verdict within {limit}; last: {last}") from None
         raise Outage("judge", f"no verdict after {self._retries + 1} attempts; last: {last}")
+
+    async def _ask(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        from ray.serve.exceptions import BackPressureError
+
+        while True:
+            try:
+                return await self._handle.compare.remote(target, render, domain)
+            except BackPressureError:
+                await asyncio.sleep(random.uniform(0.2, 0.6))
+
+
+async def _once(config: Settings, target: bytes, render: bytes, domain: Domain) -> Verdict:
+    judge = VisualJudge(config)
+    try:
+        return await judge.compare(target, render, domain)
+    finally:
+        await judge.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -206,8 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--backend mllm needs --url of an OpenAI-compatible endpoint")
     try:
         target, render = chosen.target.read_bytes(), chosen.render.read_bytes()
-        judge = VisualJudge(Settings(backend=chosen.backend, url=chosen.url, model=chosen.model))
-        verdict = asyncio.run(judge.compare(target, render, chosen.domain))
+        config = Settings(backend=chosen.backend, url=chosen.url, model=chosen.model)
+        verdict = asyncio.run(_once(config, target, render, chosen.domain))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
