@@ -8,7 +8,8 @@ frontier, not the dispatch cursor: nothing is lost and nothing consumed is consu
     state          may become
     running        ready, zero_variance, failed, lost
     ready          consumed, stale, lost
-    consumed, stale, zero_variance, failed, lost are final
+    consumed       lost (only where the same step is cut again: its learner never got the first batch)
+    stale, zero_variance, failed, lost are final
 
 Pure: no clock, no cluster. Two mechanisms bound staleness: `capacity` (admission) wastes nothing and is an
 optimisation; the sweep in `cut` is the guarantee.
@@ -28,6 +29,7 @@ State = Literal["running", "ready", "consumed", "stale", "zero_variance", "faile
 TRANSITIONS: dict[State, frozenset[State]] = {
     "running": frozenset({"ready", "zero_variance", "failed", "lost"}),
     "ready": frozenset({"consumed", "stale", "lost"}),
+    "consumed": frozenset({"lost"}),
 }
 FINAL: tuple[State, ...] = ("consumed", "stale", "zero_variance", "failed", "lost")
 SAME_REWARD = 1e-6  # a group whose rewards spread less has no gradient
@@ -86,6 +88,7 @@ class Ledger:
     unsettled: set[int] = field(default_factory=set)  # running and ready groups: what a sweep has to look at
     order: list[int] = field(default_factory=list)  # of this epoch
     epoch: int = -1
+    changed: set[int] = field(default_factory=set)  # entries that `changes` has not told of yet
 
     @property
     def capacity(self) -> int:
@@ -94,7 +97,13 @@ class Ledger:
         return budget - self.counts["consumed"] - self.counts["ready"] - self.counts["running"]
 
     def dispatch(self, worker: str) -> Ticket | None:
-        """The next prompt under a new group id, or None while the staleness bound leaves no room."""
+        """The next prompt under a new group id, or None while the staleness bound leaves no room.
+
+        `worker` is one slot (`actor/slot`), which plays one group at a time: where it asks although a group of its is
+        running, it never got the answer, and gets the same again."""
+        for entry in self._in_state("running"):
+            if entry.worker == worker:
+                return Ticket(entry.group, entry.prompt)
         if self.capacity <= 0:
             return None
         prompt, reissue = self.waiting.popleft() if self.waiting else (self._next_prompt(), 0)
@@ -102,6 +111,7 @@ class Ledger:
         self.entries[group] = Entry(group, prompt, worker, "running", self.version, reissue)
         self.counts["running"] += 1
         self.unsettled.add(group)
+        self.changed.add(group)
         return Ticket(group, prompt)
 
     def resolve(
@@ -149,10 +159,18 @@ class Ledger:
         return [entry.group for entry in ready]
 
     def lose(self, worker: str, reason: str) -> int:
-        """A rollout process died: its running groups are lost and their prompts issued again. Returns how many."""
-        gone = [e for e in self._in_state("running") if e.worker == worker]
+        """A rollout actor died: its slots' running groups are lost and their prompts issued again. Returns how many."""
+        gone = [e for e in self._in_state("running") if e.worker.partition("/")[0] == worker]
         for entry in gone:
             self._lose(entry, reason)
+        return len(gone)
+
+    def recall(self, step: int) -> int:
+        """The learner asks for the batch of `step`: groups that were already cut for it never arrived, so they are
+        lost and their prompts issued again. Returns how many."""
+        gone = [e for e in self.entries.values() if e.state == "consumed" and e.step == step]
+        for entry in gone:
+            self._lose(replace(entry, step=-1), "its batch never arrived")
         return len(gone)
 
     def lose_ready(self, group: int, reason: str) -> None:
@@ -163,6 +181,18 @@ class Ledger:
         """Groups by state, dispatched in all; the states always sum to `dispatched`."""
         states: tuple[State, ...] = ("running", "ready", *FINAL)
         return {"dispatched": len(self.entries), **{s: self.counts[s] for s in states}}
+
+    def changes(self) -> str:
+        """What has changed since the last call, as one JSON line; `replay` takes the lines to the same books."""
+        state = {
+            "version": self.version,
+            "frontier": self.frontier,
+            "waiting": list(self.waiting),
+            "barren": self.barren,
+            "entries": [asdict(self.entries[n]) for n in sorted(self.changed)],
+        }
+        self.changed.clear()
+        return json.dumps(state)
 
     def snapshot(self) -> str:
         """Everything as JSON; `restore` makes an equal ledger of it."""
@@ -181,18 +211,25 @@ class Ledger:
     @classmethod
     def restore(cls, config: Queue, text: str) -> "Ledger":
         """The ledger of a snapshot, with every group that was running then lost and its prompt issued again."""
-        state: dict[str, Any] = json.loads(text)
-        ledger = cls(config, state["prompts"], state["group_size"], state["seed"], state["version"], state["frontier"])
-        ledger.waiting.extend((p, r) for p, r in state["waiting"])
-        ledger.barren = state["barren"]
-        for raw in state["entries"]:
-            entry = Entry(**{**raw, "members": tuple(raw["members"])})
-            ledger.entries[entry.group] = entry
-            ledger.counts[entry.state] += 1
-            if entry.state not in FINAL:
-                ledger.unsettled.add(entry.group)
+        ledger = cls.replay(config, [text])
         for entry in ledger._in_state("running"):
             ledger._lose(entry, "interrupted")
+        return ledger
+
+    @classmethod
+    def replay(cls, config: Queue, lines: Sequence[str]) -> "Ledger":
+        """The ledger of a snapshot and the `changes` that followed it, as it was at the last of them."""
+        first: dict[str, Any] = json.loads(lines[0])
+        ledger = cls(config, first["prompts"], first["group_size"], first["seed"])
+        for line in lines:
+            state: dict[str, Any] = json.loads(line)
+            ledger.version, ledger.frontier, ledger.barren = state["version"], state["frontier"], state["barren"]
+            ledger.waiting = deque((p, r) for p, r in state["waiting"])
+            for raw in state["entries"]:
+                entry = Entry(**{**raw, "members": tuple(raw["members"])})
+                ledger.entries[entry.group] = entry
+        ledger.counts = Counter(e.state for e in ledger.entries.values())
+        ledger.unsettled = {n for n, e in ledger.entries.items() if e.state not in FINAL}
         return ledger
 
     def _next_prompt(self) -> int:
@@ -220,6 +257,7 @@ class Ledger:
         self.counts[entry.state] -= 1
         self.counts[state] += 1
         self.entries[entry.group] = replace(entry, state=state)
+        self.changed.add(entry.group)
         if state in FINAL:
             self.unsettled.discard(entry.group)
 

@@ -3,7 +3,9 @@
 Guarantees: every sampled token carries the version of the weights that sampled it; weights and version change together
 while generation is paused (turns under way keep their state and go on with the new weights); the prefix cache and the
 image-encoder cache are salted with the version, so no new turn starts over another version's cache; a prompt whose
-placeholders and images differ in number raises before the engine sees it. Every wait has a deadline and a name.
+placeholders and images differ in number raises before the engine sees it. Every wait has a deadline and a name. An
+actor whose engine dies dies with it; Ray starts it again and repeats the turns that were under way, which wait for the
+run's current weights: a restarted engine never samples with those it was built from.
 """
 
 import asyncio
@@ -25,9 +27,11 @@ from PIL import Image
 from actors.contracts import Outage, Sample
 from actors.dialogue import IMAGE_PAD, STOPS, banned_ids
 from actors.engine import build_engine, sync_backend
+from actors.restart import reconstructed
 from configs.schema import Config
 
 SHM = Path("/dev/shm")
+NOT_YET = -1  # version of an engine that was started again and has not got the run's weights
 
 
 @dataclass(frozen=True)
@@ -55,14 +59,15 @@ class PolicyEngine:
         tokenizer = self._engine.get_tokenizer()
         self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self._bias = dict.fromkeys(banned_ids(tokenizer), -100.0)
-        self._version = 0
+        self._version = 0 if not reconstructed() else NOT_YET
         self._running = 0
         self._tokens = 0
         self._busy_s = 0.0
         self._busy_since = 0.0
         self._updating = asyncio.Lock()
         self._open = asyncio.Event()  # closed while weights are written
-        self._open.set()
+        if self._version != NOT_YET:
+            self._open.set()
         self._paused_at = 0.0
         self._connected = False
 
@@ -107,6 +112,8 @@ class PolicyEngine:
         except TimeoutError:
             raise Outage("engine", f"no turn within {self._config.engine.turn_s:g} s (engine.turn_s)") from None
         except EngineDeadError:
+            if ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None:
+                os._exit(1)  # Ray starts this actor again, with an engine
             raise Outage("engine", "the engine process has died") from None
         finally:
             self._leave()
@@ -131,6 +138,8 @@ class PolicyEngine:
     async def update(self, blob: np.ndarray, crc32: int, version: int) -> UpdateReport:
         """Load a safetensors image (uint8 array) as weights `version`, on a CPU engine. Generation pauses only while
         tensors are written. Raises Outage("sync", ...) after `learner.sync_s`; then the engine must be replaced."""
+        if version < self._version:
+            return UpdateReport(self._version, 0.0, self._running)  # a late repetition; newer weights are there
         path = SHM / f"rrvf-{os.getpid()}-{version}-{uuid.uuid4().hex[:8]}.safetensors"
         try:
             async with self._updating, asyncio.timeout(self._config.learner.sync_s):

@@ -76,7 +76,7 @@ class Rollouts:
     async def start(self) -> None:
         """Begin to play; what an earlier life of this actor had under way is given up first."""
         await asyncio.wait_for(self._queue.lose.remote(self._name, "rollout actor restarted"), QUEUE_S)
-        self._tasks = [asyncio.create_task(self._slot()) for _ in range(self._config.rollout.concurrency)]
+        self._tasks = [asyncio.create_task(self._slot(n)) for n in range(self._config.rollout.concurrency)]
 
     async def check(self) -> None:
         """Raises what ended a slot, if one has ended."""
@@ -90,10 +90,10 @@ class Rollouts:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _slot(self) -> None:
+    async def _slot(self, number: int) -> None:
         """Play one group after the other, for as long as the queue admits."""
         while True:
-            ticket = await asyncio.wait_for(self._queue.admit.remote(self._name), QUEUE_S)
+            ticket = await asyncio.wait_for(self._queue.admit.remote(f"{self._name}/{number}"), QUEUE_S)
             if ticket is None:
                 continue
             image = read_image(ticket.image, self._config.data.max_pixels)

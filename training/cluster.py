@@ -1,12 +1,14 @@
 """The running parts of one run: Serve deployments, policy actors, queue, rollout actors; started and stopped together.
 
 Guarantees: what `start` began, `stop` ends, also when `start` fails half-way; nothing is left running after the `with`
-block. Every start has a deadline and a name.
+block. Every start has a deadline and a name. Actors that die are started again by Ray, and `check` gives them what they
+need to go on.
 """
 
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from ray import serve
 from actors.contracts import Outage
 from actors.dialogue import Codec
 from actors.episode import World
-from actors.policy import PolicyActor, PolicyClient
+from actors.policy import NOT_YET, PolicyActor, PolicyClient
 from actors.replay import ReplayQueue
 from actors.rollout import RolloutActor
 from configs.load import ConfigError
@@ -28,6 +30,7 @@ from serving.render import deployment as render_deployment
 from training.environ import WORKER_ENV
 
 START_S = 300.0
+CHECK_S = 5.0
 
 
 def needed_cpus(config: Config) -> float:
@@ -78,10 +81,13 @@ def connect(config: Config) -> None:
 class Cluster:
     """`with Cluster(...) as cluster:` everything of a run but the learner, up and answering."""
 
-    def __init__(self, config: Config, model: str, base: str, images: Sequence[str], snapshot: bytes | None) -> None:
-        """`model`: the weights to begin with; `base`: where tokenizer and processor are read, also late in a run (a
-        checkpoint it was resumed from may be pruned by then)."""
+    def __init__(
+        self, config: Config, folder: Path, model: str, base: str, images: Sequence[str], snapshot: bytes | None
+    ) -> None:
+        """`folder`: the run's; `model`: the weights to begin with; `base`: where tokenizer and processor are read, also
+        late in a run (a checkpoint it was resumed from may be pruned by then)."""
         self.config = config
+        self.folder = folder
         self.model = model
         self.base = base
         self._images = list(images)
@@ -109,13 +115,19 @@ class Cluster:
         engine = config.engine
         gpus = engine.gpus / 2 if colocated(config) else engine.gpus
         policy = PolicyActor.options(
-            num_cpus=engine.cpus, num_gpus=gpus, max_concurrency=4 * engine.max_num_seqs, max_restarts=0
+            num_cpus=engine.cpus,
+            num_gpus=gpus,
+            max_concurrency=4 * engine.max_num_seqs,
+            max_restarts=-1,
+            max_task_retries=-1,
         )
         self.policies = [policy.remote(self.model, config) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")
         self.renderer = RenderClient(self._offer("render", render_deployment(config)), config)
         self.judge = JudgeClient(self._offer("judge", judge_deployment(config)), config)
-        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(config, self._images, self._snapshot)
+        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=-1).remote(
+            config, self._images, self._snapshot, str(self.folder / "queue.jsonl")
+        )
         self._wait([p.ready.remote() for p in self.policies], "policy engines", engine.ready_s)
         self.rollouts = [self._rollout(i) for i in range(config.rollout.actors)]
 
@@ -134,16 +146,34 @@ class Cluster:
     def start_rollouts(self) -> None:
         self._wait([r.start.remote() for r in self.rollouts], "rollout actors", START_S)
 
-    def check(self) -> None:
-        """Replace rollout actors that died (their groups are issued again); raise what ended a living one's work."""
+    def check(self) -> list[str]:
+        """Replace rollout actors that died (their groups are issued again), give restarted engines the run's weights,
+        and say so in one line each; raise what ended a living rollout actor's work."""
+        said = []
         for number, actor in enumerate(self.rollouts):
             try:
-                ray.get(actor.check.remote(), timeout=60)
+                ray.get(actor.check.remote(), timeout=CHECK_S)
+            except ray.exceptions.GetTimeoutError:
+                said.append(f"rollout actor {number} has not answered for {CHECK_S:g} s")
             except ray.exceptions.RayTaskError as error:
                 raise error.as_instanceof_cause() from None
             except ray.exceptions.RayActorError:
                 self.rollouts[number] = self._rollout(number)
                 self._wait([self.rollouts[number].start.remote()], f"rollout actor {number}", START_S)
+                said.append(f"rollout actor {number} died; a new one plays on")
+        for number, policy in enumerate(self.policies):
+            try:
+                stats = ray.get(policy.stats.remote(), timeout=CHECK_S)
+            except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+                said.append(f"policy actor {number} does not answer; Ray starts it again if it died")
+                continue
+            if stats["version"] == NOT_YET:
+                version, blob = ray.get(self.queue.weights.remote(), timeout=CHECK_S)
+                if blob is not None:
+                    [reference], crc32 = blob
+                    self._wait([policy.update.remote(reference, crc32, version)], "weights of a new engine", START_S)
+                    said.append(f"policy actor {number} died; a new engine has weights {version}")
+        return said
 
     def world(self, temperature: float | None = None) -> World:
         """The same engine, renderer and judge for a caller in this process (evaluation)."""

@@ -20,9 +20,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from actors.ledger import TRANSITIONS, Entry
+from actors.ledger import Entry
 
-PENDING = tuple(TRANSITIONS)
+PENDING = ("running", "ready")
 DROPPED = ("stale", "zero_variance", "failed", "lost")
 
 

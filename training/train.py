@@ -29,6 +29,7 @@ from training.plan import plan
 
 CACHE = Path(".cache/rrvf")
 POLL_S = 0.5
+CHECK_EVERY_S = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,7 +110,7 @@ class Run:
         try:
             connect(self.config)
             snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
-            with Cluster(self.config, model, base, images.paths, snapshot) as cluster:
+            with Cluster(self.config, self.folder, model, base, images.paths, snapshot) as cluster:
                 before = self._evaluate(cluster, held, "before")
                 setup_s = time.monotonic() - self.started
                 failed = self._train(cluster, model, checkpoint)
@@ -217,9 +218,10 @@ class Run:
             while thread.is_alive():
                 thread.join(POLL_S)
                 display.poll()
-                if time.monotonic() - checked > 10:
+                if time.monotonic() - checked > CHECK_EVERY_S:
+                    for line in cluster.check():
+                        self._say(line)
                     checked = time.monotonic()
-                    cluster.check()
             display.poll()
         return outcome[0]
 

@@ -1,8 +1,9 @@
 """Weights from the learner's GPUs into the policy's: vLLM's own NCCL and CUDA-IPC engines, driven over Ray.
 
 Guarantees: vLLM's trainer engine keeps the protocol (handshake, metadata, buckets); this file carries its four calls to
-every policy actor at once and gives each replica its own ranks; every call has the deadline of the whole transfer. NCCL
-streams packed buckets from learner rank 0 to all engines in one broadcast; IPC hands over memory of a shared GPU.
+every policy actor at once and gives each replica its own ranks; every call has the deadline of the whole transfer, and
+none is repeated on an actor that was started again in the middle of it. NCCL streams packed buckets from learner rank 0
+to all engines in one broadcast; IPC hands over memory of a shared GPU.
 """
 
 import socket
@@ -50,7 +51,7 @@ class Engines:
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self._all(
-            p.connect.remote(
+            p.connect.options(max_task_retries=0).remote(
                 {**init_info, "rank_offset": init_info["rank_offset"] + i * self._gpus}
                 if "rank_offset" in init_info
                 else init_info
@@ -59,15 +60,15 @@ class Engines:
         )
 
     def start_weight_update(self) -> None:
-        self._all(p.begin.remote() for p in self._policies)
+        self._all(p.begin.options(max_task_retries=0).remote() for p in self._policies)
 
     def update_weights(self, update_info: dict[str, Any] | list[dict[str, Any]]) -> None:
         info = ray.put(update_info)  # once for all actors
-        self._all(p.write.remote(info) for p in self._policies)
+        self._all(p.write.options(max_task_retries=0).remote(info) for p in self._policies)
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         del weight_version  # vLLM's trainer engines leave it out; the version is the publisher's
-        self.reports = self._all(p.commit.remote(self.version) for p in self._policies)
+        self.reports = self._all(p.commit.options(max_task_retries=0).remote(self.version) for p in self._policies)
 
     def _all(self, calls: Iterator[Any]) -> list[Any]:
         return ray.get(list(calls), timeout=max(0.0, self.deadline - time.monotonic()))

@@ -37,6 +37,7 @@ class SyncReport:
     pause_s: float
     bytes: int
     running: int  # requests that were in flight, over all actors
+    blob: tuple[list[Any], int] | None = None  # ([reference of the bytes], CRC-32) where there are such (CPUs)
 
 
 class Publisher:
@@ -62,7 +63,7 @@ class Publisher:
         """
         started = time.perf_counter()
         try:
-            size, reports = self._send(version) if self._transfer is None else self._stream(version)
+            size, reports, blob = self._send(version) if self._transfer is None else self._stream(version)
         except ray.exceptions.GetTimeoutError:
             limit = self._deadline
             raise Outage("sync", f"weights {version} not confirmed within {limit:g} s (learner.sync_s)") from None
@@ -74,23 +75,23 @@ class Publisher:
             return None
         pause_s = max(report.pause_s for report in reports)
         running = sum(report.running for report in reports)
-        return SyncReport(version, time.perf_counter() - started, pause_s, size, running)
+        return SyncReport(version, time.perf_counter() - started, pause_s, size, running, blob)
 
-    def _send(self, version: int) -> tuple[int, list[UpdateReport]]:
+    def _send(self, version: int) -> tuple[int, list[UpdateReport], tuple[list[Any], int] | None]:
         """One blob to all actors through the object store."""
         weights = named_weights(self._learner.policy, self._learner.dtype)
         if self._learner.world.rank != 0:
             for _ in weights:  # gathering is collective
                 pass
-            return 0, []
+            return 0, [], None
         blob = np.frombuffer(save({n: t.cpu().contiguous() for n, t in weights}), dtype=np.uint8)
         crc32 = zlib.crc32(blob.data)
         ref = ray.put(blob)
         calls = [policy.update.remote(ref, crc32, version) for policy in self._policies]
-        return blob.nbytes, ray.get(calls, timeout=self._deadline)
+        return blob.nbytes, ray.get(calls, timeout=self._deadline), ([ref], crc32)
 
-    def _stream(self, version: int) -> tuple[int, list[UpdateReport]]:
+    def _stream(self, version: int) -> tuple[int, list[UpdateReport], None]:
         assert self._transfer is not None
         reports = self._transfer.send(version, self._deadline)
         size = sum(math.prod(shape) for _, shape in named_shapes(self._learner.policy))
-        return size * self._learner.dtype.itemsize, reports
+        return size * self._learner.dtype.itemsize, reports, None

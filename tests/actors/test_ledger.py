@@ -26,14 +26,16 @@ def play(books: Ledger, ticket: Ticket, rewards: list[float], oldest: int | None
 
 
 def take(books: Ledger) -> Ticket:
-    ticket = books.dispatch("w")
+    ticket = books.dispatch(f"w/{len(books.entries)}")
     assert ticket is not None
     return ticket
 
 
 def test_admission_stops_at_the_staleness_bound() -> None:
     books = ledger()
-    assert len(list(iter(lambda: books.dispatch("w"), None))) == 4  # (1 + 0 + 1) * 2
+    for _ in range(4):  # (1 + 0 + 1) * 2
+        take(books)
+    assert books.dispatch("another/0") is None
     books.version = 1
     assert books.capacity == 2
 
@@ -100,6 +102,23 @@ def test_every_prompt_comes_once_an_epoch() -> None:
     assert prompts[:5] != prompts[5:]
 
 
+def test_a_slot_that_asks_again_gets_the_group_whose_ticket_it_never_received() -> None:
+    books = ledger()
+    ticket = books.dispatch("a/0")
+    assert books.dispatch("a/0") == ticket and books.account()["dispatched"] == 1
+    assert books.dispatch("a/1") != ticket
+
+
+def test_a_batch_that_never_arrived_is_issued_again() -> None:
+    books = ledger()
+    tickets = [take(books) for _ in range(2)]
+    for ticket in tickets:
+        play(books, ticket, [0, 1, 0, 1])
+    assert books.cut(step=0) == [0, 1]
+    assert books.recall(step=1) == 0 and books.recall(step=0) == 2
+    assert books.counts["consumed"] == 0 and {take(books).prompt for _ in range(2)} == {t.prompt for t in tickets}
+
+
 class Life(RuleBasedStateMachine):
     """Dispatch, finish, fail, lose, bump the version, cut, kill and resume, in any order."""
 
@@ -107,13 +126,15 @@ class Life(RuleBasedStateMachine):
     def begin(self, staleness: int) -> None:
         config = Queue(groups_per_step=2, max_staleness=staleness, max_empty_batches=10_000)
         self.books = Ledger(config, prompts=5, group_size=G)
+        self.journal = [self.books.snapshot()]
         self.running: dict[int, Ticket] = {}
         self.consumed: list[int] = []
         self.issued: list[int] = []
+        self.training = False  # a batch was cut for this version
 
-    @rule(worker=st.sampled_from(["a", "b"]))
-    def dispatch(self, worker: str) -> None:
-        if (ticket := self.books.dispatch(worker)) is not None:
+    @rule(worker=st.sampled_from(["a", "b"]), slot=st.integers(0, 3))
+    def dispatch(self, worker: str, slot: int) -> None:
+        if (ticket := self.books.dispatch(f"{worker}/{slot}")) is not None and ticket.group not in self.running:
             assert ticket.group not in self.issued
             self.issued.append(ticket.group)
             self.running[ticket.group] = ticket
@@ -127,11 +148,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(["a", "b"]))
     def worker_dies(self, worker: str) -> None:
-        gone = [n for n in self.running if self.books.entries[n].worker == worker]
+        gone = [n for n in self.running if self.books.entries[n].worker.startswith(worker)]
         assert self.books.lose(worker, "killed") == len(gone)
         for number in gone:
             del self.running[number]
 
+    @precondition(lambda self: not self.training)
     @rule()
     def cut(self) -> None:
         batch = self.books.cut(step=self.books.version)
@@ -141,8 +163,29 @@ class Life(RuleBasedStateMachine):
             assert sum(m == "done" for m in entry.members) >= math.ceil(0.75 * G)
             assert number not in self.consumed
             self.consumed.append(number)
-        if batch is not None:
-            self.books.version += 1
+        self.training = batch is not None
+
+    @precondition(lambda self: self.training)
+    @rule()
+    def train(self) -> None:
+        self.books.version += 1
+        self.training = False
+
+    @precondition(lambda self: self.training)
+    @rule()
+    def the_learner_never_got_its_batch(self) -> None:
+        gone = [n for n in self.consumed if self.books.entries[n].step == self.books.version]
+        assert self.books.recall(self.books.version) == len(gone) == self.books.config.groups_per_step
+        self.consumed = [n for n in self.consumed if n not in gone]
+        self.training = False
+
+    @rule()
+    def the_queue_dies(self) -> None:
+        """Its journal gives the same books; groups that are being played go on being played."""
+        self.journal.append(self.books.changes())
+        before = self.books.account(), self.books.snapshot(), self.books.unsettled
+        self.books = Ledger.replay(self.books.config, self.journal)
+        assert (self.books.account(), self.books.snapshot(), self.books.unsettled) == before
 
     @rule()
     def kill_and_resume(self) -> None:
@@ -151,6 +194,7 @@ class Life(RuleBasedStateMachine):
         )
         before = (self.books.frontier, self.books.version, self.books.counts["consumed"], self.books.counts["ready"])
         self.books = Ledger.restore(self.books.config, self.books.snapshot())
+        self.journal = [self.books.snapshot()]
         self.running.clear()
         assert sorted(p for p, _ in self.books.waiting) == unfinished  # no prompt lost, none doubled
         after = (self.books.frontier, self.books.version, self.books.counts["consumed"], self.books.counts["ready"])

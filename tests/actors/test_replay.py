@@ -1,14 +1,17 @@
 """The queue in a real cluster: admission, batches, deadlines, snapshots."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
 
 from actors.contracts import Outage, RenderResult, Verdict
 from actors.ledger import Ticket
-from actors.replay import QueueState, fetch
+from actors.replay import QueueState, ReplayQueue, fetch
 from actors.trajectory import Group, Reward, Trajectory, Turn
 from configs.load import load
 from configs.schema import Config
@@ -50,7 +53,7 @@ def group(ticket: Ticket, version: int, rewards: tuple[float, ...] = (0.0, 1.0))
 
 async def test_groups_pass_in_batches_and_versions_open_admission(config: Config) -> None:
     queue = QueueState(config, ["a.png", "b.png", "c.png"])
-    tickets = [await queue.admit("w") for _ in range(4)]
+    tickets = [await queue.admit(f"w/{i}") for i in range(4)]
     assert all(t is not None and t.image.endswith(".png") for t in tickets)
     waiting = asyncio.create_task(queue.admit("w"))
     await asyncio.sleep(0.1)
@@ -73,7 +76,7 @@ async def test_an_empty_queue_says_what_it_waited_for(config: Config) -> None:
 
 async def test_a_snapshot_keeps_ready_groups_and_issues_running_ones_again(config: Config) -> None:
     queue = QueueState(config, ["a.png", "b.png", "c.png"])
-    first, second = await queue.admit("w"), await queue.admit("w")
+    first, second = await queue.admit("w/0"), await queue.admit("w/1")
     assert first is not None and second is not None
     await queue.put(first, ["done", "done"], group(first, 0))
     restored = QueueState(config, ["a.png", "b.png", "c.png"], await queue.snapshot())
@@ -87,7 +90,7 @@ async def test_a_snapshot_keeps_ready_groups_and_issues_running_ones_again(confi
 
 async def test_a_snapshot_is_of_one_moment_while_groups_come_in(config: Config) -> None:
     queue = QueueState(config, ["a.png", "b.png", "c.png"])
-    first, second = await queue.admit("w"), await queue.admit("w")
+    first, second = await queue.admit("w/0"), await queue.admit("w/1")
     assert first is not None and second is not None
     await queue.put(first, ["done", "done"], group(first, 0))
     taking = asyncio.create_task(queue.snapshot())
@@ -100,7 +103,7 @@ async def test_a_snapshot_is_of_one_moment_while_groups_come_in(config: Config) 
 
 async def test_dropped_groups_are_released(config: Config) -> None:
     queue = QueueState(config, ["a.png", "b.png", "c.png"])
-    tickets = [await queue.admit("w") for _ in range(4)]
+    tickets = [await queue.admit(f"w/{i}") for i in range(4)]
     for ticket in tickets[:3]:
         assert ticket is not None
         await queue.put(ticket, ["done", "done"], group(ticket, 0))
@@ -121,3 +124,24 @@ async def test_no_admission_after_a_stop(config: Config, monkeypatch: pytest.Mon
     await queue.stop()
     assert await queue.admit("w") is None
     assert await queue.put(ticket, ["done", "done"], group(ticket, 0)) is None
+
+
+def test_a_killed_queue_goes_on_from_its_journal(config: Config, tmp_path: Path) -> None:
+    """What was under way is handed in, what it held is played again, and the call of the learner is answered."""
+    config.queue.take_s = 60
+    queue = ReplayQueue.options(num_cpus=0, max_concurrency=10, max_restarts=-1, max_task_retries=-1).remote(  # type: ignore[attr-defined]
+        config, ["a.png", "b.png", "c.png"], None, str(tmp_path / "queue.jsonl")
+    )
+    held, under_way = (ray.get(queue.admit.remote(f"w/{i}"), timeout=60) for i in range(2))
+    assert ray.get(queue.put.remote(held, ["done"] * 2, group(held, 0)), timeout=60) == "ready"
+    batch = queue.take.remote(0)
+    os.kill(ray.get(queue.pid.remote(), timeout=60), signal.SIGKILL)
+    assert ray.get(queue.put.remote(under_way, ["done"] * 2, group(under_way, 0)), timeout=60) == "ready"
+    again = ray.get(queue.admit.remote("w/0"), timeout=60)
+    assert again.prompt == held.prompt and again.group != held.group
+    assert ray.get(queue.put.remote(held, ["done"] * 2, group(held, 0)), timeout=60) == "lost"
+    ray.get(queue.put.remote(again, ["done"] * 2, group(again, 0)), timeout=60)
+    assert [g.group for g in fetch(ray.get(batch, timeout=60))] == [under_way.group, again.group]
+    account = ray.get(queue.account.remote(), timeout=60)
+    assert (account["dispatched"], account["consumed"], account["lost"]) == (3, 2, 1)
+    ray.kill(queue)
