@@ -155,11 +155,22 @@ class Sandbox:
 
 
 @dataclass
-class Render:
+class Workers:
+    """The replicas of one domain's renderer."""
+
     replicas: int = 1
     max_replicas: int = 1
     cpus: float = 1.0
     concurrency: int = 1  # renders at once in one replica
+
+
+@dataclass
+class Render:
+    replicas: int = 1  # these four are of charts
+    max_replicas: int = 1
+    cpus: float = 1.0
+    concurrency: int = 1
+    web: Workers = field(default_factory=Workers)  # and the same four of pages
     max_queued: int = 1024
     cache_mb: int = 256
     deadline_s: float = 60.0  # a call, queueing included

@@ -367,4 +367,6 @@ def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=0), json.loads(sys.argv[1]))
+    chosen = json.loads(sys.argv[1])
+    sys.argv, sys.orig_argv = [PROGRAM], []  # programs have no business with our settings
+    serve(socket.socket(fileno=0), chosen)

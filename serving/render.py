@@ -14,12 +14,13 @@ import logging
 import random
 import sys
 from collections import OrderedDict
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from actors.contracts import Domain, Outage, RenderResult
-from configs.schema import Config, Render, Sandbox
+from configs.schema import Config, Render, Sandbox, Workers
 from serving.charts import ChartRenderer
 from serving.sandbox import LAYERS, MissingLayer
 from serving.web import BrowserMissing, WebRenderer
@@ -43,7 +44,8 @@ class Renders:
         self._cache: OrderedDict[bytes, RenderResult] = OrderedDict()
         self._cached_bytes = 0
         self._under_way: dict[bytes, asyncio.Task[RenderResult]] = {}
-        self._counts = dict.fromkeys(("asked", "hits", "joined", "failed", "timeout", "crashed"), 0)
+        self._counts = dict.fromkeys(("asked", "hits", "joined", "failed", "timeout", "crashed", "outages"), 0)
+        self._broken = ""  # the last outage, until a render succeeds again
         log.info("rendering inside %s", ", ".join(self._charts[0].layers))
 
     async def render(self, source: str, domain: Domain = "chart") -> RenderResult:
@@ -66,8 +68,14 @@ class Renders:
 
     def _finish(self, key: bytes, task: "asyncio.Task[RenderResult]") -> None:
         del self._under_way[key]
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled():
             return
+        if (error := task.exception()) is not None:
+            if isinstance(error, Outage):
+                self._counts["outages"] += 1
+                self._broken = error.message
+            return
+        self._broken = ""
         result = task.result()
         self._counts["failed"] += not result.ok
         if result.kind in ("timeout", "crashed"):
@@ -91,6 +99,15 @@ class Renders:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= _size(oldest)
 
+    async def check_health(self) -> None:
+        """Asked by Serve, which replaces the replica when this raises: after an outage, until a render succeeds."""
+        if self._broken:
+            raise Outage("render", self._broken)
+
+    async def about(self) -> dict[str, Any]:
+        """`stats` of this replica, for a health page: the active layers of the jail among them."""
+        return self.stats()
+
     def stats(self) -> dict[str, Any]:
         """Counts since the start, the layers of the jail, and the server processes and browsers started."""
         started = {"servers": sum(renderer.starts for renderer in self._charts), "browsers": self._web.launches}
@@ -108,31 +125,41 @@ def _size(result: RenderResult) -> int:
     return len(result.png or b"") + len(result.message) + 200
 
 
-def deployment(config: Config) -> Any:
-    """The bound Serve deployment for a run's settings."""
+def deployment(config: Config, domain: Domain | None = None) -> Any:
+    """The bound Serve deployment of one domain (None: the run's), scaled by that domain's settings.
+
+    It renders what it is asked, whatever the domain; with one deployment for each, each scales by its own load.
+    """
     from ray import serve
 
     render = config.render
-    scaling = {"min_replicas": render.replicas, "max_replicas": max(render.replicas, render.max_replicas)}
+    domain = domain or config.data.domain  # type: ignore[assignment]
+    workers: Render | Workers = render if domain == "chart" else render.web
     options: dict[str, Any] = {
-        "name": "RenderWorker",
+        "name": "RenderWorker" if domain == "chart" else "PageWorker",
         # Requests wait inside the replica: Serve's router backs off up to a second when a replica is full, and the
         # renderer then stands idle in front of a queue.
         "max_ongoing_requests": render.max_queued,
         "max_queued_requests": render.max_queued,
-        "ray_actor_options": {"num_cpus": render.cpus},
+        "health_check_period_s": 5,
+        "ray_actor_options": {"num_cpus": workers.cpus},
     }
-    if scaling["max_replicas"] > scaling["min_replicas"]:
-        options["autoscaling_config"] = {**scaling, "target_ongoing_requests": 2 * render.concurrency}
+    if workers.max_replicas > workers.replicas:
+        options["autoscaling_config"] = {
+            "min_replicas": workers.replicas,
+            "max_replicas": workers.max_replicas,
+            "target_ongoing_requests": 2 * workers.concurrency,
+        }
     else:
-        options["num_replicas"] = render.replicas
+        options["num_replicas"] = workers.replicas
     return serve.deployment(Renders).options(**options).bind(render)  # type: ignore[attr-defined]
 
 
 class RenderClient:
-    """The Renderer contract over a Serve handle: overload and lost replicas are tried again, then it is an Outage."""
+    """The Renderer contract over Serve handles: overload and lost replicas are tried again, then it is an Outage."""
 
     def __init__(self, handle: Any, config: Config) -> None:
+        """`handle`: of one deployment for every domain, or a mapping from domain to handle."""
         self._handle = handle
         self._deadline = config.render.deadline_s
 
@@ -152,13 +179,24 @@ class RenderClient:
             raise Outage("render", f"no answer in {self._deadline:g} s ({last})") from None
         raise Outage("render", f"{RETRIES} tries failed: {last}")
 
+    async def about(self, domain: Domain) -> dict[str, Any]:
+        """Counts and sandbox layers of one replica of a domain. Raises Outage by `render.deadline_s`."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._of(domain).about.remote()
+        except Exception as error:
+            raise Outage("render", _words(error)) from error
+
+    def _of(self, domain: Domain) -> Any:
+        return self._handle[domain] if isinstance(self._handle, Mapping) else self._handle
+
     async def _ask(self, source: str, domain: Domain) -> RenderResult:
         """One answer; a full queue is waited for, as long as the caller's deadline allows."""
         from ray.serve.exceptions import BackPressureError
 
         while True:
             try:
-                return await self._handle.render.remote(source, domain)
+                return await self._of(domain).render.remote(source, domain)
             except BackPressureError:
                 await asyncio.sleep(random.uniform(0.2, 0.6))
 

@@ -1,9 +1,11 @@
 """Web pages: HTML in, PNG of the whole page or a clear failure out, through one persistent, jailed Chromium.
 
-Guarantees: a page gets a context of its own, offline, without JavaScript unless the settings allow it, in a browser
-without network or foreign files (as far as namespaces are to be had); a result comes by `render.sandbox.wall_s` plus a
-margin whatever the page does; a browser is replaced after a number of pages, a size, or a death. The same HTML gives
-the same bytes with one Chromium: animations stand at their end, the clock stands still, and random numbers are seeded.
+Guarantees: a page is drawn offline, without JavaScript unless the settings allow it, in a browser without network or
+foreign files (as far as namespaces are to be had). A page with scripts gets a context of its own; pages without share
+one until it has had `TAB_PAGES` of them or one failed, with an empty document in between: nothing that markup does
+outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does; a browser is
+replaced after a number of pages, a size, or a death. The same HTML gives the same bytes with one Chromium: animations
+stand at their end, the clock stands still, and random numbers are seeded.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ import shutil
 import struct
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from serving import sandbox
 LAUNCH_S = 30.0
 CLOSE_S = 5.0
 MEMORY_EVERY = 20  # pages between two looks at the browser's memory
+TAB_PAGES = 50  # pages without scripts that one context draws: a new one costs as much as a simple page
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PNG = b"\x89PNG\r\n\x1a\n"
 EPOCH_MS = 1_735_689_600_000  # 2025-01-01: what a script reads from the clock
@@ -56,15 +59,26 @@ def find_browser(configured: str, playwright_own: str) -> str:
     )
 
 
-@dataclass
+@dataclass(eq=False)
+class _Tab:
+    """A context with its one page, whether that crashed, and how many documents it has shown."""
+
+    context: Any
+    page: Any
+    crashed: asyncio.Event
+    documents: int = 0
+
+
+@dataclass(eq=False)
 class _Browser:
-    """One browser process and how many pages it has had and has now."""
+    """One browser process, how many pages it has had and has now, and its tabs that wait for the next one."""
 
     handle: Any
     pid_file: Path
     pages: int = 0
     active: int = 0
     retired: bool = False
+    idle: list[_Tab] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -82,14 +96,14 @@ class _Browser:
 
 
 class WebRenderer:
-    """Lays out pages on one browser, `concurrency` at a time. Safe to call concurrently."""
+    """Lays out pages on one browser, `web.concurrency` at a time. Safe to call concurrently."""
 
     def __init__(self, config: Render) -> None:
         """Raises sandbox.MissingLayer where namespaces are missing and the settings do not excuse that."""
         self._namespaces = "namespaces" in sandbox.active_layers(config.sandbox.allow_missing)
         self.launches = 0
         self._config = config
-        self._slots = asyncio.Semaphore(config.concurrency)
+        self._slots = asyncio.Semaphore(config.web.concurrency)
         self._lock = asyncio.Lock()
         self._browser: _Browser | None = None
         self._playwright: Any = None
@@ -161,23 +175,21 @@ class WebRenderer:
             await browser.close()
 
     async def _picture(self, browser: _Browser, source: str) -> bytes:
-        """PNG of one page in a context of its own. Raises TimeoutError, _Crashed, _Failed, _Lost."""
-        context: Any = None
-        crashed = asyncio.Event()
+        """PNG of one page. Raises TimeoutError, _Crashed, _Failed, _Lost."""
+        tab: _Tab | None = None
+        drawn = False
         try:
             async with asyncio.timeout(self._config.sandbox.wall_s):
-                context = await self._context(browser)
-                page = await context.new_page()
-                page.on("crash", lambda _: crashed.set())
-                page.on("popup", lambda popup: self._spawn(popup.close()))
-                page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
-                drawing = asyncio.ensure_future(self._draw(page, source))
-                crash = asyncio.ensure_future(crashed.wait())
+                tab = browser.idle.pop() if browser.idle else await self._tab(browser)
+                drawing = asyncio.ensure_future(self._draw(tab.page, source))
+                crash = asyncio.ensure_future(tab.crashed.wait())
                 try:
                     await asyncio.wait({drawing, crash}, return_when=asyncio.FIRST_COMPLETED)
-                    if crashed.is_set():
+                    if tab.crashed.is_set():
                         raise _Crashed
-                    return await drawing
+                    png = await drawing
+                    drawn = True
+                    return png
                 finally:
                     for task in (drawing, crash):
                         task.cancel()
@@ -186,18 +198,36 @@ class WebRenderer:
             raise
         except Exception as error:
             if browser.handle.is_connected():
-                raise _Failed(str(error).splitlines()[0][:200] if str(error) else repr(error)) from error
+                words = str(error).splitlines()[0][:200] if str(error) else repr(error)
+                raise _Failed("it closed itself" if "has been closed" in words else words) from error
             browser.retired = True
             raise _Lost from error
         finally:
-            try:
-                if context is not None:
-                    async with asyncio.timeout(CLOSE_S):
-                        await context.close()
-            except (
-                Exception
-            ):  # a page that cannot be closed keeps its process: the browser goes when the others are done
+            if tab is not None:
+                await self._put_back(browser, tab, drawn)
+            else:  # a context may be half made
                 browser.retired = True
+
+    async def _tab(self, browser: _Browser) -> _Tab:
+        context = await self._context(browser)
+        page, crashed = await context.new_page(), asyncio.Event()
+        page.on("crash", lambda _: crashed.set())
+        page.on("popup", lambda popup: self._spawn(popup.close()))
+        page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
+        return _Tab(context, page, crashed)
+
+    async def _put_back(self, browser: _Browser, tab: _Tab, drawn: bool) -> None:
+        """Keep a tab for the next page where that cannot see this one, else close it."""
+        tab.documents += 1
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                if drawn and not self._config.javascript and tab.documents < TAB_PAGES:
+                    await tab.page.goto("about:blank")  # a document keeps more than its text: policies, the address
+                    browser.idle.append(tab)
+                else:
+                    await tab.context.close()
+        except Exception:  # a page that cannot be closed keeps its process: the browser goes when the others are done
+            browser.retired = True
 
     async def _draw(self, page: Any, source: str) -> bytes:
         from playwright.async_api import Error

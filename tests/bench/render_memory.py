@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from configs.schema import Render
+from configs.schema import Render, Workers
 from serving import sandbox
 from serving.charts import ChartRenderer
 from serving.web import WebRenderer
@@ -19,7 +19,7 @@ CHART = "import matplotlib.pyplot as plt\nplt.figure(figsize=(2.1, 1.75), dpi=80
 async def watch(domain: str) -> dict:
     """MB after every EVERY renders, and the largest departure from the first of them."""
     pages = [path.read_text() for path in sorted(PAGES.glob("*.html"))]
-    renderer = ChartRenderer(Render()) if domain == "chart" else WebRenderer(Render(concurrency=2))
+    renderer = ChartRenderer(Render()) if domain == "chart" else WebRenderer(Render(web=Workers(concurrency=2)))
     started, series = time.perf_counter(), []
     for first in range(0, RENDERS, EVERY):
         numbers = range(first, first + EVERY)

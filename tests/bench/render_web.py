@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright
 
-from configs.schema import Render
+from configs.schema import Render, Workers
 from serving.web import FLAGS, HEIGHT, WebRenderer, find_browser, wrapper
 
 PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "web"
@@ -31,7 +31,7 @@ async def measure() -> dict[str, float]:
         await work()
         taken[way].append((time.perf_counter() - started) / count)
 
-    ours, wide = WebRenderer(Render()), WebRenderer(Render(concurrency=4))
+    ours, wide = WebRenderer(Render()), WebRenderer(Render(web=Workers(concurrency=4)))
     with tempfile.TemporaryDirectory() as folder:
         async with async_playwright() as playwright:
             script = Path(folder) / "browser"

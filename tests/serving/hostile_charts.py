@@ -2,7 +2,8 @@
 
 `draw` in a source is a chart: an attack whose success is the picture ("ok" is then wrong), or one that must change
 nothing ("ok" is then right). $FILE is a file outside, $TARGET a picture beside it, $TCP and $UDP listening ports on the
-loopback, $SERVER and $WORKER process ids outside the jail.
+loopback, $SERVER and $WORKER process ids outside the jail. An attack whose outcomes include "timeout" meets a short
+deadline, every other one a deadline that no load of the machine makes it miss.
 """
 
 from string import Template
@@ -42,6 +43,17 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("make_fifo", REFUSED, "import os\nos.mkfifo('p')\nopen('p')\ndraw"),
     ("mount", REFUSED, C + "call(165, b'none', b'/', b'tmpfs', 0, None)\ndraw"),
     ("chroot", REFUSED, "import os\nos.chroot('.')\ndraw"),
+    ("shared_memory_file", REFUSED, "open('/dev/shm/canary', 'w').write('x')\ndraw"),
+    (
+        "shared_memory_module",
+        REFUSED,
+        "from multiprocessing import shared_memory as s\ns.SharedMemory('x', True, 9)\ndraw",
+    ),
+    ("open_by_handle", REFUSED, C + "call(304, 0, b'\\0' * 32, 0)\ndraw"),
+    ("open_tree", REFUSED, C + "call(428, -100, b'/', 1)\ndraw"),
+    ("pivot_root", REFUSED, C + "call(155, b'.', b'.')\ndraw"),
+    ("watch_files", REFUSED, C + "call(253)\ndraw"),
+    ("set_attributes", REFUSED, "import os\nos.setxattr('.', 'user.x', b'1')\ndraw"),
     ("sibling_render", REFUSED, "open('left-behind').read()\ndraw"),
     ("leave_behind", ("ok",), "open('left-behind', 'w').write('secret')\ndraw"),
     # secrets of the process and its neighbours
@@ -53,6 +65,20 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("read_memory_call", REFUSED, C + "call(310, os.getppid(), None, 0, None, 0, 0)\ndraw"),
     ("ptrace", REFUSED, C + "call(101, 16, os.getppid(), 0, 0)\ndraw"),
     ("keyring", REFUSED, C + "call(250, 0, -3, 0)\ndraw"),
+    ("add_key", REFUSED, C + "call(248, b'user', b'x', b'y', 1, -3)\ndraw"),
+    ("own_memory_file", REFUSED, "open('/proc/self/mem', 'r+b')\ndraw"),
+    ("own_descriptors", REFUSED, "import os\nos.listdir('/proc/self/fd')\ndraw"),
+    ("root_of_first_process", REFUSED, "import os\nos.listdir('/proc/1/root')\ndraw"),
+    (
+        "inherited_descriptors",
+        ("ok",),
+        "import os\nfor n in range(3, 4096):\n    try:\n        os.fstat(n)\n    except OSError:\n        continue\n"
+        "    raise SystemError(n)\ndraw",
+    ),
+    ("write_memory_call", REFUSED, C + "call(311, os.getppid(), None, 0, None, 0, 0)\ndraw"),
+    ("user_faults", REFUSED, C + "call(323, 0)\ndraw"),
+    ("performance_counters", REFUSED, C + "call(298, b'\\0' * 120, 0, -1, -1, 0)\ndraw"),
+    ("kernel_log", REFUSED, C + "call(103, 3, None, 0)\ndraw"),
     # network
     ("tcp", REFUSED, "import socket\nsocket.create_connection(('127.0.0.1', $TCP), 1).send(b'x')\ndraw"),
     ("udp", REFUSED, "import socket\nsocket.socket(2, 2).sendto(b'x', ('127.0.0.1', $UDP))\ndraw"),
@@ -62,6 +88,16 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("unix_socket", REFUSED, "import socket\nsocket.socket(socket.AF_UNIX).connect('/run/dbus/socket')\ndraw"),
     ("socket_pair", REFUSED, "import socket\nsocket.socketpair()\ndraw"),
     ("raw_socket_call", REFUSED, C + "call(41, 2, 1, 0)\ndraw"),
+    ("abstract_socket", REFUSED, "import socket\nsocket.socket(socket.AF_UNIX).bind('\\0canary')\ndraw"),
+    ("netlink", REFUSED, "import socket\nsocket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)\ndraw"),
+    ("asyncio_loop", REFUSED, "import asyncio\nasyncio.run(asyncio.sleep(0))\ndraw"),
+    ("x32_socket", (*REFUSED, *DIED), C + "call(0x40000000 + 41, 2, 1, 0)\ndraw"),
+    (
+        "call_of_32_bits",  # another table of system calls: mov eax, 20 (getpid); int 0x80; ret
+        DIED,
+        "import ctypes, mmap\nm = mmap.mmap(-1, 4096, prot=7)\nm.write(bytes.fromhex('b814000000cd80c3'))\n"
+        "a = ctypes.addressof(ctypes.c_char.from_buffer(m))\nassert ctypes.CFUNCTYPE(ctypes.c_int)(a)() > 0\ndraw",
+    ),
     ("io_uring", REFUSED, C + "call(425, 8, None)\ndraw"),
     # processes and signals
     (
@@ -96,6 +132,30 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ),
     ("raise_limits", REFUSED, "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (99, 99))\ndraw"),
     ("namespace", REFUSED, C + "call(272, 0x10000000)\ndraw"),
+    ("clone_namespace", REFUSED, C + "call(56, 0x10000000 | 17, None, None, None, 0)\ndraw"),
+    ("clone3", REFUSED, C + "call(435, b'\\0' * 88, 88)\ndraw"),
+    ("enter_namespace", REFUSED, C + "call(308, 0, 0)\ndraw"),
+    ("become_root", REFUSED, "import os\nos.setuid(0)\ndraw"),
+    ("allow_tracing", REFUSED, C + "call(157, 4, 1)\ndraw"),
+    ("survive_the_server", REFUSED, C + "call(157, 1, 0)\ndraw"),
+    ("new_session", REFUSED, "import os\nos.setsid()\ndraw"),
+    ("scheduler", REFUSED, "import os\nos.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(9))\ndraw"),
+    ("affinity", REFUSED, "import os\nos.sched_setaffinity(0, {0})\ndraw"),
+    ("lock_memory", REFUSED, C + "call(151, 3)\ndraw"),
+    ("reboot", REFUSED, C + "call(169, 0xfee1dead, 672274793, 0, None)\ndraw"),
+    ("load_module", REFUSED, C + "call(175, b'x', 1, b'')\ndraw"),
+    ("set_clock", REFUSED, "import time\ntime.clock_settime(time.CLOCK_REALTIME, 0)\ndraw"),
+    ("execute_memory", REFUSED, C + "call(322, 0, b'', None, None, 0x1000)\ndraw"),
+    ("terminal_input", REFUSED, "import fcntl\nfcntl.ioctl(0, 0x5412, b'x')\ndraw"),
+    ("semaphore", REFUSED, "import multiprocessing as m\nm.Semaphore()\ndraw"),
+    (
+        "pickled_shell",
+        ("no_figure", *REFUSED),
+        "import os, pickle\nclass E:\n    def __reduce__(self): return os.system, ('echo x > $FILE',)\n"
+        "if pickle.loads(pickle.dumps(E())) == 0:\n    draw",
+    ),
+    ("stop_self", REFUSED, "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\ndraw"),
+    ("alarm_self", DIED, "import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(600)"),
     ("new_seccomp", REFUSED, C + "call(317, 1, 0, None)\ndraw"),
     ("load_bpf", REFUSED, C + "call(321, 0, None, 0)\ndraw"),
     ("shared_memory", REFUSED, C + "call(29, 7, 4096, 0o1777)\ndraw"),
@@ -122,6 +182,31 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
         ("exception", "memory", *SLOW),
         "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
     ),
+    ("descriptors", ("exception",), "import os\nwhile True: os.dup(0)"),
+    ("open_files", ("exception",), "x = []\nwhile True: x.append(open('f', 'w'))"),
+    ("many_axes", SLOW, "import matplotlib.pyplot as plt\nplt.subplots(300, 300)"),
+    (
+        "ticks",
+        ("ok", "exception", "memory", *SLOW),
+        "draw\nplt.gca().xaxis.set_major_locator(plt.MultipleLocator(1e-7))",
+    ),
+    ("no_size", ("exception",), "import matplotlib.pyplot as plt\nplt.figure(figsize=(0, float('nan'))).savefig('x')"),
+    ("image_bomb", ("memory",), "draw\nimport numpy\nplt.imshow(numpy.zeros((60000, 60000)))"),
+    ("source_bomb", ("too_large",), "#" * 1_000_001),
+    ("endless_words", SLOW, "class E(Exception):\n    def __str__(self):\n        while True: pass\nraise E"),
+    ("huge_words", ("exception",), "raise ValueError('x' * 10**8)"),
+    (
+        "busy_thread",
+        ("ok", *SLOW),
+        "import threading\ndef f():\n    while True: pass\nthreading.Thread(target=f).start()\ndraw",
+    ),
+    (
+        "thread_outlives",
+        ("ok",),
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\ndraw",
+    ),
+    ("at_exit", ("ok",), "import atexit, time\natexit.register(time.sleep, 600)\ndraw"),
+    ("finalizer", ("ok",), "import time\nclass E:\n    def __del__(self): time.sleep(600)\nkeep = E()\ndraw"),
     ("fill_disk", REFUSED, "x = 0\nwhile True:\n    x += 1\n    open(f'f{x}', 'wb').write(bytes(15_000_000))"),
     ("large_file", (*REFUSED, *DIED), "f = open('big', 'wb')\nwhile True: f.write(bytes(1_000_000)); f.flush()"),
     ("flood_output", ("ok", *SLOW), "for _ in range(20000): print('x' * 1000)\ndraw"),
@@ -152,6 +237,33 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("short_pixels", DIED, "import os, struct\nos.write(0, struct.pack('!BIII', 0, 9, 9, 243) + b'x')\nos._exit(0)"),
     ("false_kind", DIED, "import os, struct\nos.write(0, struct.pack('!BIII', 77, 0, 0, 1) + b'x')\nos._exit(0)"),
     ("endless_reply", (*DIED, *SLOW), "import os\nwhile True: os.write(0, bytes(65536))"),
+    ("read_requests", ("exception",), "import os\nos.read(0, 9)\ndraw"),
+    (
+        "forged_failure",  # of its own program only, and what follows is not read
+        ("exception",),
+        "import os, struct\nos.write(0, struct.pack('!BIII', 2, 0, 0, 4) + b'mine')\ndraw",
+    ),
+    (
+        "forged_picture",  # the same as drawing it
+        ("ok",),
+        "import os, struct\nos.write(0, struct.pack('!BIII', 0, 9, 9, 243) + bytes(243))\nos._exit(0)",
+    ),
+    (
+        "forged_pictures",
+        DIED,
+        "import os, struct\nf = struct.pack('!BIII', 0, 9, 9, 243)\nos.write(0, (f + bytes(243)) * 9)\nos._exit(0)",
+    ),
+    (
+        "words_too_long",
+        DIED,
+        "import os, struct\nos.write(0, struct.pack('!BIII', 2, 0, 0, 9999) + b'x' * 9999)\nos._exit(0)",
+    ),
+    (
+        "thread_writes_junk",
+        ("ok", "exception", *DIED),
+        "import os, threading\ndef f():\n    for _ in range(99): os.write(0, b'junk' * 9999)\n"
+        "threading.Thread(target=f).start()\ndraw",
+    ),
     ("close_reply", DIED, "import os\nos.closerange(0, 256)\ndraw"),
     ("patch_json", ("ok",), "import json, struct\njson.dumps = json.loads = struct.pack = None\ndraw"),
     (
@@ -161,6 +273,25 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ),
     ("patch_numpy", ("ok",), "import numpy\nnumpy.random.seed = lambda *a: None\nnumpy.pi = 3\ndraw"),
     ("patch_rcparams", ("ok",), "import matplotlib\nmatplotlib.rcParams['figure.figsize'] = (1, 1)\ndraw"),
+    ("patch_save", ("ok",), "draw\nimport matplotlib.figure as f\nf.Figure.savefig = print\nplt.savefig('x')"),
+    (
+        "patch_canvas",
+        ("exception",),
+        "from matplotlib.backends.backend_agg import FigureCanvasAgg as F\nF.buffer_rgba = print\ndraw",
+    ),
+    (
+        "patch_capture",
+        ("exception", "no_figure", *DIED),
+        "import __main__\n__main__.Capture._keep = __main__.run = __main__.reply = __main__.REPLY = None\ndraw",
+    ),
+    (
+        "poison_modules",
+        ("ok", "exception"),
+        "import sys, types\nfor n in ('random', 'json', 'PIL.Image', 'struct', 'numpy.random'):\n"
+        "    sys.modules[n] = types.ModuleType(n)\ndraw",
+    ),
+    ("paths_in_words", ("exception",), "import sys\nraise ValueError(sys.path, sys.prefix, sys.argv, sys.executable)"),
+    ("settings_in_words", ("exception",), "import sys\nraise ValueError(sys.argv[-1])"),
     (
         "unload_matplotlib",
         ("ok", "no_figure", "exception"),
