@@ -121,7 +121,8 @@ def parse(text: str, domain: Domain) -> Verdict:
     """The verdict in a model's answer. Raises Malformed."""
     start, end = text.find("{"), text.rfind("}")  # endpoints without structured output wrap it in a fence
     try:
-        answer = json.loads(text[start : end + 1])
+        # not strict: grammars of structured output let raw control characters into bounded strings
+        answer = json.loads(text[start : end + 1], strict=False)
         found, feedback, given = answer["differences"], answer["feedback"], answer["marks"]
         differences = tuple(_finding(one, domain) for one in found)
         marks = {name: _whole(given[name], 0, FULL_MARK) for name in MARKS[domain]}
@@ -137,7 +138,7 @@ def parse(text: str, domain: Domain) -> Verdict:
         raise Malformed("differences must be a list, feedback a text")
     weights = MARKS[domain]
     score = sum(weights[n] * marks[n] for n in weights) / (FULL_MARK * sum(weights.values()))
-    return Verdict(score, feedback.strip(), BACKEND, differences, {n: mark / FULL_MARK for n, mark in marks.items()})
+    return Verdict(score, _plain(feedback), BACKEND, differences, {n: mark / FULL_MARK for n, mark in marks.items()})
 
 
 def _finding(one: Any, domain: Domain) -> Difference:
@@ -146,7 +147,12 @@ def _finding(one: Any, domain: Domain) -> Difference:
         raise Malformed(f"a category is none of {', '.join(MARKS[domain])}")
     if not isinstance(where, str) or not isinstance(what, str):
         raise Malformed("where and what must be texts")
-    return Difference(category, _whole(one["severity"], 1, 3), where.strip(), what.strip())
+    return Difference(category, _whole(one["severity"], 1, 3), _plain(where), _plain(what))
+
+
+def _plain(text: str) -> str:
+    """One line without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _whole(value: Any, least: int, most: int) -> int:
