@@ -2,7 +2,8 @@
 
 Guarantees: each of the G members of an admitted group resolves exactly once, as a trajectory or as void with a reason;
 an outage is retried with backoff and then makes the member void, it never becomes a reward; one slow member delays its
-own group and nothing else, and only until `rollout.trajectory_s`.
+own group and nothing else, and only until `rollout.trajectory_s`. No group begins while engine, renderer or judge would
+let a request wait longer than `rollout.max_wait_s`: what cannot be played soon is not admitted, so it does not age.
 """
 
 import asyncio
@@ -19,8 +20,10 @@ from actors.episode import Rules, World, episode
 from actors.images import read_image
 from actors.ledger import Ticket
 from actors.trajectory import Group, Trajectory
+from actors.waits import SESSION, Waits, watched
 from configs.schema import Config
 
+ROOM_S = 0.2  # between two looks at whether there is room for a group
 QUEUE_S = 60.0  # deadline of one call to the queue; admission itself answers within 5 s
 
 
@@ -33,6 +36,7 @@ def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
 async def play_member(image: bytes, world: World, rules: Rules, session: str) -> Trajectory | str:
     """One member: its trajectory, or why it is void after `rollout.retries` further tries."""
     reason = ""
+    SESSION.set(session)  # of this task alone: members are played by tasks of their own
     for attempt in range(rules.rollout.retries + 1):
         try:
             return await episode(image, world, rules, f"{session}.{attempt}")
@@ -69,7 +73,8 @@ class Rollouts:
         self._name = name
         self._config = config
         self._queue = queue
-        self._world = World(policy, renderer, judge, Codec.load(model, config.prompts))
+        self._waits = Waits()
+        self._world = watched(World(policy, renderer, judge, Codec.load(model, config.prompts)), self._waits)
         self._rules = rules_of(config)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -78,11 +83,12 @@ class Rollouts:
         await asyncio.wait_for(self._queue.lose.remote(self._name, "rollout actor restarted"), QUEUE_S)
         self._tasks = [asyncio.create_task(self._slot(n)) for n in range(self._config.rollout.concurrency)]
 
-    async def check(self) -> None:
-        """Raises what ended a slot, if one has ended."""
+    async def check(self) -> list[str]:
+        """What is stuck, one line each. Raises what ended a slot, if one has ended."""
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+        return self._waits.stuck(self._config.rollout.stuck_s)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -93,6 +99,9 @@ class Rollouts:
     async def _slot(self, number: int) -> None:
         """Play one group after the other, for as long as the queue admits."""
         while True:
+            if not self._waits.room(self._config.rollout.max_wait_s):
+                await asyncio.sleep(ROOM_S)
+                continue
             ticket = await asyncio.wait_for(self._queue.admit.remote(f"{self._name}/{number}"), QUEUE_S)
             if ticket is None:
                 continue

@@ -64,6 +64,8 @@ class Rollout:
     group_size: int = 8  # G
     max_turns: int = 4  # T
     concurrency: int = 6  # groups under way in one actor
+    max_wait_s: float = 30.0  # no new group while a request would wait longer than this anywhere
+    stuck_s: float = 60.0  # a request that has waited longer is named in the output
     trajectory_s: float = 300.0
     retries: int = 2  # of an outage, before a member is void
     single_turn: bool = False  # the prompt offers no tool; answer at once (evaluation, ablation)

@@ -152,7 +152,7 @@ class Cluster:
         said = []
         for number, actor in enumerate(self.rollouts):
             try:
-                ray.get(actor.check.remote(), timeout=CHECK_S)
+                said += ray.get(actor.check.remote(), timeout=CHECK_S)[:3]
             except ray.exceptions.GetTimeoutError:
                 said.append(f"rollout actor {number} has not answered for {CHECK_S:g} s")
             except ray.exceptions.RayTaskError as error:

@@ -1,0 +1,196 @@
+"""Kill -9 at random moments over every kind of process of a run, the driver included, and see that the books hold.
+
+    python -m tests.chaos [--kills 20] [--steps 40] [--seed 0] [--folder DIR]        (make chaos)
+
+A run whose driver ends, because it was the one to be killed or because its learner was, is resumed. At the end no step
+may lack a group, no prompt may have been trained twice in its epoch or be lost, and the account must balance.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.ledger import account, read
+
+ROOT = Path(__file__).parents[1]
+SMALL = [
+    "configs/tiny_chart.yaml",
+    "data.count=400",
+    "rollout.group_size=4",
+    "rollout.concurrency=6",
+    "queue.groups_per_step=3",
+    "queue.drop_zero_variance=false",
+    "evaluate.before_after=false",
+    "run.checkpoint_every=2",
+    "coldstart.charts=60",
+    "coldstart.steps=25",
+]
+KINDS = {  # what a process of each kind shows in its title or command line
+    "rollout actor": "ray::Rollouts",
+    "policy actor": "ray::PolicyEngine",
+    "engine core": "VLLM::EngineCore",
+    "queue": "ray::QueueState",
+    "render replica": ":RenderWorker",
+    "judge replica": ":VisualJudge",
+    "chart server": "serving.chart_server",
+    "learner": "ray::RayTrainWorker",
+    "driver": "training.train",
+}
+STALL_S = 420.0  # without a step
+
+
+@dataclass
+class Chaos:
+    """One run, killed again and again."""
+
+    folder: Path
+    steps: int
+    marker: str
+    lives: int = 0
+    killed: Counter[str] = field(default_factory=Counter)
+    driver: subprocess.Popen[bytes] | None = None
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "tiny_chart"
+
+    def start(self) -> None:
+        """The first life, or the next one by --resume."""
+        self.lives += 1
+        begun = (self.run / "config.yaml").exists()
+        new = [*SMALL, f"run.dir={self.folder}", f"run.steps={self.steps}"]
+        with (self.folder / f"life_{self.lives}.txt").open("wb") as out:
+            self.driver = subprocess.Popen(
+                [sys.executable, "-m", "training.train", *(["--resume", str(self.run)] if begun else new)],
+                cwd=ROOT,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"RRVF_TEST": self.marker},
+                start_new_session=True,
+            )
+
+    def pids(self, kind: str) -> list[int]:
+        """Living processes of a kind that belong to this run."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and f"RRVF_TEST={self.marker}\0".encode() in (entry / "environ").read_bytes():
+                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found += [int(entry.name)] if KINDS[kind] in command else []
+            except OSError:
+                continue
+        return found
+
+    def done(self) -> int:
+        """Steps on record."""
+        path = self.run / "metrics.jsonl"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def kill(self, kind: str, fortune: random.Random) -> bool:
+        """Kill one process of a kind; False where there is none."""
+        pids = sorted(self.pids(kind))
+        if not pids:
+            return False
+        try:
+            os.kill(fortune.choice(pids), signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        self.killed[kind] += 1
+        print(f"step {self.done()}: killed {kind}", flush=True)
+        return True
+
+    def await_steps(self, more: int, limit: float = STALL_S) -> None:
+        """Until `more` further steps are on record, or the run has ended well; resumes it when its driver is gone."""
+        goal, seen, since = min(self.steps, self.done() + more), self.done(), time.monotonic()
+        while self.done() < goal:
+            assert self.driver is not None
+            if (status := self.driver.poll()) is not None and self.done() < goal:
+                print(f"step {self.done()}: the driver has ended ({status}); resuming", flush=True)
+                self.start()
+                since = time.monotonic()
+            if (now := self.done()) != seen:  # a resume takes steps back
+                seen, since = now, time.monotonic()
+            if time.monotonic() - since > limit:
+                last = (self.folder / f"life_{self.lives}.txt").read_text()[-2000:]
+                raise AssertionError(f"no step within {limit:g} s after {dict(self.killed)}; the driver said:\n{last}")
+            time.sleep(0.2)
+
+    def finish(self) -> None:
+        """Let the run come to its end."""
+        self.await_steps(self.steps)
+        assert self.driver is not None
+        self.driver.wait(timeout=300)
+
+    def close(self) -> None:
+        if self.driver is not None and self.driver.poll() is None:
+            self.driver.kill()
+            self.driver.wait()
+
+
+def check(run: Path, steps: int, groups: int) -> dict[str, object]:
+    """The books of a finished run. Raises AssertionError where they do not hold."""
+    entries = read(run)
+    found = account(entries)
+    assert not found.errors, found.errors
+    assert found.dispatched == found.consumed + sum(found.dropped.values()) + sum(found.pending.values())
+    trained = [e for e in entries if e.state == "consumed"]
+    assert Counter(e.step for e in trained) == dict.fromkeys(range(steps), groups), "a step lacks a group"
+    assert found.most_trained == 1, "a prompt was trained twice in one epoch"
+    later = Counter(e.prompt for e in entries)
+    lost = [e for e in entries if e.state == "lost" or (e.state in ("failed", "stale") and e.reissue == 0)]
+    waiting = [e.prompt for e in lost if later[e.prompt] < 2]
+    # Those dropped at the very end had no time to be issued again: no more than were under way.
+    assert len(waiting) <= sum(found.pending.values()) + groups, f"prompts lost for good: {waiting}"
+    ages = [json.loads(line)["staleness_max"] for line in (run / "metrics.jsonl").open()]
+    assert max(ages) <= 2, "a group was too old"
+    return {"dispatched": found.dispatched, "consumed": found.consumed, **found.dropped, "wasted": found.wasted}
+
+
+def rampage(folder: Path, kills: int, steps: int, seed: int, kinds: list[str] | None = None) -> dict[str, object]:
+    """Kill `kills` processes of a run of `steps` steps, each kind in turn before any again; the account at the end."""
+    fortune = random.Random(seed)
+    order: list[str] = []
+    while len(order) < kills:
+        order += fortune.sample(kinds or list(KINDS), len(kinds or KINDS))
+    chaos = Chaos(folder, steps, f"chaos-{os.getpid()}")
+    started = time.monotonic()
+    chaos.start()
+    try:
+        for kind in order[:kills]:
+            chaos.await_steps(1)
+            time.sleep(fortune.uniform(0, 4))
+            deadline = time.monotonic() + 120
+            while not chaos.kill(kind, fortune):
+                assert time.monotonic() < deadline, f"there is no {kind} to kill"
+                time.sleep(0.5)
+        chaos.finish()
+    finally:
+        chaos.close()
+    seconds = round(time.monotonic() - started)
+    return {"kills": dict(chaos.killed), "lives": chaos.lives, "seconds": seconds, **check(chaos.run, steps, 3)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="where the run is kept (a temporary folder if left out)")
+    args = parser.parse_args()
+    folder = args.folder or Path(tempfile.mkdtemp(prefix="rrvf-chaos-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(json.dumps(rampage(folder, args.kills, args.steps, args.seed), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
