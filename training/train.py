@@ -1,6 +1,6 @@
 """The driver: config -> cluster -> run -> summary.
 
-    python -m training.train CONFIG [key=value ...] [--dry-run] [--resume RUN]
+    python -m training.train CONFIG [key=value ...] [--dry-run] [--resume RUN [--verify]]
 
 Guarantees: bad input ends in one line before anything is started; the first Ctrl-C stops cleanly (the step ends, a
 checkpoint is written, the way to resume is printed), the second at once; no process of ours outlives the driver; a run
@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan; start nothing")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run's folder (runs/latest) from its checkpoint")
+    parser.add_argument("--verify", action="store_true", help="with --resume: check its books first, say what is there")
     args = parser.parse_intermixed_args(argv)
     set_environment()
     if args.config is not None and "=" in args.config:
@@ -51,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return dry_run(config)
         if problems := plan(config)[1]:
             raise ConfigError("; ".join(problems))
-        return Run(config, Path(args.resume).resolve() if args.resume else None).execute()
+        resume = Path(args.resume).resolve() if args.resume else None
+        if args.verify:
+            check_books(resume, config)
+        return Run(config, resume).execute()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -68,6 +72,21 @@ def dry_run(config: Config) -> int:
     for problem in problems:
         print(f"problem: {problem}")
     return 2 if problems else 0
+
+
+def check_books(run: Path | None, config: Config) -> None:
+    """Print what a run's newest checkpoint holds. Raises ConfigError where it contradicts itself."""
+    from training.checkpoint import latest
+    from training.verify import verify
+
+    checkpoint = latest(run) if run is not None else None
+    if checkpoint is None:
+        raise ConfigError("--verify needs --resume RUN with a checkpoint")
+    lines, problems = verify(checkpoint, config)
+    print("\n".join(lines))
+    if problems:
+        raise ConfigError(f"{checkpoint} contradicts itself: {'; '.join(problems)}")
+    print("the books balance")
 
 
 class Run:
