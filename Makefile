@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONFIG ?= configs/tiny_chart.yaml
 PY := .venv/bin/python
 
-.PHONY: setup train test bench serve lint
+.PHONY: setup train test bench chaos serve lint
 
 setup: .venv/.ready
 
@@ -22,6 +22,9 @@ test: setup
 
 bench: setup
 	$(PY) -m tests.bench $(ARGS)
+
+chaos: setup  ## kill -9 at random moments over every kind of process, and see that the books hold
+	$(PY) -m tests.chaos $(ARGS)
 
 serve: setup  ## the newest checkpoint behind HTTP
 	$(PY) -m serving.app $(CONFIG) $(ARGS)

@@ -17,6 +17,7 @@ class Run:
     keep: int = 2  # checkpoints kept, the best one not counted
     wandb: bool = False
     sampled_groups: int = 2  # groups of each step whose trajectories are written with their pictures
+    record: bool = False  # keep every batch, to be trained on again (python -m training.rerun)
 
 
 @dataclass

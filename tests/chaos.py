@@ -53,8 +53,9 @@ class Chaos:
     """One run, killed again and again."""
 
     folder: Path
+    options: list[str]  # config file and settings
     steps: int
-    marker: str
+    marker: str  # in the environment of every process that belongs to it
     lives: int = 0
     killed: Counter[str] = field(default_factory=Counter)
     driver: subprocess.Popen[bytes] | None = None
@@ -63,12 +64,17 @@ class Chaos:
     def run(self) -> Path:
         return self.folder / "tiny_chart"
 
+    @property
+    def log(self) -> Path:
+        """What the driver of this life has said."""
+        return self.folder / f"life_{self.lives}.txt"
+
     def start(self) -> None:
         """The first life, or the next one by --resume."""
         self.lives += 1
         begun = (self.run / "config.yaml").exists()
-        new = [*SMALL, f"run.dir={self.folder}", f"run.steps={self.steps}"]
-        with (self.folder / f"life_{self.lives}.txt").open("wb") as out:
+        new = [*self.options, f"run.dir={self.folder}", f"run.steps={self.steps}"]
+        with self.log.open("wb") as out:
             self.driver = subprocess.Popen(
                 [sys.executable, "-m", "training.train", *(["--resume", str(self.run)] if begun else new)],
                 cwd=ROOT,
@@ -95,18 +101,18 @@ class Chaos:
         path = self.run / "metrics.jsonl"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
-    def kill(self, kind: str, fortune: random.Random) -> bool:
-        """Kill one process of a kind; False where there is none."""
-        pids = sorted(self.pids(kind))
-        if not pids:
-            return False
-        try:
-            os.kill(fortune.choice(pids), signal.SIGKILL)
-        except ProcessLookupError:
-            return False
+    def kill(self, kind: str, fortune: random.Random, limit: float = 120) -> None:
+        """Kill one process of a kind, as soon as there is one."""
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                os.kill(fortune.choice(sorted(self.pids(kind))), signal.SIGKILL)
+                break
+            except (ProcessLookupError, IndexError):
+                assert time.monotonic() < deadline, f"there is no {kind} to kill"
+                time.sleep(0.5)
         self.killed[kind] += 1
         print(f"step {self.done()}: killed {kind}", flush=True)
-        return True
 
     def await_steps(self, more: int, limit: float = STALL_S) -> None:
         """Until `more` further steps are on record, or the run has ended well; resumes it when its driver is gone."""
@@ -120,15 +126,14 @@ class Chaos:
             if (now := self.done()) != seen:  # a resume takes steps back
                 seen, since = now, time.monotonic()
             if time.monotonic() - since > limit:
-                last = (self.folder / f"life_{self.lives}.txt").read_text()[-2000:]
+                last = self.log.read_text()[-2000:]
                 raise AssertionError(f"no step within {limit:g} s after {dict(self.killed)}; the driver said:\n{last}")
             time.sleep(0.2)
 
     def finish(self) -> None:
         """Let the run come to its end."""
         self.await_steps(self.steps)
-        assert self.driver is not None
-        self.driver.wait(timeout=300)
+        assert self.driver is not None and self.driver.wait(timeout=300) == 0, self.log.read_text()[-2000:]
 
     def close(self) -> None:
         if self.driver is not None and self.driver.poll() is None:
@@ -155,23 +160,20 @@ def check(run: Path, steps: int, groups: int) -> dict[str, object]:
     return {"dispatched": found.dispatched, "consumed": found.consumed, **found.dropped, "wasted": found.wasted}
 
 
-def rampage(folder: Path, kills: int, steps: int, seed: int, kinds: list[str] | None = None) -> dict[str, object]:
+def rampage(folder: Path, kills: int, steps: int, seed: int) -> dict[str, object]:
     """Kill `kills` processes of a run of `steps` steps, each kind in turn before any again; the account at the end."""
     fortune = random.Random(seed)
     order: list[str] = []
     while len(order) < kills:
-        order += fortune.sample(kinds or list(KINDS), len(kinds or KINDS))
-    chaos = Chaos(folder, steps, f"chaos-{os.getpid()}")
+        order += fortune.sample(list(KINDS), len(KINDS))
+    chaos = Chaos(folder, SMALL, steps, f"chaos-{os.getpid()}")
     started = time.monotonic()
     chaos.start()
     try:
         for kind in order[:kills]:
             chaos.await_steps(1)
             time.sleep(fortune.uniform(0, 4))
-            deadline = time.monotonic() + 120
-            while not chaos.kill(kind, fortune):
-                assert time.monotonic() < deadline, f"there is no {kind} to kill"
-                time.sleep(0.5)
+            chaos.kill(kind, fortune)
         chaos.finish()
     finally:
         chaos.close()

@@ -21,7 +21,7 @@ from actors.contracts import Outage
 from actors.replay import Batch, fetch
 from actors.trajectory import Group
 from configs.schema import Config
-from training import checkpoint, records
+from training import checkpoint, records, rerun
 from training.forward import named_weights
 from training.journal import Journal, play_figures
 from training.packing import Screened
@@ -76,6 +76,8 @@ class Loop:
         self.publisher = Publisher(settings["policies"], self.learner, config)
         if world.rank == 0:
             self.journal = Journal(self.folder, config, self.start)
+            if config.run.record and self.start == 0:
+                rerun.begin(self.folder, settings["model"])
         self.rewards: list[float] = []  # of the steps since the last checkpoint
         self.reported: Path | None = None
         self.seconds: dict[str, float] = {}
@@ -91,6 +93,8 @@ class Loop:
             if self.world.rank == 0:
                 with self._clock("wait_s"):
                     batch, groups = self._take(step)
+                    if self.config.run.record:
+                        rerun.record(self.folder, step, groups)
                 with self._clock("prepare_s"):
                     orders, screened = self._orders(groups, step)
                     played = play_figures(groups)

@@ -16,9 +16,10 @@ from safetensors.torch import load, load_file
 from actors.contracts import Outage
 from actors.policy import UpdateReport
 from actors.replay import ReplayQueue
+from configs.load import dump
 from configs.schema import Config
 from tests.training import tiny
-from training import checkpoint
+from training import checkpoint, rerun
 from training.learner import _ask, train_loop
 
 GROUPS, MEMBERS = 2, 3
@@ -150,6 +151,21 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
     assert json.loads(pointer.read_text())["path"] == str(newest)
     assert list((tmp_path / "tensorboard").glob("events*"))
     assert len((tmp_path / "trajectories.jsonl").read_text().splitlines()) == 5 * min(2, GROUPS)
+
+
+def test_a_recorded_run_trains_again_to_the_same_figures(
+    cluster: None, policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = config(steps=3)
+    settings.run.record = True
+    feed = Feed(settings, None)
+    fit(settings, tmp_path, policy_folder, feed, Receiver.options(num_cpus=0).remote())
+    feed.end()
+    (tmp_path / "config.yaml").write_text(dump(settings))
+    assert rerun.main([str(tmp_path)]) == 0
+    assert "3 steps; all figures as recorded" in capsys.readouterr().out
+    assert rerun.main([str(tmp_path), "learner.lr=1e-3"]) == 1
+    assert "other figures in steps [2, 3]" in capsys.readouterr().out
 
 
 def test_the_queue_that_does_not_answer_is_an_outage(cluster: None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.chaos import Chaos
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -65,30 +68,20 @@ def start(arguments: list[str], log: Path, marker: str) -> subprocess.Popen[byte
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A run that was killed with SIGKILL after two steps, resumed, and finished: its folder, and a log."""
-    folder = tmp_path_factory.mktemp("runs")
-    log = folder / "log.txt"
-    run = folder / "tiny_chart"
-    options = [f"run.dir={folder}", "run.steps=5", "run.checkpoint_every=1"]
-    driver = start(["training.train", *SMALL, *options], log, "killed")
-    metrics = run / "metrics.jsonl"
+    """A run whose queue, policy actor and driver were killed in turn, resumed, and finished: its folder, and a log."""
+    chaos = Chaos(tmp_path_factory.mktemp("runs"), [*SMALL, "run.checkpoint_every=1"], 5, "killed")
+    chaos.start()
     try:
-        wait_until(
-            "two steps",
-            lambda: driver.poll() is not None or (metrics.exists() and len(metrics.read_text().splitlines()) >= 2),
-            600,
-        )
-        assert driver.poll() is None, log.read_text()[-3000:]
+        for kind in ("queue", "policy actor", "driver"):
+            chaos.await_steps(1)
+            chaos.kill(kind, random.Random(0))
+        chaos.finish()
+        assert chaos.lives == 2, "only the death of the driver ends a life"
     finally:
-        driver.kill()
-        driver.wait()
-    again = folder / "resumed.txt"
-    resumed = start(["training.train", "--resume", str(run)], again, "resumed")
-    assert resumed.wait(timeout=600) == 0, again.read_text()[-3000:]
-    wait_until("the end of the resumed run's processes", lambda: not processes_of("resumed"), 30)
+        chaos.close()
     # Two agents of Ray wait a minute for the control store that died with the driver, and leave then.
-    wait_until("the end of everything the killed driver had started", lambda: not processes_of("killed"), 120)
-    return run, again
+    wait_until("the end of every process of the run", lambda: not processes_of("killed"), 120)
+    return chaos.run, chaos.log
 
 
 def test_a_killed_run_resumes_with_no_prompt_lost_or_trained_twice(finished: tuple[Path, Path]) -> None:
