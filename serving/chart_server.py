@@ -10,6 +10,7 @@ source; a reply is a header (REPLY) and the body.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import gc
 import importlib
@@ -36,6 +37,7 @@ PROGRAM = "<program>"
 KINDS = ("", "syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed")
 REPLY = struct.Struct("!BIII")  # kind, width, height, bytes of the body: RGB rows or a message
 MAX_MESSAGE = 2000
+HUGE, COLLAPSE = 2 * 2**20, 25  # bytes of a huge page; MADV_COLLAPSE
 MAX_ENTRIES = 1000  # files left behind beyond which a server ends itself rather than tidy up
 LIGHT = tuple(
     """
@@ -50,14 +52,23 @@ HEAVY = tuple(
     """.split()  # noqa: SIM905
 )
 REFUSED = ("PermissionError", "gaierror", "URLError")  # by name: the modules of some are not loaded
-# the line and bar of a first figure fill the caches of fonts, glyphs, paths and projections
+# a few figures fill the caches of fonts, glyphs, paths and projections, and let the interpreter specialise its code
 WARM_UP = """
-figure, axes = pyplot.subplots(figsize=(2.1, 1.75), dpi=80)
-axes.bar([1, 2], [3, 4], color="red")
-axes.plot([1, 2], [3, 4], "o-", label="abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,-()%")
-axes.set_title("warm"), axes.set_xlabel("x"), axes.set_ylabel("y"), axes.legend()
-figure.savefig(io.BytesIO(), format="png")
-pyplot.close("all")
+for size, dpi in (((2.1, 1.75), 80), ((6.4, 4.8), 100)):
+    figure, axes = pyplot.subplots(figsize=size, dpi=dpi)
+    axes.bar([1, 2], [3, 4], color="red", label="a")
+    axes.plot([1, 2], [3, 4], "o-", label="abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,-()%")
+    axes.scatter([1, 2], [3, 4]), axes.hist([1, 2, 2]), axes.grid(True), axes.tick_params(axis="x", rotation=45)
+    axes.set_title("warm"), axes.set_xlabel("x"), axes.set_ylabel("y"), axes.legend()
+    figure.savefig(io.BytesIO(), format="png")
+figure, axes = pyplot.subplots(1, 2)
+axes[0].pie([1, 2], labels=["a", "b"], autopct="%d"), figure.colorbar(axes[1].imshow([[1, 2], [3, 4]]))
+figure.savefig(io.BytesIO(), format="png"), pyplot.close("all")
+"""
+WARM_UP_HEAVY = """
+import pandas, seaborn
+seaborn.barplot(pandas.DataFrame({"x": ["a", "b", "b"], "y": [1.0, 3.0, 2.0]}), x="x", y="y")
+pyplot.savefig(io.BytesIO(), format="png"), pyplot.close("all")
 """
 
 
@@ -179,12 +190,27 @@ def warm(modules: Iterable[str]) -> None:
     fonts = font_manager.fontManager
     fonts.ttflist = sorted((f for f in fonts.ttflist if "mpl-data" in f.fname), key=lambda f: (f.name, f.fname))
     exec(WARM_UP, {"pyplot": pyplot, "io": io})
+    if "seaborn" in sys.modules:
+        exec(WARM_UP_HEAVY, {"pyplot": pyplot, "io": io})
     fresh_generator = numpy.random.default_rng
     numpy.random.default_rng = lambda seed=None: fresh_generator(0 if seed is None else seed)  # type: ignore[assignment]
     numpy.random.seed(0)
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # a collection writes to every page that it visits, and each is then copied
+
+
+def collapse() -> None:
+    """Put the heap on huge pages, where the kernel can: a fork then copies one entry for 512."""
+    madvise = ctypes.CDLL(None).madvise
+    with open("/proc/self/maps") as maps:
+        lines = [line.split() for line in maps]
+    for where, access, *_, name in (fields if len(fields) > 5 else [*fields, ""] for fields in lines):
+        if access == "rw-p" and name in ("", "[heap]"):
+            start, end = (int(part, 16) for part in where.split("-"))
+            start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE
+            if start < end:
+                madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), COLLAPSE)
 
 
 def run(source: str, max_pixels: int) -> tuple[str, int, int, bytes]:
@@ -348,6 +374,7 @@ def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
     os.chdir(folder)
     jail = Jail(folder, settings["layers"])
     warm(HEAVY + LIGHT if settings["heavy"] else LIGHT)
+    collapse()
     with open("/proc/self/statm") as statm:
         own = int(statm.read().split()[0]) * resource.getpagesize()
     settings["memory_bytes"] = own + settings["memory_mb"] * 2**20

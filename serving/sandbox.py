@@ -121,6 +121,7 @@ class Jail:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
         if self._ruleset is not None:
+            ctypes.set_errno(0)  # the library takes an old error for its own
             self._ruleset.apply()  # type: ignore[attr-defined]
         if "seccomp" in self.layers:
             self._call("prctl", PR_SET_SECCOMP, 2, ctypes.byref(self._program), 0, 0)
@@ -173,6 +174,8 @@ def environment(*, namespaces: bool, scratch: str) -> dict[str, str]:
         "PYTHONPATH": INSIDE if namespaces else str(ROOT),
         "MPLBACKEND": "agg",
         "PYTHONHASHSEED": "0",
+        # pictures come and go in one place of the heap, where a child finds memory, instead of being mapped anew
+        "GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={2**26}:glibc.malloc.trim_threshold={2**26}",
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")},
