@@ -1,9 +1,11 @@
 """Charts on one core: the jailed fork server against a fresh interpreter each and against an equally patched loop.
 
-The three take turns, so that a change of the machine's pace meets all of them.
+The three take turns, so that a change of the machine's pace meets all of them. Wall times are what a quiet machine
+would take; processor time holds on a busy one too.
 """
 
 import asyncio
+import contextlib
 import os
 import statistics
 import subprocess
@@ -52,10 +54,26 @@ for line in sys.stdin:
 """
 
 
+def processor_s(pid: int) -> float:
+    """User and system time of a process, its descendants and all that they reaped."""
+    total, parents = {}, {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry)], total[int(entry)] = int(fields[1]), sum(map(int, fields[11:15]))
+    family, ticks = {pid}, 0
+    while family:
+        ticks += sum(total.get(member, 0) for member in family)
+        family = {child for child, parent in parents.items() if parent in family}
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 async def measure(program: str) -> dict[str, float]:
-    """Median milliseconds of one render each way."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+    """Median milliseconds of one render each way, and the processor time of the two fast ones."""
+    environment = os.environ | sandbox.environment(namespaces=True, scratch="") | {"PYTHONPATH": str(sandbox.ROOT)}
     taken: dict[str, list[float]] = {"fresh": [], "jailed": [], "loop": []}
+    used = {"jailed": 0.0, "loop": 0.0}
     renderer = ChartRenderer(Render())
     warm_up = await renderer.render(program)
     assert warm_up.ok, warm_up.message
@@ -73,15 +91,20 @@ async def measure(program: str) -> dict[str, float]:
             started = time.perf_counter()
             subprocess.run([sys.executable, "-c", saved], env=environment, cwd=folder, timeout=60, check=True)
             taken["fresh"].append(time.perf_counter() - started)
+            before = processor_s(renderer.pids[-1]) + time.process_time()
             started = time.perf_counter()
             for _ in range(EACH):
                 await renderer.render(program)
             taken["jailed"].append((time.perf_counter() - started) / EACH)
+            used["jailed"] += processor_s(renderer.pids[-1]) + time.process_time() - before
+            before = processor_s(loop.pid)
             print(EACH, file=loop.stdin, flush=True)
             taken["loop"].append(float(loop.stdout.readline()) / EACH)
+            used["loop"] += processor_s(loop.pid) - before
         loop.stdin.close()
     await renderer.close()
-    return {way: 1000 * statistics.median(seconds) for way, seconds in taken.items()}
+    cpu = {f"{way}_cpu": 1000 * seconds / (ROUNDS * EACH) for way, seconds in used.items()}
+    return {way: 1000 * statistics.median(seconds) for way, seconds in taken.items()} | cpu
 
 
 def main(out_dir: Path) -> dict:
@@ -92,11 +115,16 @@ def main(out_dir: Path) -> dict:
     try:
         for name, program in PROGRAMS.items():
             ms = asyncio.run(measure(program))
-            ratios = {"fresh/jailed": ms["fresh"] / ms["jailed"], "loop/jailed": ms["loop"] / ms["jailed"]}
+            ratios = {
+                "fresh/jailed": ms["fresh"] / ms["jailed"],
+                "loop/jailed": ms["loop"] / ms["jailed"],
+                "loop/jailed cpu": ms["loop_cpu"] / ms["jailed_cpu"],
+            }
             found[name] = {**{f"{way}_ms": value for way, value in ms.items()}, **ratios}
             print(
                 f"{name:8} fresh {ms['fresh']:.0f} ms, jailed {ms['jailed']:.1f} ms, loop {ms['loop']:.1f} ms: "
-                f"{ratios['fresh/jailed']:.1f}x a fresh interpreter, {100 * ratios['loop/jailed']:.0f}% of the loop"
+                f"{ratios['fresh/jailed']:.1f}x a fresh interpreter, {100 * ratios['loop/jailed']:.0f}% of the loop "
+                f"({100 * ratios['loop/jailed cpu']:.0f}% by processor time)"
             )
     finally:
         os.sched_setaffinity(0, cores)

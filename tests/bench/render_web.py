@@ -1,6 +1,7 @@
-"""Pages: our context a page on one browser against a fresh browser a page and against one page that is reused.
+"""Pages: ours, with and without scripts, against a fresh browser a page and against one page that is reused.
 
-All three run the same jailed Chromium and the same screenshot call, in turns, over real pages.
+All run the same jailed Chromium and the same screenshot call, in turns, over real pages. Without scripts ours shares a
+context with an empty document in between; with scripts a page has a context of its own, and this is what that costs.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ CONTEXT = {"viewport": {"width": 1280, "height": 720}, "java_script_enabled": Fa
 async def measure() -> dict[str, float]:
     """Median milliseconds of a page each way, over the pages that all three draw."""
     pages = [path.read_text() for path in sorted(PAGES.glob("*.html"))]
-    taken: dict[str, list[float]] = {"fresh": [], "contexts": [], "reused": [], "four at once": []}
+    taken: dict[str, list[float]] = {"fresh": [], "ours": [], "scripted": [], "reused": [], "four at once": []}
 
     async def timed(way: str, work: Callable[[], Awaitable[object]], count: int = 1) -> None:
         started = time.perf_counter()
@@ -32,6 +33,7 @@ async def measure() -> dict[str, float]:
         taken[way].append((time.perf_counter() - started) / count)
 
     ours, wide = WebRenderer(Render()), WebRenderer(Render(web=Workers(concurrency=4)))
+    scripted = WebRenderer(Render(javascript=True))
     with tempfile.TemporaryDirectory() as folder:
         async with async_playwright() as playwright:
             script = Path(folder) / "browser"
@@ -58,10 +60,12 @@ async def measure() -> dict[str, float]:
             browser = await launch()
             page = await (await browser.new_context(**CONTEXT)).new_page()  # type: ignore[attr-defined]
             await draw(page, pages[0])
-            assert (await ours.render(pages[0])).ok and (await wide.render(pages[0])).ok
+            for renderer in (ours, wide, scripted):
+                assert (await renderer.render(pages[0])).ok
             for _ in range(ROUNDS):
                 for number, source in enumerate(pages):
-                    await timed("contexts", lambda source=source: ours.render(source))  # type: ignore[misc]
+                    await timed("ours", lambda source=source: ours.render(source))  # type: ignore[misc]
+                    await timed("scripted", lambda source=source: scripted.render(source))  # type: ignore[misc]
                     await timed("reused", lambda source=source: draw(page, source))  # type: ignore[misc]
                     if number % FRESH_EVERY == 0:
                         await timed("fresh", lambda source=source: fresh(source))  # type: ignore[misc]
@@ -70,15 +74,21 @@ async def measure() -> dict[str, float]:
             await browser.close()  # type: ignore[attr-defined]
     await ours.close()
     await wide.close()
+    await scripted.close()
     return {way: 1000 * statistics.mean(seconds) for way, seconds in taken.items()}
 
 
 def main(out_dir: Path) -> dict:
     """Milliseconds a page and the two ratios."""
     ms = asyncio.run(measure())
-    ratios = {"fresh/contexts": ms["fresh"] / ms["contexts"], "reused/contexts": ms["reused"] / ms["contexts"]}
+    ratios = {
+        "fresh/ours": ms["fresh"] / ms["ours"],
+        "reused/ours": ms["reused"] / ms["ours"],
+        "reused/scripted": ms["reused"] / ms["scripted"],
+    }
     print(
         ", ".join(f"{way} {value:.0f} ms" for way, value in ms.items())
-        + f": {ratios['fresh/contexts']:.1f}x a fresh browser, {100 * ratios['reused/contexts']:.0f}% of a reused page"
+        + f": {ratios['fresh/ours']:.1f}x a fresh browser, {100 * ratios['reused/ours']:.0f}% of a reused page, "
+        f"{100 * ratios['reused/scripted']:.0f}% with scripts on"
     )
     return {**{f"{way}_ms": value for way, value in ms.items()}, **ratios}
