@@ -31,6 +31,7 @@ from actors.restart import reconstructed
 from configs.schema import Config
 
 SHM = Path("/dev/shm")
+LOOK_S = 0.005  # between two looks at whether the new weights are loaded
 NOT_YET = -1  # version of an engine that was started again and has not got the run's weights
 
 
@@ -136,26 +137,33 @@ class PolicyEngine:
         }
 
     async def update(self, blob: np.ndarray, crc32: int, version: int) -> UpdateReport:
-        """Load a safetensors image (uint8 array) as weights `version`, on a CPU engine. Generation pauses only while
-        tensors are written. Raises Outage("sync", ...) after `learner.sync_s`; then the engine must be replaced."""
+        """Load a safetensors image (uint8 array) as weights `version`, on a CPU engine. It is loaded beside the weights
+        in use; generation pauses for the exchange alone. Raises Outage("sync", ...) after `learner.sync_s`."""
         if version < self._version:
             return UpdateReport(self._version, 0.0, self._running)  # a late repetition; newer weights are there
         path = SHM / f"rrvf-{os.getpid()}-{version}-{uuid.uuid4().hex[:8]}.safetensors"
+        done = Path(f"{path}.done")
         try:
             async with self._updating, asyncio.timeout(self._config.learner.sync_s):
-                if zlib.crc32(blob.data) != crc32:
+                if await asyncio.to_thread(zlib.crc32, blob.data) != crc32:
                     raise Outage("sync", f"weights of version {version} arrived damaged")
                 await asyncio.to_thread(path.write_bytes, blob.data)
                 if not self._connected:
                     await self.connect({})
-                await self.begin()
+                await self._engine.start_weight_update()
                 await self.write({"path": str(path), "crc32": crc32})
+                while not done.exists():
+                    await asyncio.sleep(LOOK_S)
+                if said := done.read_text():
+                    raise Outage("sync", f"weights {version}: {said}")
+                await self._pause()
                 return await self.commit(version)
         except TimeoutError:
             limit = self._config.learner.sync_s
             raise Outage("sync", f"weights {version} were not loaded within {limit:g} s (learner.sync_s)") from None
         finally:
             path.unlink(missing_ok=True)
+            done.unlink(missing_ok=True)
 
     async def connect(self, init_info: dict[str, Any]) -> None:
         """Meet the learner's side of the transfer, as `init_info` of the backend says."""
@@ -166,10 +174,13 @@ class PolicyEngine:
 
     async def begin(self) -> None:
         """Pause generation, with turns under way kept, and make the model ready to be written."""
+        await self._pause()
+        await self._engine.start_weight_update()
+
+    async def _pause(self) -> None:
         self._open.clear()
         self._paused_at = time.perf_counter()
         await self._engine.pause_generation(mode="keep", clear_cache=False)
-        await self._engine.start_weight_update()
 
     async def write(self, update_info: Any) -> None:
         """Take some tensors (or the way to them), as the backend sends them; between `begin` and `commit`."""
