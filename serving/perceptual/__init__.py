@@ -38,7 +38,7 @@ def compare(target: bytes | Rgb, render: bytes | Rgb, domain: Domain = "chart") 
     pixels = decode(render)
     if (verdict := _settle(wanted, pixels, domain)) is not None:
         return verdict
-    comparison = compare_features(features, extract(pixels, domain, features), domain)
+    comparison = compare_features(features, extract(pixels, domain, features), pixels, domain)
     differences = findings(comparison, domain)
     return Verdict(comparison.score, sentence(differences), BACKEND, tuple(differences), comparison.terms)
 

@@ -39,12 +39,13 @@ class Pairing:
 
 
 def pair(target: Palette, render: Palette) -> Pairing:
-    """Assign the colours of two palettes. Agreement = sum of sqrt(w_i w_j) (1 - dE/FAR) over pairs nearer than FAR."""
+    """Assign the colours of two palettes. Agreement = sum of min(w_i, w_j) (1 - dE/FAR) over pairs nearer than FAR (a
+    histogram intersection, Swain and Ballard 1991)."""
     if len(target.weights) == 0 or len(render.weights) == 0:
         return Pairing([], list(range(len(target.weights))), list(range(len(render.weights))), 0.0)
     apart = difference(target.colours, render.colours)
     likeness = np.maximum(0.0, 1 - apart / FAR)
-    gain = np.sqrt(target.weights[:, None] * render.weights[None]) * likeness
+    gain = np.minimum(target.weights[:, None], render.weights[None]) * likeness
     rows, columns = linear_sum_assignment(-(gain + 1e-9 * likeness))
     good = [(int(i), int(j), float(apart[i, j])) for i, j in zip(rows, columns, strict=True) if likeness[i, j] > 0]
     missing = sorted(set(range(len(target.weights))) - {i for i, _, _ in good})

@@ -3,13 +3,17 @@
 Guarantees: 0..1; 0 for a blank render, 1 for the same picture; every term is 0 where the render has no ink, so white
 pays nothing, and terms that unrelated charts share by chance are corrected for it: s' = (s - c) / (1 - c).
 
-score = size * background * sum(w_i s'_i) / sum(w_i) over the terms that either picture gives a reason for:
+score = size * background * (sum(w_i s'_i^p) / sum(w_i))^(1/p) with p = 1/2 over the terms that either picture gives a
+reason for. That generalised mean (Hardy, Littlewood, Polya 1934) lies between sum and product: a picture must be right
+in every respect, so that neither a blurred copy nor empty axes live on what they share.
 
 ink      1 - sum|A-B| / (sum|A| + sum|B|) over colour-difference maps at three blurs (Bray and Curtis 1957; multi-scale
          as Wang et al. 2003)
+data     the same of where the marks are, whatever their colour, at wider blurs
 edges    F1 of outlines, exp(-(d/r)^2) of the distance to the other's nearest outline (chamfer, Barrow et al. 1977)
 palette  Hungarian assignment under CIEDE2000 (ChartMimic's colour score)
-text     F1 of text lines, each matched by normalised cross-correlation (Lewis 1995); titles weigh 0.4 of it
+text     F1 of text lines, each matched by normalised cross-correlation (Lewis 1995), titles weighing 0.4 of it; for
+         WHERE of the term the overlap of blurred text areas: the right words at another size are worth something
 kind     overlap of the shares of mark shapes (histogram intersection, Swain and Ballard 1991)
 """
 
@@ -20,15 +24,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.perceptual.colour import difference
-from serving.perceptual.features import Domain, Features, norm, shifted
+from serving.perceptual.features import Domain, Features, Rgb, norm, shifted
 from serving.perceptual.palette import Pairing, pair
+from serving.perceptual.shapes import likeness
+from serving.perceptual.spread import overlap
 from serving.perceptual.text import TextLines, match
 
 WEIGHTS: dict[Domain, dict[str, float]] = {
-    "chart": {"ink": 0.25, "edges": 0.15, "palette": 0.2, "text": 0.2, "kind": 0.2},
+    "chart": {"ink": 0.2, "data": 0.15, "edges": 0.15, "palette": 0.15, "text": 0.2, "kind": 0.15},
     "web": {"ink": 0.3, "edges": 0.2, "palette": 0.2, "text": 0.3},
 }
-CHANCE = {"ink": 0.1, "edges": 0.2, "palette": 0.2, "text": 0.1, "kind": 0.1}
+POWER = 0.5
+CHANCE = {"ink": 0.1, "data": 0.2, "edges": 0.2, "palette": 0.2, "text": 0.15, "kind": 0.1}
+MAX_SHIFT = 0.03  # of the canvas, undone before comparing
+WHERE = 0.4
 TITLE = 0.4  # of the text term, where there is a title
 
 PARTS = ("title", "bottom", "left", "right", "inside")
@@ -49,9 +58,9 @@ class Comparison:
     known: NDArray[np.float32]
 
 
-def compare_features(target: Features, render: Features, domain: Domain) -> Comparison:
-    """Compare two pictures on one canvas."""
-    render, shift = _align(target, render, domain)
+def compare_features(target: Features, render: Features, rgb: Rgb, domain: Domain) -> Comparison:
+    """Compare two pictures on one canvas; `rgb` are the pixels of the render."""
+    render, shift = _align(target, render, rgb, domain)
     h, w = target.mass.shape
     play = max(2, round(0.008 * (h + w)))
     pairing = pair(target.palette, render.palette)
@@ -62,32 +71,34 @@ def compare_features(target: Features, render: Features, domain: Domain) -> Comp
     if len(found) or len(known):
         terms["text"] = _text(target, render, found, known)
     if domain == "chart" and (target.shapes.count or render.shapes.count):
-        terms["kind"] = _kind(target, render)
+        terms["data"] = overlap(target.shapes.spread, render.shapes.spread)
+        terms["kind"] = likeness(target.shapes, render.shapes)
     size, background = _size(target, render), _background(target, render)
     weights = WEIGHTS[domain]
     corrected = {
         name: max(0.0, (s - CHANCE[name]) / (1 - CHANCE[name])) for name, s in terms.items() if name in weights
     }
-    score = sum(weights[name] * s for name, s in corrected.items()) / sum(weights[name] for name in corrected)
-    score = float(np.clip(score * size * background, 0.0, 1.0))
+    mean = sum(weights[name] * s**POWER for name, s in corrected.items()) / sum(weights[name] for name in corrected)
+    score = float(np.clip(mean ** (1 / POWER) * size * background, 0.0, 1.0))
     terms = {name: float(s) for name, s in corrected.items()} | {"size": size, "background": background}
     return Comparison(score, terms, target, render, shift, pairing, found, known)
 
 
-def _align(target: Features, render: Features, domain: Domain) -> tuple[Features, tuple[int, int]]:
+def _align(target: Features, render: Features, rgb: Rgb, domain: Domain) -> tuple[Features, tuple[int, int]]:
     """Undo a small global shift where that makes the inks agree visibly better (phase correlation, Kuglin and Hines
-    1975)."""
+    1975), by whole pixels of the render itself, so that nothing is blurred."""
     (dx, dy), _ = cv2.phaseCorrelate(render.mass, target.mass)
     h, w = target.mass.shape
-    shift = round(dx), round(dy)
-    if shift == (0, 0) or max(abs(dx) / w, abs(dy) / h) > 0.03:
+    scale = (w / target.size[0], h / target.size[1]) if domain == "web" else (w / rgb.shape[1], h / rgb.shape[0])
+    shift = round(dx / scale[0]), round(dy / scale[1])
+    if shift == (0, 0) or max(abs(dx) / w, abs(dy) / h) > MAX_SHIFT:
         return render, (0, 0)
-    move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], dtype=np.float32)
-    moved = cv2.warpAffine(render.mass, move, (w, h), flags=cv2.INTER_NEAREST)
+    move = np.array([[1, 0, shift[0] * scale[0]], [0, 1, shift[1] * scale[1]]], dtype=np.float32)
+    moved = cv2.warpAffine(render.mass, move, (w, h), flags=cv2.INTER_LINEAR)
     before, after = np.abs(target.mass - render.mass).sum(), np.abs(target.mass - moved).sum()
     if after > 0.85 * before:
         return render, (0, 0)
-    return shifted(render, domain, shift), shift
+    return shifted(rgb, domain, target, shift), shift
 
 
 def _ink(target: Features, render: Features) -> float:
@@ -139,22 +150,16 @@ def _text(target: Features, render: Features, found: NDArray[np.float32], known:
 
     title = (title_t.any() or title_r.any()) * TITLE
     rest = ((~title_t).any() or (~title_r).any()) * (1 - TITLE)
-    return (title * f1(title_t, title_r) + rest * f1(~title_t, ~title_r)) / (title + rest)
-
-
-def _kind(target: Features, render: Features) -> float:
-    a, b = target.shapes, render.shapes
-    if not a.count or not b.count:
-        return 0.0
-    many = min(a.count, b.count) / max(a.count, b.count)
-    return float(np.minimum(a.shares, b.shares).sum() * (0.85 + 0.15 * many))
+    words = (title * f1(title_t, title_r) + rest * f1(~title_t, ~title_r)) / (title + rest)
+    return (1 - WHERE) * words + WHERE * overlap(target.text.spread, render.text.spread)
 
 
 def _size(target: Features, render: Features) -> float:
-    """Square root of the ratio of widths times that of heights, and the share of ink outside the target's extent."""
+    """Square root of the ratio of areas, side by side, and its square once that is below a half (nothing honest is
+    several times too large); times the share of ink inside the target's extent."""
     (w1, h1), (w2, h2) = target.size, render.size
     ratio = min(w1, w2) / max(w1, w2) * min(h1, h2) / max(h1, h2)
-    return float(ratio**0.5 * (1 - render.overflow))
+    return float(min(ratio**0.5, 8**0.5 * ratio**2) * (1 - render.overflow))
 
 
 def _background(target: Features, render: Features) -> float:

@@ -10,7 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.perceptual.spread import Maps, spreads
+
 KINDS = ("bars", "horizontal bars", "lines", "points", "pie", "areas")
+SOLID, THIN = [0, 1, 4, 5], [2, 3]  # kinds that look alike from afar: filled areas, and strokes or dots
 MAX_LABELS = 8
 
 Mask = NDArray[np.bool_]
@@ -18,20 +21,21 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Shapes:
-    """`shares` [6] over KINDS; `data` [h, w] is the ink of the marks; `share` its part of the canvas, `box` its
-    extent; `count` marks."""
+    """`shares` [6] over KINDS; `data` [h, w] is the ink of the marks and `spread` its blurs; `share` its part of the
+    canvas, `box` its extent; `count` marks."""
 
     shares: NDArray[np.float32]
     data: Mask
     share: float
     box: tuple[int, int, int, int]
     count: int
+    spread: Maps
 
     @property
     def kind(self) -> str | None:
-        """The kind that most of the ink belongs to; None where none has a majority."""
+        """The kind that most of the ink belongs to; None where no kind stands out."""
         top = int(self.shares.argmax())
-        return KINDS[top] if self.shares[top] > 0.5 else None
+        return KINDS[top] if self.shares[top] > 0.45 else None
 
 
 def _data_ink(
@@ -56,7 +60,7 @@ def find_shapes(
     data = _data_ink(mass, labels, coloured, text, lines)
     shares = np.zeros(len(KINDS), dtype=np.float32)
     if data.sum() < 6:
-        return Shapes(shares, data, 0.0, (0, 0, 0, 0), 0)
+        return Shapes(shares, data, 0.0, (0, 0, 0, 0), 0, spreads(np.zeros_like(data)))
     rows, columns = np.flatnonzero(data.any(axis=1)), np.flatnonzero(data.any(axis=0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     boxes, areas = _components(data, labels)
@@ -64,7 +68,19 @@ def find_shapes(
         shares[KINDS.index("pie")] = 1.0
     elif len(boxes):
         shares = _classify(boxes, areas, min(h, w))
-    return Shapes(shares, data, float(data.mean()), box, len(boxes))
+    return Shapes(shares, data, float(data.mean()), box, len(boxes), spreads(data))
+
+
+def likeness(a: Shapes, b: Shapes) -> float:
+    """How alike the marks are in kind and number: the overlap of their shares, half as much for
+    marks of the same family, and a little for equal numbers. 0 where only one side has marks."""
+    if not a.count or not b.count:
+        return 0.0
+    same = np.minimum(a.shares, b.shares)
+    rest_a, rest_b = a.shares - same, b.shares - same
+    related = sum(min(float(rest_a[family].sum()), float(rest_b[family].sum())) for family in (SOLID, THIN))
+    many = min(a.count, b.count) / max(a.count, b.count)
+    return (float(same.sum()) + 0.5 * related) * (0.85 + 0.15 * many)
 
 
 def _components(data: Mask, labels: NDArray[np.int8]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

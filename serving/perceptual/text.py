@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.perceptual.spread import Maps, spreads
+
 Mask = NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1
 
@@ -20,12 +22,13 @@ MAX_BOXES = 96
 
 @dataclass(frozen=True)
 class TextLines:
-    """`boxes` [n, 4] in canvas pixels, from top to bottom; `mask` [h, w] covers them; `pixels` [h, w] is the ink of
-    the text alone, 0..255."""
+    """`boxes` [n, 4] in canvas pixels, from top to bottom; `mask` [h, w] covers them and `spread` is its blurs;
+    `pixels` [h, w] is the ink of the text alone, 0..255."""
 
     boxes: NDArray[np.int32]
     mask: Mask
     pixels: NDArray[np.uint8]
+    spread: Maps
 
 
 def _opened(mask: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -45,7 +48,10 @@ def find_lines(mass: NDArray[np.float32]) -> tuple[Mask, Box | None]:
     lines = (across | down).astype(bool)
     if not lines.any():
         return lines, None
-    rows, columns = np.flatnonzero(lines.any(axis=1)), np.flatnonzero(lines.any(axis=0))
+    # a bold title in a small picture runs together into a line, but not into a spine
+    spines = (_opened(across, (1, max(12, w // 4))) | _opened(down, (max(12, h // 4), 1))).astype(bool)
+    around = spines if spines.any() else lines
+    rows, columns = np.flatnonzero(around.any(axis=1)), np.flatnonzero(around.any(axis=0))
     return lines, (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
 
 
@@ -80,7 +86,7 @@ def find_text(mass: NDArray[np.float32], lines: Mask, chroma: NDArray[np.float32
     x1, y1 = np.minimum(w, x + stats[index, cv2.CC_STAT_WIDTH]), y + height[index]
     boxes = np.stack([x, y, x1, y1], axis=1).astype(np.int32)
     pixels = np.where(mask, mass * 255, 0).astype(np.uint8)
-    return TextLines(boxes[np.lexsort((boxes[:, 0], boxes[:, 1]))], mask, pixels)
+    return TextLines(boxes[np.lexsort((boxes[:, 0], boxes[:, 1]))], mask, pixels, spreads(mask))
 
 
 def match(lines: TextLines, other: TextLines, play: int) -> NDArray[np.float32]:
@@ -99,3 +105,15 @@ def match(lines: TextLines, other: TextLines, play: int) -> NDArray[np.float32]:
         best = float(cv2.matchTemplate(window, patch, cv2.TM_CCORR_NORMED).max())
         found[i] = np.clip((best - 0.6) / 0.38, 0.0, 1.0) * 0.75 + 0.25 * min(1.0, best)
     return found
+
+
+def letters(lines: TextLines) -> NDArray[np.float32]:
+    """Size of the letters of each line [n], canvas pixels: the height of a solid bar whose ink is spread as widely."""
+    sizes = np.ones(len(lines.boxes), dtype=np.float32)
+    for i, (x0, y0, x1, y1) in enumerate(lines.boxes):
+        rows = lines.pixels[y0:y1, x0:x1].sum(axis=1, dtype=np.float32)
+        at = np.arange(len(rows), dtype=np.float32)
+        total = max(1.0, float(rows.sum()))
+        middle = float((rows * at).sum()) / total
+        sizes[i] = max(1.0, (12 * float((rows * (at - middle) ** 2).sum()) / total) ** 0.5)
+    return sizes

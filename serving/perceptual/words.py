@@ -1,7 +1,7 @@
 """The differences in words that the writer of the code can act on.
 
-Guarantees: short sentences out of a closed vocabulary (`VOCABULARY`), the most important first; nothing is said of
-what agrees; the words name the target, so following them leads to it.
+Guarantees: short sentences out of a closed vocabulary, the most important first; nothing is said of what agrees; the
+words name the target, so following them leads to it.
 """
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from actors.contracts import Difference
 from serving.perceptual.colour import difference, names
 from serving.perceptual.features import Domain
+from serving.perceptual.legend import entries
 from serving.perceptual.score import PARTS, Comparison, parts, widths
+from serving.perceptual.text import letters
 
 MAX_SENTENCES = 4
 AGREED = "It looks almost the same."
@@ -23,10 +25,11 @@ def findings(c: Comparison, domain: Domain) -> list[Difference]:
     found = [*_size(c), *_background(c)]
     if domain == "chart":
         found += _kind(c)
-    found += [*_colours(c), *_text(c, domain), *_frame(c), *_shift(c)]
-    if domain == "chart":
+    found += [*_colours(c, domain), *(_frame(c) if domain == "chart" else _content(c))]
+    found += [*(_text(c) if domain == "chart" else _words(c)), *_shift(c)]
+    if domain == "chart" and not any(d.category == "type" for d in found):
         found += _data(c)
-    elif c.terms.get("ink", 1.0) < 0.8 and not found:
+    elif domain == "web" and c.terms.get("ink", 1.0) < 0.8 and not found:
         found.append(Difference("layout", 2, "page", "The layout differs."))
     return sorted(found, key=lambda d: -d.severity)
 
@@ -62,16 +65,17 @@ def _kind(c: Comparison) -> list[Difference]:
     want, have = c.target.shapes.kind, c.render.shapes.kind
     if want and not c.render.shapes.count:
         return [Difference("data", 3, "axes", f"The {want} are missing.".replace("pie are", "pie is"))]
-    if want is None or have is None or want == have:
+    alike = float(np.minimum(c.target.shapes.shares, c.render.shapes.shares).sum())
+    if want is None or want == have or alike > 0.7:
         return []
-    return [Difference("type", 3, "axes", f"Draw {_a(want)}, not {_a(have)}.")]
+    return [Difference("type", 3, "axes", f"Draw {_a(want)}, not {_a(have)}." if have else f"Draw {_a(want)}.")]
 
 
 def _a(kind: str) -> str:
     return "a pie" if kind == "pie" else kind
 
 
-def _colours(c: Comparison) -> list[Difference]:
+def _colours(c: Comparison, domain: Domain) -> list[Difference]:
     want, have = names(c.target.palette.colours), names(c.render.palette.colours)
     w_t, w_r = c.target.palette.weights, c.render.palette.weights
     found = []
@@ -89,7 +93,8 @@ def _colours(c: Comparison) -> list[Difference]:
     unwanted = [have[j] for j in sorted(extra, key=lambda j: -w_r[j])]
     both = set(wanted) & set(unwanted)
     wanted, unwanted = ([n for n in dict.fromkeys(side) if n not in both] for side in (wanted, unwanted))
-    subject = c.target.shapes.kind if c.target.shapes.kind == c.render.shapes.kind else None
+    same = domain == "chart" and c.target.shapes.kind == c.render.shapes.kind
+    subject = c.target.shapes.kind if same else None
     for n in range(max(len(wanted), len(unwanted))):
         if n < len(wanted) and n < len(unwanted):
             what = f"The {subject} should be {wanted[n]}" if subject and n == 0 else f"Use {wanted[n]}"
@@ -107,27 +112,66 @@ NOUNS = {
     "left": "y label",
     "right": "text on the right",
     "inside": "text inside",
+    "legend": "legend",
 }
+INSIDE = PARTS.index("inside")
+LEGEND = len(PARTS)  # entries of a legend are a part of their own here
 
 
-def _text(c: Comparison, domain: Domain) -> list[Difference]:
-    found = []
+def _text(c: Comparison) -> list[Difference]:
+    """A chart's words, part by part."""
+    found = _text_size(c)
+    sized = bool(found)  # words of another size differ everywhere; saying so once is enough
     w_t, w_r = widths(c.target.text), widths(c.render.text)
     p_t, p_r = parts(c.target.text, c.target.frame), parts(c.render.text, c.target.frame)
-    for index, part in enumerate(PARTS):
+    p_t[entries(c.target)] = p_r[entries(c.render)] = LEGEND
+    for index, part in enumerate((*PARTS, "legend")):
         t, r = p_t == index, p_r == index
         have, got = float(w_t[t].sum()), float(w_r[r].sum())
         if max(have, got) < 20:
             continue
-        noun = "text" if domain == "web" else NOUNS[part]
+        noun = NOUNS[part]
         severity = 2 if part == "title" else 1
-        if got < 0.25 * have:
+        gone, new = _agreement(c.found[t], w_t[t]), _agreement(c.known[r], w_r[r])
+        if got < 0.25 * have and gone < 0.65:
             found.append(Difference("text", severity + 1, part, f"The {noun} is missing."))
-        elif have < 0.25 * got:
+        elif have < 0.25 * got and new < 0.65:
             found.append(Difference("text", severity, part, f"Remove the {noun}."))
-        elif _agreement(c.found[t], w_t[t]) < 0.65 or _agreement(c.known[r], w_r[r]) < 0.65:
+        elif not sized and min(gone, new) < 0.65:
             found.append(Difference("text", severity, part, f"The {noun} differs."))
     return found
+
+
+def _words(c: Comparison) -> list[Difference]:
+    """A page's words as a whole: what is gone, what is new, what is other."""
+    w_t, w_r = widths(c.target.text), widths(c.render.text)
+    lost = float(w_t[c.found < 0.5].sum()) / max(1.0, float(w_t.sum()))
+    new = float(w_r[c.known < 0.5].sum()) / max(1.0, float(w_r.sum()))
+    found = _text_size(c)
+    if lost > 0.08 and new < 0.5 * lost:
+        found.append(Difference("text", 3 if lost > 0.5 else 2, "page", "Some text is missing."))
+    elif new > 0.08 and lost < 0.5 * new:
+        found.append(Difference("text", 2, "page", "Remove some text."))
+    elif not found and max(lost, new) > 0.08:
+        found.append(Difference("text", 1, "page", "The text differs."))
+    return found
+
+
+def _text_size(c: Comparison) -> list[Difference]:
+    """Larger or smaller letters, from the spread of ink across each line (finer than whole pixels), part by part around
+    the axes; inside them only where there is no other text."""
+    sides = [(letters(side.text), parts(side.text, c.target.frame)) for side in (c.target, c.render)]
+    ratios: list[float] = []
+    for index in range(len(PARTS)):
+        first, second = (sizes[where == index] for sizes, where in sides)
+        if min(len(first), len(second)) > 0 and not (index == INSIDE and ratios):
+            ratios += [float(np.median(second) / np.median(first))] * min(len(first), len(second))
+    if not ratios:
+        return []
+    ratio = float(np.median(ratios))
+    if 0.88 <= ratio <= 1.13:
+        return []
+    return [Difference("text", 2, "everywhere", f"Make the text {'smaller' if ratio > 1 else 'larger'}.")]
 
 
 def _agreement(values: NDArray[np.float32], weights: NDArray[np.float32]) -> float:
@@ -148,6 +192,22 @@ def _frame(c: Comparison) -> list[Difference]:
     return found
 
 
+def _content(c: Comparison) -> list[Difference]:
+    """A page's content as a block: wider, narrower, or moved sideways."""
+    columns = [np.cumsum(side.mass.sum(axis=0)) for side in (c.target, c.render)]
+    if min(float(total[-1]) for total in columns) <= 0:
+        return []
+    (a0, a1, a2), (b0, b1, b2) = (np.searchsorted(total, total[-1] * np.array([0.1, 0.5, 0.9])) for total in columns)
+    w = c.target.mass.shape[1]
+    found = []
+    if abs(int(a2 - a0) - int(b2 - b0)) > 0.05 * w:
+        wider = a2 - a0 > b2 - b0
+        found.append(Difference("layout", 2, "page", f"Make the content {'wider' if wider else 'narrower'}."))
+    if abs(int(a1) - int(b1)) > 0.04 * w:
+        found.append(Difference("layout", 2, "page", f"Move the content {'left' if a1 < b1 else 'right'}."))
+    return found
+
+
 def _shift(c: Comparison) -> list[Difference]:
     words = []
     if c.shift[0]:
@@ -158,12 +218,14 @@ def _shift(c: Comparison) -> list[Difference]:
 
 
 def _data(c: Comparison) -> list[Difference]:
-    """Values: the marks are of the right kind but not where they should be."""
+    """Values: the marks are of the right kind but not where, or (in a map of colours) not what they should be."""
     a, b = c.target.shapes, c.render.shapes
-    if not a.count or not b.count or (a.kind != b.kind and a.kind and b.kind):
+    if not a.count or not b.count:
         return []
     together = np.minimum(c.target.mass * a.data, c.render.mass * b.data).sum()
     either = np.maximum(c.target.mass * a.data, c.render.mass * b.data).sum()
-    if together > 0.85 * either:
+    both = a.data & b.data
+    apart = np.abs(c.target.small[both].astype(np.int16) - c.render.small[both]).mean() if both.any() else 0.0
+    if together > 0.85 * either and (apart < 12 or c.pairing.agreement < 0.5):
         return []
     return [Difference("data", 2, "axes", "The values differ.")]

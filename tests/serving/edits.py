@@ -24,6 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 
 DPI = 100
+KNOTS = 12
 
 
 def _swap(colours: object) -> np.ndarray | None:
@@ -89,6 +90,19 @@ def kind(figure: Figure) -> None:
         axes.set_ylim(limits[1])
 
 
+def _drift(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal offsets; of more than KNOTS values along an axis neighbours share theirs, so that a curve stays a
+    curve and a picture does not turn to grain."""
+    few = random.standard_normal([min(n, KNOTS) for n in shape])
+    for axis, n in enumerate(shape):
+        at = np.linspace(0, few.shape[axis] - 1, n)
+        low = np.minimum(at.astype(int), max(0, few.shape[axis] - 2))
+        share = (at - low).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        high = np.minimum(low + 1, few.shape[axis] - 1)
+        few = np.take(few, low, axis) * (1 - share) + np.take(few, high, axis) * share
+    return few
+
+
 def noise(figure: Figure) -> None:
     """Values off by a fifth of their range (one standard deviation)."""
     random = np.random.default_rng(7)
@@ -105,12 +119,12 @@ def noise(figure: Figure) -> None:
         for line in axes.lines:
             ys = np.asarray(line.get_ydata(orig=False), dtype=float)
             if len(ys) > 2 and axes.name in ("rectilinear", "polar"):
-                line.set_ydata(ys + 0.2 * np.ptp(ys[np.isfinite(ys)]) * random.standard_normal(len(ys)))
+                line.set_ydata(ys + 0.2 * np.ptp(ys[np.isfinite(ys)]) * _drift(random, ys.shape))
         for artist in [*axes.collections, *axes.images]:
             values = artist.get_array()
             if values is not None and np.size(values) > 4 and np.ndim(values) < 3:
                 spread = float(np.nanmax(values) - np.nanmin(values))
-                artist.set_array(values + 0.2 * spread * random.standard_normal(np.shape(values)))
+                artist.set_array(values + 0.2 * spread * _drift(random, np.shape(values)))
             if isinstance(artist, PathCollection) and axes.name == "rectilinear" and len(artist.get_offsets()) > 2:
                 at = np.asarray(artist.get_offsets(), dtype=float)
                 artist.set_offsets(at + 0.2 * np.ptp(at, axis=0) * random.standard_normal(at.shape))
@@ -169,10 +183,21 @@ def sway(figure: Figure) -> None:
 
 
 def rough(figure: Figure) -> None:
-    """An honest first attempt: right kind, words and size; colours of the default cycle, wrong values, no legend."""
+    """An honest first attempt: right kind, words and size; default colours, wrong values, no legend."""
     noise(figure)
-    colour(figure)
     legend(figure)
+    for axes in figure.axes:
+        bars = [c for c in axes.containers if hasattr(c, "patches")]
+        for n, container in enumerate(bars):
+            for patch in container.patches:
+                patch.set_facecolor(f"C{n}")
+        for n, line in enumerate(axes.lines):
+            line.set_color(f"C{n}")
+        for n, artist in enumerate([*axes.collections, *axes.images]):
+            if artist.get_array() is not None:
+                artist.set_cmap("viridis")
+            else:
+                artist.set_facecolor(f"C{n}")
 
 
 def empty(figure: Figure) -> None:

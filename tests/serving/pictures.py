@@ -1,5 +1,6 @@
-"""Pictures of the chart set and their perturbed versions, made once and kept in `.cache/judge`."""
+"""Pictures of the chart set and their perturbed versions, made once and kept in `.cache/judge` until the edits do."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT.parent / "shared" / "data" / "charts"
-CACHE = ROOT / ".cache" / "judge" / "charts"
+EDITS = Path(__file__).with_name("edits.py")
+CACHE = ROOT / ".cache" / "judge" / hashlib.sha256(EDITS.read_bytes()).hexdigest()[:12]
 
 SINGLE = ("kind", "noise", "colour", "layout", "font", "title", "legend")
 DOUBLE = tuple("+".join(pair) for pair in combinations(SINGLE, 2))
