@@ -120,7 +120,7 @@ LEGEND = len(PARTS)  # entries of a legend are a part of their own here
 
 def _text(c: Comparison) -> list[Difference]:
     """A chart's words, part by part."""
-    found = _text_size(c)
+    found = _text_size(c, [parts(side.text, c.target.frame) for side in (c.target, c.render)])
     sized = bool(found)  # words of another size differ everywhere; saying so once is enough
     w_t, w_r = widths(c.target.text), widths(c.render.text)
     p_t, p_r = parts(c.target.text, c.target.frame), parts(c.render.text, c.target.frame)
@@ -147,7 +147,7 @@ def _words(c: Comparison) -> list[Difference]:
     w_t, w_r = widths(c.target.text), widths(c.render.text)
     lost = float(w_t[c.found < 0.5].sum()) / max(1.0, float(w_t.sum()))
     new = float(w_r[c.known < 0.5].sum()) / max(1.0, float(w_r.sum()))
-    found = _text_size(c)
+    found = _text_size(c, [np.zeros(len(side.text.boxes), np.int8) for side in (c.target, c.render)])
     if lost > 0.08 and new < 0.5 * lost:
         found.append(Difference("text", 3 if lost > 0.5 else 2, "page", "Some text is missing."))
     elif new > 0.08 and lost < 0.5 * new:
@@ -157,10 +157,10 @@ def _words(c: Comparison) -> list[Difference]:
     return found
 
 
-def _text_size(c: Comparison) -> list[Difference]:
-    """Larger or smaller letters, from the spread of ink across each line (finer than whole pixels), part by part around
-    the axes; inside them only where there is no other text."""
-    sides = [(letters(side.text), parts(side.text, c.target.frame)) for side in (c.target, c.render)]
+def _text_size(c: Comparison, places: list[NDArray[np.int8]]) -> list[Difference]:
+    """Larger or smaller letters, from the spread of ink across each line (finer than whole pixels), part by part, lines
+    inside the axes only where there are no others. `places` are the parts of the target's and the render's lines."""
+    sides = [(letters(c.target.text), places[0]), (letters(c.render.text), places[1])]
     ratios: list[float] = []
     for index in range(len(PARTS)):
         first, second = (sizes[where == index] for sizes, where in sides)

@@ -19,8 +19,8 @@ STYLES = {
     "words": "h1,h2,h3,h4,h5,p:nth-of-type(even),li:nth-of-type(even){visibility:hidden!important}",
     "shift": "body{position:relative!important;left:3px!important;top:3px!important}",
     "blank": "html,body{background:#fff!important}body *{visibility:hidden!important}body{visibility:hidden!important}",
-    "rough": "body{font-family:monospace!important;line-height:1.6!important}img{opacity:0.5!important}"
-    "body *{color:#333!important;border-radius:0!important}",
+    "rough": "body *{font-family:sans-serif!important;color:#333!important;border-radius:0!important}"
+    "img{opacity:0.5!important}",
 }
 SWAY = (
     "<div style='position:absolute;top:40px;left:200px;font-size:28px;background:#fff;color:#000;z-index:9999'>{}</div>"
