@@ -31,7 +31,7 @@ async def watch(domain: str) -> dict:
         numbers = range(first, first + EVERY)
         sources = [CHART.format(n=n) if domain == "chart" else f"{pages[n % 30]}<!--{n}-->" for n in numbers]
         results = await asyncio.gather(*(renderer.render(source) for source in sources))
-        assert all(result.ok for result in results)
+        assert all(result.ok for result in results), [result.message for result in results if not result.ok]
         looks.append(sandbox.tree_bytes(os.getpid()) / 2**20)
     seconds = time.perf_counter() - started
     await renderer.close()
