@@ -1,7 +1,7 @@
 """Synchronous against asynchronous: the same rollouts, queue and prompts at max_staleness 0, 1, 2 and 4.
 
 Two cores cannot run a 7B policy and a 72B judge, so their latencies are slept (tests.bench.latency_profile) at a
-hundredth of full scale; admission, groups, ledger, sweep and batches are the software's own, in processes of their own.
+25th of full scale; admission, groups, ledger, sweep and batches are the software's own, in processes of their own.
 Learner idle: share of the time in which it waits for a batch. Engine idle: share of its slots that hold no request.
 """
 
