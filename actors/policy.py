@@ -179,8 +179,8 @@ class PolicyEngine:
 
     async def _pause(self) -> None:
         self._open.clear()
-        self._paused_at = time.perf_counter()
         await self._engine.pause_generation(mode="keep", clear_cache=False)
+        self._paused_at = time.perf_counter()  # the step under way has ended: from here on nothing is generated
 
     async def write(self, update_info: Any) -> None:
         """Take some tensors (or the way to them), as the backend sends them; between `begin` and `commit`."""

@@ -1,7 +1,7 @@
 """How long an engine stands still for new weights, against a plain copy of as many bytes; a model of ~90M parameters.
 
-The pause is the engine's own clock from `pause_generation` to `resume_generation`, with eight requests in flight and
-without any; the copy is one memcpy between two buffers that have been touched. They take turns.
+The pause is the engine's own clock from the end of its last step to `resume_generation`, with eight requests under way
+and without any; the copy is one memcpy between two buffers that have been touched. They take turns.
 """
 
 import asyncio
