@@ -1,6 +1,7 @@
 """Kill -9 at random moments over every kind of process of a run, the driver included, and see that the books hold.
 
     python -m tests.chaos [--kills 20] [--steps 40] [--seed 0] [--folder DIR]        (make chaos)
+    python -m tests.chaos --outage 60 [--steps 12]        the judge stands still for a minute instead
 
 A run whose driver ends, because it was the one to be killed or because its learner was, is resumed. At the end no step
 may lack a group, no prompt may have been trained twice in its epoch or be lost, and the account must balance.
@@ -181,16 +182,52 @@ def rampage(folder: Path, kills: int, steps: int, seed: int) -> dict[str, object
     return {"kills": dict(chaos.killed), "lives": chaos.lives, "seconds": seconds, **check(chaos.run, steps, 3)}
 
 
+def outage(folder: Path, seconds: float, steps: int) -> dict[str, object]:
+    """Hold every replica of the judge still for `seconds` in the middle of a run, new ones too; then the account."""
+    chaos = Chaos(folder, SMALL, steps, f"chaos-{os.getpid()}")
+    chaos.start()
+    stopped: set[int] = set()
+    try:
+        chaos.await_steps(3)
+        before, ends = chaos.done(), time.monotonic() + seconds
+        while time.monotonic() < ends:
+            for pid in set(chaos.pids("judge replica")) - stopped:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+            time.sleep(0.2)
+        during = chaos.done() - before
+        for pid in stopped & set(chaos.pids("judge replica")):
+            os.kill(pid, signal.SIGCONT)
+        chaos.finish()
+    finally:
+        chaos.close()
+    assert chaos.lives == 1, "the run ended"
+    groups = [json.loads(line) for line in (chaos.run / "trajectories.jsonl").open()]
+    turns = [turn for g in groups for member in g["members"] for turn in member["turns"]]
+    assert all(turn["score"] is not None for turn in turns if turn["picture"]), "a picture has a reward and no verdict"
+    return {
+        "outage_s": seconds,
+        "judges_stopped": len(stopped),
+        "steps_meanwhile": during,
+        "void_members": sum(m != "done" for e in read(chaos.run) for m in e.members),
+        **check(chaos.run, steps, 3),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--outage", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the run is kept (a temporary folder if left out)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="rrvf-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(rampage(folder, args.kills, args.steps, args.seed), indent=2))
+    if args.outage:
+        print(json.dumps(outage(folder, args.outage, args.steps), indent=2))
+    else:
+        print(json.dumps(rampage(folder, args.kills, args.steps, args.seed), indent=2))
     return 0
 
 
