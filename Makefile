@@ -8,7 +8,7 @@ PY := .venv/bin/python
 setup: .venv/.ready
 
 .venv/.ready: pyproject.toml configs/environment.py configs/torchvision_ops.py
-	$(PYTHON) -m venv .venv
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	$(PY) -m pip install -q --disable-pip-version-check --upgrade pip
 	$(PY) -m pip install -q --disable-pip-version-check -e '.[cpu,test]'
 	$(PY) -m configs.environment
