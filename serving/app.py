@@ -84,9 +84,11 @@ class Api:
 
     @api.get("/health")
     async def health(self) -> dict[str, Any]:
-        """Model, version and load of the engine; 503 while it is not ready."""
+        """Model, version and load of the engine, counts of renderer and judge, layers of the jail; 503 while one of
+        them is not ready."""
         about = await self._inference.about.remote() if self._inference is not None else {}
-        return {"status": "ok", "time": time.time(), **about}
+        renderer = await self._renderer.about(self._config.data.domain)  # type: ignore[arg-type]
+        return {"status": "ok", "time": time.time(), **about, "renderer": renderer, "judge": await self._judge.about()}
 
     @api.post("/v1/image-to-code")
     async def image_to_code(self, request: Request) -> dict[str, Any]:
@@ -129,9 +131,12 @@ class Api:
 
     async def _body(self, request: Request, binary: str = "") -> dict[str, Any]:
         """The JSON object of a request, or its raw body under the name `binary`."""
-        raw = await request.body()
-        if len(raw) > self._config.http.max_body_mb * 2**20:
-            raise BadRequest("too_large", f"a body may have {self._config.http.max_body_mb} MB (http.max_body_mb)", 413)
+        raw = b""
+        async for chunk in request.stream():  # a body without a length is counted as it comes
+            raw += chunk
+            if len(raw) > self._config.http.max_body_mb * 2**20:
+                limit = self._config.http.max_body_mb
+                raise BadRequest("too_large", f"a body may have {limit} MB (http.max_body_mb)", 413)
         kind = request.headers.get("content-type", "").split(";")[0]
         if binary and kind != "application/json":
             return {binary: raw if binary == "image" else raw.decode("utf-8", "replace")}

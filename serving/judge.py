@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from actors.contracts import Domain, Outage, Verdict
 from configs.schema import Config
 from configs.schema import Judge as Settings
+from serving.gauges import export
 from serving.perceptual import BACKEND as PERCEPTUAL
 from serving.perceptual import compare, settled
 
@@ -116,6 +117,14 @@ class VisualJudge:
             self._waiting -= 1
             self._seconds.append(time.perf_counter() - started)
 
+    async def check_health(self) -> None:
+        """Asked by Serve every few seconds; the figures go to Ray's metrics with it."""
+        export("judge", self.stats())
+
+    async def about(self) -> dict[str, float]:
+        """`stats` of this replica, for a health page."""
+        return self.stats()
+
     def stats(self) -> dict[str, float]:
         """Counters since the start, requests under way, latency percentiles in seconds of uncached verdicts, and what
         the backend counts."""
@@ -202,6 +211,14 @@ class JudgeClient:
             limit = f"{self._deadline_s:g} s (judge.deadline_s)"
             raise Outage("judge", f"no verdict within {limit}; last: {last}") from None
         raise Outage("judge", f"no verdict after {self._retries + 1} attempts; last: {last}")
+
+    async def about(self) -> dict[str, float]:
+        """Counts and latencies of one replica. Raises Outage by `judge.deadline_s`."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._handle.about.remote()
+        except Exception as error:
+            raise Outage("judge", f"{type(error).__name__} while asking for its state") from error
 
     async def _ask(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         from ray.serve.exceptions import BackPressureError

@@ -22,6 +22,7 @@ from typing import Any
 from actors.contracts import Domain, Outage, RenderResult
 from configs.schema import Config, Render, Sandbox, Workers
 from serving.charts import ChartRenderer
+from serving.gauges import export
 from serving.sandbox import LAYERS, MissingLayer
 from serving.web import BrowserMissing, WebRenderer
 
@@ -101,6 +102,7 @@ class Renders:
 
     async def check_health(self) -> None:
         """Asked by Serve, which replaces the replica when this raises: after an outage, until a render succeeds."""
+        export("render", self.stats())
         if self._broken:
             raise Outage("render", self._broken)
 

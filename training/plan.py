@@ -18,12 +18,13 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
     """(what would be started, problems)."""
     c = config
     where = c.cluster.address or os.environ.get("RAY_ADDRESS") or f"a cluster of {c.cluster.logical_cpus} CPUs here"
+    workers = c.render.web if c.data.domain == "web" else c.render
     own_judge = c.judge.backend == "mllm" and not c.judge.url
     lines = [
         f"on {where}:",
         f"  policy    {c.engine.replicas} x vLLM, {_size(c.engine.cpus, c.engine.gpus)} each, {c.policy.path}",
         f"  rollouts  {c.rollout.actors} actor(s), {c.rollout.concurrency} groups of {c.rollout.group_size} at once",
-        f"  renderer  {c.render.replicas}..{c.render.max_replicas} replica(s), {_size(c.render.cpus, 0)} each",
+        f"  renderer  {workers.replicas}..{workers.max_replicas} replica(s), {_size(workers.cpus, 0)} each",
         f"  judge     {c.judge.replicas}..{c.judge.max_replicas} replica(s), {c.judge.backend}"
         + (f", {c.judge.model}, {c.judge.gpus} GPU each" if own_judge else f" at {c.judge.url}" if c.judge.url else ""),
         f"  learner   {c.learner.workers} worker(s), {_size(c.learner.cpus, c.learner.gpus)} each",

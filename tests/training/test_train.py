@@ -185,6 +185,7 @@ def test_endpoints_over_http(server: str, finished: tuple[Path, Path]) -> None:
     text = base64.b64encode(image).decode()
     status, health = ask(f"{server}/health")
     assert status == 200 and health["status"] == "ok" and health["model"].endswith("step_000005")
+    assert "limits" in health["renderer"]["layers"] and health["judge"]["asked"] == 0
     program = "import matplotlib.pyplot as plt\nplt.bar([1,2],[3,4])\n"
     status, render = ask(f"{server}/render", {"source": program})
     assert status == 200 and render["ok"] and base64.b64decode(render["png"])[:4] == b"\x89PNG"
