@@ -90,12 +90,19 @@ class Chaos:
         found = []
         for entry in Path("/proc").iterdir():
             try:
-                if entry.name.isdigit() and f"RRVF_TEST={self.marker}\0".encode() in (entry / "environ").read_bytes():
-                    command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                    found += [int(entry.name)] if KINDS[kind] in command else []
+                if entry.name.isdigit() and KINDS[kind] in _command(entry) and self._ours(int(entry.name)):
+                    found.append(int(entry.name))
             except OSError:
                 continue
         return found
+
+    def _ours(self, pid: int) -> bool:
+        """Whether a process or one it descends from carries the marker (a jail has an environment of its own)."""
+        while pid > 1:
+            if f"RRVF_TEST={self.marker}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                return True
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return False
 
     def done(self) -> int:
         """Steps on record."""
@@ -140,6 +147,10 @@ class Chaos:
         if self.driver is not None and self.driver.poll() is None:
             self.driver.kill()
             self.driver.wait()
+
+
+def _command(process: Path) -> str:
+    return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 def check(run: Path, steps: int, groups: int) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """The real run, nothing slept: the embedded default at max_staleness 0 and 2, in turns, on the same machine.
 
-On two cores the engine, the renderer and the learner share the processors, so there is little to overlap; the ratio says
-how much. The first steps of each run fill the pipeline and are left out.
+On two cores the engine, the renderer and the learner share the processors, so there is little to overlap; the ratio
+says how much. The first steps of each run fill the pipeline and are left out.
 """
 
 import json
