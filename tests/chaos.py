@@ -32,8 +32,6 @@ SMALL = [
     "queue.drop_zero_variance=false",
     "evaluate.before_after=false",
     "run.checkpoint_every=2",
-    "coldstart.charts=60",
-    "coldstart.steps=25",
 ]
 KINDS = {  # what a process of each kind shows in its title or command line
     "rollout actor": "ray::Rollouts",
