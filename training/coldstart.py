@@ -28,6 +28,7 @@ from actors.dialogue import Codec, Dialogue, banned_ids
 from actors.episode import words
 from configs.load import ConfigError, load
 from configs.schema import Config
+from serving import perceptual
 from serving.perceptual import compare
 from training import drawn, embedded
 from training.drawn import COLOURS, KINDS, TITLES, Drawn, draw
@@ -60,7 +61,8 @@ def ensure_policy(config: Config, cache: Path = Path(".cache/rrvf")) -> Path:
 
 def fingerprint(config: Config) -> str:
     """Of every setting and source that the weights depend on."""
-    sources = [Path(__file__).with_name(name).read_bytes() for name in SOURCES]
+    judge = sorted(Path(perceptual.__file__).parent.glob("*.py"))  # its words are part of the traces
+    sources = [p.read_bytes() for p in (*(Path(__file__).with_name(name) for name in SOURCES), *judge)]
     settings = [asdict(config.coldstart), asdict(config.prompts), asdict(config.feedback)]
     return hashlib.sha256(b"\0".join([json.dumps(settings).encode(), *sources])).hexdigest()[:12]
 
