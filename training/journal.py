@@ -23,9 +23,7 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = run / "metrics.jsonl"
-        if self._path.exists():
-            lines = [line for line in self._path.read_text().splitlines() if _step(line) <= start]
-            self._path.write_text("".join(f"{line}\n" for line in lines))
+        trim(run, start)
         self._board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1 if start else None)
         self._wandb: Any = None
         if config.run.wandb:
@@ -48,6 +46,17 @@ class Journal:
         self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def trim(run: Path, start: int) -> None:
+    """Drop the lines of steps that are to be done again; a file without such lines is not touched."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if _step(line) <= start]
+    if len(kept) < len(lines):
+        fresh = path.with_name(".metrics.jsonl")
+        fresh.write_text("".join(f"{line}\n" for line in kept))
+        fresh.replace(path)
 
 
 def _step(line: str) -> float:

@@ -191,6 +191,7 @@ class Run:
         from ray.train.torch import TorchTrainer
 
         from training.cluster import colocated
+        from training.journal import trim
         from training.learner import train_loop
         from training.progress import Display
 
@@ -229,6 +230,7 @@ class Run:
             except Exception as error:
                 outcome.append(_last_line(error))
 
+        trim(self.folder, start)  # before the display looks: it follows the end of that file
         thread = threading.Thread(target=fit, name="learner", daemon=True)
         self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
         with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:

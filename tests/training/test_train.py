@@ -69,7 +69,7 @@ def start(arguments: list[str], log: Path, marker: str) -> subprocess.Popen[byte
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run whose queue, policy actor and driver were killed in turn, resumed, and finished: its folder, and a log."""
-    chaos = Chaos(tmp_path_factory.mktemp("runs"), [*SMALL, "run.checkpoint_every=1"], 5, "killed")
+    chaos = Chaos(tmp_path_factory.mktemp("runs"), [*SMALL, "run.checkpoint_every=2"], 5, "killed")
     chaos.start()
     try:
         for kind in ("queue", "policy actor", "driver"):
