@@ -75,7 +75,7 @@ def measure(bound: int) -> dict[str, Any]:
     for step in range(STEPS):
         starts.append(time.perf_counter())
         busy.append(ray.get(player.busy.remote(), timeout=60))
-        batch = ray.get(queue.take.remote(step), timeout=600)
+        batch = ray.get(queue.take.remote(step), timeout=60)
         waits.append(time.perf_counter() - starts[-1])
         ages.append((batch.stats["staleness_mean"], batch.stats["staleness_max"]))
         time.sleep(profile.scale * profile.update_s * GROUPS * MEMBERS / 256)
@@ -116,7 +116,7 @@ class Player:
         await self.rollouts.start()
 
     async def busy(self) -> float:
-        await asyncio.sleep(0)
+        await self.rollouts.check()  # raises what ended a slot
         return self.world.engine.read()
 
 

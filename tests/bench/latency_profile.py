@@ -71,6 +71,7 @@ class Sleepers:
     def __init__(self, profile: Profile, codec: Any, slots: int, version_file: Path) -> None:
         self.profile = profile
         self.engine = Busy(slots)
+        self._codec = codec
         self._slots = asyncio.Semaphore(slots)
         self._file = version_file
         encode = codec.processor.tokenizer.encode
@@ -92,7 +93,8 @@ class Sleepers:
         ids = self._answer if fortune.random() < p.early_end else self._call
         half = len(ids) // 2
         versions = (first,) * half + (last,) * (len(ids) - half)
-        return Sample(tuple(ids), (-1.0,) * len(ids), versions, len(prompt_ids), "stop")
+        seen = len(prompt_ids) + sum(self._codec.image_tokens(png) - 1 for png in images)
+        return Sample(tuple(ids), (-1.0,) * len(ids), versions, seen, "stop")
 
     async def render(self, source: str, domain: Domain) -> RenderResult:
         p = self.profile
