@@ -47,10 +47,12 @@ class UpdateReport:
 class PolicyEngine:
     """One vLLM engine behind the Policy contract; `PolicyActor` is this class as a Ray actor."""
 
-    def __init__(self, model: str, config: Config) -> None:
+    def __init__(self, model: str, config: Config, base: str | None = None) -> None:
+        """`model`: the weights to begin with; `base`: what an actor that Ray starts again is built from, because a
+        checkpoint that a run was resumed from may be pruned by then (it waits for the run's weights anyway)."""
         self._config = config
         self._engine = build_engine(
-            model,
+            base if base is not None and reconstructed() else model,
             config.engine,
             dtype=config.policy.dtype,
             images=config.rollout.max_turns + 1,

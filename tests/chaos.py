@@ -1,6 +1,6 @@
 """Kill -9 at random moments over every kind of process of a run, the driver included, and see that the books hold.
 
-    python -m tests.chaos [--kills 20] [--steps 40] [--seed 0] [--folder DIR]        (make chaos)
+    python -m tests.chaos [--kills 20] [--steps 60] [--seed 0] [--folder DIR]        (make chaos)
     python -m tests.chaos --outage 60 [--steps 12]        the judge stands still for a minute instead
 
 A run whose driver ends, because it was the one to be killed or because its learner was, is resumed. At the end no step
@@ -227,7 +227,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--outage", type=float, default=0.0, metavar="SECONDS")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the run is kept (a temporary folder if left out)")
     args = parser.parse_args()

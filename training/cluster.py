@@ -123,7 +123,7 @@ class Cluster:
             max_restarts=-1,
             max_task_retries=-1,
         )
-        self.policies = [policy.remote(self.model, config) for _ in range(engine.replicas)]
+        self.policies = [policy.remote(self.model, config, self.base) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")
         self.renderer = RenderClient(self._offer("render", render_deployment(config)), config)
         self.judge = JudgeClient(self._offer("judge", judge_deployment(config)), config)

@@ -5,7 +5,6 @@ Two cores cannot run a 7B policy and a 72B judge, so their latencies are slept (
 Learner idle: share of the time in which it waits for a batch. Engine idle: share of its slots that hold no request.
 """
 
-import asyncio
 import json
 import os
 import subprocess
@@ -80,7 +79,9 @@ def measure(bound: int) -> dict[str, Any]:
         ages.append((batch.stats["staleness_mean"], batch.stats["staleness_max"]))
         time.sleep(profile.scale * profile.update_s * GROUPS * MEMBERS / 256)
         time.sleep(profile.scale * profile.sync_s)
-        versions.write_text(str(step + 1))
+        fresh = folder / "fresh"
+        fresh.write_text(str(step + 1))
+        fresh.replace(versions)
         ray.get(queue.set_version.remote(step + 1), timeout=60)
     ended = time.perf_counter()
     busy.append(ray.get(player.busy.remote(), timeout=60))
