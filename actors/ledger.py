@@ -18,9 +18,11 @@ optimisation; the sweep in `cut` is the guarantee.
 import json
 import math
 import random
+import sys
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 from configs.schema import Queue
@@ -43,9 +45,11 @@ class Barren(RuntimeError):
     """Too many groups in a row brought nothing to learn from; the message says why they were dropped."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One group's line in the books. `oldest`/`newest`: weight versions of its tokens, -1 before it finished."""
+    """One group's line in the books. `oldest`/`newest`: weight versions of its tokens, -1 before it finished.
+
+    A long run keeps every line, so lines are lean: slots, and one copy of the words that lines share."""
 
     group: int
     prompt: int
@@ -69,6 +73,12 @@ class Ticket:
     group: int
     prompt: int
     image: str = ""
+
+
+@cache
+def _shared(members: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all groups whose members ended alike (nearly always: all done)."""
+    return members
 
 
 @dataclass
@@ -108,7 +118,7 @@ class Ledger:
             return None
         prompt, reissue = self.waiting.popleft() if self.waiting else (self._next_prompt(), 0)
         group = len(self.entries)
-        self.entries[group] = Entry(group, prompt, worker, "running", self.version, reissue)
+        self.entries[group] = Entry(group, prompt, sys.intern(worker), "running", self.version, reissue)
         self.counts["running"] += 1
         self.unsettled.add(group)
         self.changed.add(group)
@@ -128,7 +138,7 @@ class Ledger:
         mean = math.fsum(rewards) / survivors if survivors else 0.0
         oldest, newest = versions
         done = replace(
-            entry, members=tuple(members), oldest=oldest, newest=newest, tokens=tokens, reward=round(mean, 6)
+            entry, members=_shared(tuple(members)), oldest=oldest, newest=newest, tokens=tokens, reward=round(mean, 6)
         )
         floor = math.ceil(self.config.survivors * self.group_size)
         if survivors < floor:
@@ -226,7 +236,8 @@ class Ledger:
             ledger.version, ledger.frontier, ledger.barren = state["version"], state["frontier"], state["barren"]
             ledger.waiting = deque((p, r) for p, r in state["waiting"])
             for raw in state["entries"]:
-                entry = Entry(**{**raw, "members": tuple(raw["members"])})
+                lean = {"members": _shared(tuple(raw["members"])), "worker": sys.intern(raw["worker"])}
+                entry = Entry(**{**raw, **lean})
                 ledger.entries[entry.group] = entry
         ledger.counts = Counter(e.state for e in ledger.entries.values())
         ledger.unsettled = {n for n, e in ledger.entries.items() if e.state not in FINAL}

@@ -125,7 +125,7 @@ class Learner:
 @dataclass
 class Grpo:
     advantage: str = "std"  # std (paper), mean (Dr. GRPO), loo (leave one out)
-    surrogate: str = "clip"  # clip, cispo, sapo, vespo
+    surrogate: str = "clip"  # clip, cispo, sapo, vespo; likelihood is for supervised learning
     eps_low: float = 0.2
     eps_high: float = 0.2
     ratio: str = "token"  # token or sequence (GSPO)
@@ -261,6 +261,11 @@ class Coldstart:
 
 
 @dataclass
+class Sft:
+    batch: int = 80  # conversations of one optimiser step
+
+
+@dataclass
 class Evaluate:
     count: int = 200
     samples: int = 1
@@ -298,6 +303,7 @@ class Config:
     render: Render = field(default_factory=Render)
     judge: Judge = field(default_factory=Judge)
     coldstart: Coldstart = field(default_factory=Coldstart)
+    sft: Sft = field(default_factory=Sft)
     evaluate: Evaluate = field(default_factory=Evaluate)
     http: ServeHttp = field(default_factory=ServeHttp)
     cluster: Cluster = field(default_factory=Cluster)

@@ -91,7 +91,8 @@ class Writer:
         queue: bytes,
         state: Mapping[str, Any],
     ) -> None:
-        """Begin to write; all tensors must be copies. `weights` and `queue` are read on rank 0 alone."""
+        """Begin to write; all tensors must be copies. `weights` and `queue` (empty: supervised learning has none) are
+        read on rank 0 alone."""
         self.wait()
         self._thread = threading.Thread(
             target=self._write, args=(step, shard, weights, queue, dict(state) | {"step": step}), name="checkpoint"
@@ -116,8 +117,9 @@ class Writer:
             part.with_suffix(".part").rename(part)
             if self._rank == 0:
                 self._write_model(building, weights)
-                (building / "queue.bin").write_bytes(queue)
-                write_books(building, books_of(queue))
+                if queue:
+                    (building / "queue.bin").write_bytes(queue)
+                    write_books(building, books_of(queue))
                 (building / "state.json").write_text(json.dumps(state, indent=2) + "\n")
                 self._await_shards(building)
                 _flush(building)
@@ -125,7 +127,8 @@ class Writer:
                     shutil.rmtree(self._root / name)
                 building.rename(self._root / name)
                 _flush_folder(self._root)
-                write_books(self._root.parent, books_of(queue))
+                if queue:
+                    write_books(self._root.parent, books_of(queue))
                 self._prune()
             self.error, self.written = None, self._root / name
         except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError

@@ -57,9 +57,9 @@ def joined(config: Config) -> str:
     return config.cluster.address or os.environ.get("RAY_ADDRESS", "")
 
 
-def connect(config: Config) -> None:
-    """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here. Raises ConfigError when it lacks the
-    resources of this config."""
+def connect(config: Config, cpus: float, gpus: float) -> None:
+    """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here. Raises ConfigError when it has fewer
+    than `cpus` logical CPUs or `gpus` GPUs."""
     for name in ("ray", "ray.serve", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {
@@ -73,8 +73,8 @@ def connect(config: Config) -> None:
         ray.init(address="local", num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
     have = ray.cluster_resources()
     for name, need, key in (
-        ("CPU", needed_cpus(config), "cluster.logical_cpus"),
-        ("GPU", needed_gpus(config), "engine.gpus, learner.gpus, judge.gpus"),
+        ("CPU", cpus, "cluster.logical_cpus"),
+        ("GPU", gpus, "engine.gpus, learner.gpus, judge.gpus"),
     ):
         if have.get(name, 0) < need:
             raise ConfigError(f"the cluster has {have.get(name, 0):g} {name}, this config needs {need:g} (see {key})")

@@ -105,8 +105,11 @@ def surrogate(rho: Tensor, logp: Tensor, advantage: Tensor, settings: Grpo) -> T
 
     clip: PPO's pessimistic minimum with separate bounds (clip-higher of DAPO). cispo: the ratio is a clipped constant
     in front of logp (MiniMax-M1, arXiv 2506.13585). sapo: a sigmoid gate instead of the clip (arXiv 2511.20347),
-    temperatures 1 for positive and 1.05 for negative advantages.
+    temperatures 1 for positive and 1.05 for negative advantages. likelihood: logp itself, whatever the advantage:
+    supervised learning on given tokens (training/sft.py).
     """
+    if settings.surrogate == "likelihood":
+        return logp
     if settings.surrogate == "clip":
         clipped = rho.clamp(1 - settings.eps_low, 1 + settings.eps_high)
         return torch.minimum(rho * advantage, clipped * advantage)
@@ -115,7 +118,7 @@ def surrogate(rho: Tensor, logp: Tensor, advantage: Tensor, settings: Grpo) -> T
     if settings.surrogate == "sapo":
         temperature = torch.where(advantage > 0, 1.0, 1.05)
         return torch.sigmoid(temperature * (rho - 1)) * 4 / temperature * advantage
-    raise ValueError(f"grpo.surrogate={settings.surrogate}: clip, cispo, sapo or vespo")
+    raise ValueError(f"grpo.surrogate={settings.surrogate}: clip, cispo, sapo, vespo or likelihood")
 
 
 def vespo_weight(log_rho: Tensor, correction: Tensor, tokens: Tokens, live: Tensor) -> Tensor:

@@ -123,11 +123,11 @@ class Run:
         signal.signal(signal.SIGTERM, self._interrupt)
         import ray
 
-        from training.cluster import Cluster, connect
+        from training.cluster import Cluster, connect, needed_cpus, needed_gpus
 
         self._say("starting engine, renderer, judge and queue")
         try:
-            connect(self.config)
+            connect(self.config, needed_cpus(self.config), needed_gpus(self.config))
             snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
             with Cluster(self.config, self.folder, model, base, images.paths, snapshot) as cluster:
                 before = self._evaluate(cluster, held, "before")
