@@ -15,7 +15,7 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,17 @@ class PolicyEngine:
         return os.getpid()
 
     async def sample(
-        self, prompt_ids: Sequence[int], images: Sequence[bytes], max_tokens: int, temperature: float | None = None
+        self,
+        prompt_ids: Sequence[int],
+        images: Sequence[bytes],
+        max_tokens: int,
+        temperature: float | None = None,
+        heard: Callable[[str], None] | None = None,
     ) -> Sample:
         """Continue a prompt until a closing tag, the end of the message or `max_tokens`.
 
-        `prompt_ids` hold one placeholder per image of `images` (PNG bytes). `temperature` None takes the run's.
+        `prompt_ids` hold one placeholder per image of `images` (PNG bytes). `temperature` None takes the run's. `heard`
+        is given the text so far whenever it has grown.
         Raises ValueError for a mismatch, Outage("engine", ...) after `engine.turn_s`.
         """
         from vllm import SamplingParams
@@ -101,7 +107,7 @@ class PolicyEngine:
             include_stop_str_in_output=True,
             skip_special_tokens=False,
             logit_bias=self._bias,
-            output_kind=RequestOutputKind.FINAL_ONLY,
+            output_kind=RequestOutputKind.FINAL_ONLY if heard is None else RequestOutputKind.CUMULATIVE,
         )
         output = None
         self._enter()
@@ -110,8 +116,9 @@ class PolicyEngine:
                 await self._open.wait()
                 version = self._version
                 prompt = self._prompt(prompt_ids, images, version)
-                async for output in self._engine.generate(prompt, params, uuid.uuid4().hex):  # noqa: B007
-                    pass
+                async for output in self._engine.generate(prompt, params, uuid.uuid4().hex):
+                    if heard is not None:
+                        heard(output.outputs[0].text)
         except TimeoutError:
             raise Outage("engine", f"no turn within {self._config.engine.turn_s:g} s (engine.turn_s)") from None
         except EngineDeadError:

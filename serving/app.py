@@ -16,13 +16,13 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 from ray.serve.exceptions import BackPressureError
 from starlette.middleware.base import RequestResponseEndpoint
@@ -32,7 +32,9 @@ from actors.images import normalise
 from configs.load import ConfigError, load
 from configs.runs import latest
 from configs.schema import Config
+from serving.events import frame
 
+EVENTS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 api = FastAPI(title="rrvf", description="Image to code, rendering and judging", docs_url="/docs")
 
 
@@ -48,6 +50,16 @@ class BadRequest(ValueError):
 def problem(status: int, kind: str, message: str) -> JSONResponse:
     headers = {"Retry-After": "2"} if status == 503 else {}
     return JSONResponse({"error": {"kind": kind, "message": message}}, status, headers)
+
+
+async def followed(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The events of a stream whose first is known; a lost engine ends it as an event, too."""
+    yield first
+    try:
+        async for text in rest:
+            yield text
+    except Exception as error:
+        yield frame("error", {"kind": "outage", "message": f"the engine was lost ({type(error).__name__})"})
 
 
 @serve.deployment(name="Api", max_ongoing_requests=256, health_check_period_s=5)
@@ -91,15 +103,25 @@ class Api:
         return {"status": "ok", "time": time.time(), **about, "renderer": renderer, "judge": await self._judge.about()}
 
     @api.post("/v1/image-to-code")
-    async def image_to_code(self, request: Request) -> dict[str, Any]:
-        """`{"image": base64 or data URL, "turns": 1}` or the image itself as body (turns as query)."""
+    async def image_to_code(self, request: Request) -> Response:
+        """`{"image": base64 or data URL, "turns": 1, "stream": false}` or the image itself as body (turns as query).
+
+        With `stream`, or where the client accepts `text/event-stream`: server-sent events (see serving.events).
+        """
         body = await self._body(request, binary="image")
         image = self._image(body, "image")
         turns = body.get("turns", request.query_params.get("turns", 1))
         most = self._config.rollout.max_turns
         if not str(turns).isdigit() or not 1 <= int(turns) <= most:
             raise BadRequest("bad_turns", f"turns must be 1 to {most}")
-        return await self._inference.image_to_code.remote(image, int(turns))
+        stream = body.get("stream", "text/event-stream" in request.headers.get("accept", ""))
+        if not isinstance(stream, bool):
+            raise BadRequest("bad_stream", "stream must be true or false")
+        if not stream:
+            return JSONResponse(await self._inference.image_to_code.remote(image, int(turns)))
+        frames = self._inference.options(stream=True).stream.remote(image, int(turns))
+        first = await anext(frames)  # what is refused is refused before the answer begins
+        return StreamingResponse(followed(first, frames), media_type="text/event-stream", headers=EVENTS)
 
     @api.post("/render")
     async def render(self, request: Request) -> dict[str, Any]:

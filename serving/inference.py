@@ -1,24 +1,33 @@
 """Inference: an image in, a program out, on the same Algorithm 1 as training and the same engine builder.
 
 Guarantees: `turns=1` answers directly, as in the paper's evaluation, more turns refine with render and feedback; the
-code, picture and likeness that come back belong together; an outage is an error, never an empty answer.
+code, picture and likeness that come back belong together; an outage is an error, never an empty answer; whoever stops
+listening stops the episode.
 """
 
-import base64
+import asyncio
+import contextlib
+import logging
 import uuid
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from ray import serve
 
+from actors.contracts import Outage, Sample
 from actors.dialogue import Codec
-from actors.episode import World, episode
+from actors.episode import Rules, World, episode
 from actors.policy import PolicyEngine
 from actors.rollout import rules_of
 from actors.trajectory import Trajectory, Turn
 from configs.schema import Config
+from serving.events import Event, encoded, frame, joined, overheard
 from serving.judge import JudgeClient
 from serving.render import RenderClient
+
+log = logging.getLogger("ray.serve")
+TOGETHER_S = 0.03  # pieces of text that arrive within it are sent as one event
 
 
 class LocalPolicy:
@@ -28,8 +37,16 @@ class LocalPolicy:
         self._engine = engine
         self._temperature = temperature
 
-    async def sample(self, prompt_ids: Any, images: Any, *, max_tokens: int, session: str) -> Any:
-        return await self._engine.sample(prompt_ids, images, max_tokens, self._temperature)
+    async def sample(
+        self,
+        prompt_ids: Sequence[int],
+        images: Sequence[bytes],
+        *,
+        max_tokens: int,
+        session: str,
+        heard: Callable[[str], None] | None = None,
+    ) -> Sample:
+        return await self._engine.sample(prompt_ids, images, max_tokens, self._temperature, heard)
 
 
 @serve.deployment(name="Inference", max_ongoing_requests=64, health_check_period_s=5, health_check_timeout_s=30)
@@ -40,8 +57,9 @@ class Inference:
         self._model = model
         self._config = config
         self._engine = PolicyEngine(model, config)
+        self._policy = LocalPolicy(self._engine, 0.0)
         self._world = World(
-            LocalPolicy(self._engine, 0.0),
+            self._policy,
             RenderClient(renderer, config),
             JudgeClient(judge, config),
             Codec.load(model, config.prompts),
@@ -49,9 +67,43 @@ class Inference:
 
     async def image_to_code(self, image: bytes, turns: int) -> dict[str, Any]:
         """Program for one PNG. `turns` 1 to rollout.max_turns. Raises Outage."""
+        return as_json(await episode(image, self._world, self._rules(turns), f"http.{uuid.uuid4().hex}"))
+
+    async def stream(self, image: bytes, turns: int) -> AsyncIterator[str]:
+        """The same as server-sent events (see serving.events); an outage on the way ends it as an `error` event."""
+        told: asyncio.Queue[Event | None] = asyncio.Queue()  # None ends it
+        world = overheard(self._world, self._policy, told.put_nowait, tool=turns > 1)
+        task = asyncio.create_task(self._play(image, turns, world, told.put_nowait))
+        try:
+            while (event := await told.get()) is not None:
+                if event[0] == "text":
+                    await asyncio.sleep(TOGETHER_S)
+                events = [event]
+                while not told.empty() and (event := told.get_nowait()) is not None:
+                    events.append(event)
+                yield "".join(frame(*e) for e in joined(events))
+                if event is None:
+                    break
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _play(self, image: bytes, turns: int, world: World, say: Callable[[Event | None], None]) -> None:
+        try:
+            found = await episode(image, world, self._rules(turns), f"http.{uuid.uuid4().hex}")
+            say(("done", as_json(found)))
+        except Outage as error:
+            say(("error", {"kind": "outage", "message": str(error)}))
+        except Exception:
+            log.exception("an episode failed")
+            say(("error", {"kind": "internal", "message": "the server failed; its log says how"}))
+        finally:
+            say(None)
+
+    def _rules(self, turns: int) -> Rules:
         rules = rules_of(self._config, single_turn=turns == 1)
-        rules = replace(rules, rollout=replace(rules.rollout, max_turns=turns))
-        return as_json(await episode(image, self._world, rules, f"http.{uuid.uuid4().hex}"))
+        return replace(rules, rollout=replace(rules.rollout, max_turns=turns))
 
     async def about(self) -> dict[str, Any]:
         await self._engine.ready()
@@ -76,19 +128,19 @@ def as_json(played: Trajectory) -> dict[str, Any]:
 
 
 def turn_as_json(turn: Turn) -> dict[str, Any]:
-    render = turn.render
-    picture = base64.b64encode(render.png).decode() if render is not None and render.png is not None else None
+    """One turn; `score` is the likeness of its picture, null where there is none."""
     failure = None
     if turn.kind == "malformed":
         failure = "malformed: the policy's message has no well-formed tool call or answer"
-    elif render is not None and not render.ok:
-        failure = f"{render.kind}: {render.message}"
+    elif turn.render is not None and not turn.render.ok:
+        failure = f"{turn.render.kind}: {turn.render.message}"
     return {
         "kind": turn.kind,
         "text": turn.text,
         "code": turn.code,
-        "picture": picture,
+        "picture": encoded(turn.render.png) if turn.render is not None else None,
         "failure": failure,
         "score": turn.verdict.score if turn.verdict is not None else None,
         "feedback": turn.verdict.feedback if turn.verdict is not None else None,
+        "differences": [asdict(d) for d in turn.verdict.differences] if turn.verdict is not None else [],
     }
