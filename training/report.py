@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from training.evaluate import Row, Scores, difference_ci95, scores
+from training.heldout import Row, Scores, difference_ci95, scores
 
 Evaluations = dict[str, dict[str, list[Row]]]  # set name -> "sampled" | "greedy" -> rows
 

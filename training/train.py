@@ -8,7 +8,6 @@ is never overwritten: a taken name gets a number.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import pickle
@@ -159,31 +158,14 @@ class Run:
 
     def _evaluate(self, cluster: Any, sets: list[ImageSet], when: str) -> Any:
         """Both samplings of every held-out set; kept on disk, so a resume does not repeat the first."""
-        from actors.rollout import rules_of
-        from training.evaluate import evaluate
+        from training.heldout import evaluate_sets
 
         kept = self.folder / f"evaluation_{when}.pkl"
         if kept.exists() and when == "before":
             return pickle.loads(kept.read_bytes())
         if not self.config.evaluate.before_after:
             return {}
-        result: dict[str, dict[str, Any]] = {}
-        rules = rules_of(self.config)
-        for images in sets:
-            result[images.name] = {}
-            for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
-                self._say(f"evaluating {when} training: {images.name}, {mode}, {len(images.paths)} images")
-                result[images.name][mode] = asyncio.run(
-                    evaluate(
-                        images,
-                        cluster.world(temperature),
-                        rules,
-                        label=f"{when}.{images.name}.{mode}",
-                        max_pixels=self.config.data.max_pixels,
-                    )
-                )
-        kept.write_bytes(pickle.dumps(result))
-        return result
+        return evaluate_sets(self.config, cluster.world, sets, kept, lambda line: self._say(f"{when} training: {line}"))
 
     def _train(self, cluster: Any, model: str, checkpoint: Path | None) -> str | None:
         """Run the learner to its end while showing its progress; the reason where it failed."""

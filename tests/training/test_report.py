@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from training import report
-from training.evaluate import Row, difference_ci95, scores
+from training.heldout import Row, difference_ci95, scores
 
 
 def png(colour: str) -> bytes:

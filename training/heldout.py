@@ -1,4 +1,4 @@
-"""Single-turn evaluation: one image, one answer, no tool, as in the paper; every image counts.
+"""A run's own evaluation: one image, one answer, no tool, as in the paper; every image counts.
 
 Guarantees: the denominator is the number of images asked for; a program that does not run scores 0; an outage is
 retried and then raises, it is never counted as a score. Kind and words are read from the *program's* text where the
@@ -6,16 +6,19 @@ set says what was drawn; they are reported beside the likeness and never trained
 """
 
 import asyncio
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from actors.contracts import Outage
 from actors.episode import Rules, World
 from actors.images import read_image
-from actors.rollout import play_member
+from actors.rollout import play_member, rules_of
 from actors.trajectory import Trajectory
+from configs.schema import Config
 from training.data import ImageSet
 
 
@@ -95,6 +98,28 @@ def row_of(path: str, played: Trajectory, facts: dict[str, Any] | None) -> Row:
         words_right=words_right,
         tokens=sum(played.sampled),
     )
+
+
+def evaluate_sets(
+    config: Config, world: Callable[[float], World], sets: Sequence[ImageSet], kept: Path, say: Callable[[str], None]
+) -> dict[str, dict[str, list[Row]]]:
+    """Rows of every set, `sampled` at temperature 1 and `greedy`, also written to `kept`. `world`: by temperature."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for images in sets:
+        found[images.name] = {}
+        for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+            say(f"evaluating {images.name}, {mode}, {len(images.paths)} images")
+            found[images.name][mode] = asyncio.run(
+                evaluate(
+                    images,
+                    world(temperature),
+                    rules_of(config),
+                    label=f"{kept.stem}.{images.name}.{mode}",
+                    max_pixels=config.data.max_pixels,
+                )
+            )
+    kept.write_bytes(pickle.dumps(found))
+    return found
 
 
 def scores(rows: list[Row]) -> Scores:
