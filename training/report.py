@@ -106,7 +106,8 @@ def write(
     if metrics:
         curves(metrics, run / "reward.png")
     if before and after:
-        pictures(next(iter(before.values())), next(iter(after.values())), run / "before_after.png")
+        old, new = next(iter(before.values())), next(iter(after.values()))
+        pictures([("before", old["greedy"]), ("after", new["greedy"])], run / "before_after.png")
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -176,25 +177,26 @@ def smooth(values: Sequence[float], window: int = 5) -> list[float]:
     return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
 
 
-def pictures(before: dict[str, list[Row]], after: dict[str, list[Row]], path: Path, columns: int = 10) -> None:
-    """Targets above what the policy drew of them before and after training (greedy)."""
+def pictures(arms: Sequence[tuple[str, Sequence[Row]]], path: Path, columns: int = 10) -> None:
+    """Targets above what each arm (a name and its rows, in one order) drew of them, with its likeness."""
     from matplotlib.figure import Figure
     from PIL import Image
 
-    old, new = before["greedy"][:columns], after["greedy"][:columns]
-    figure = Figure(figsize=(1.45 * len(old) + 0.6, 4.1), layout="constrained")
-    grid = figure.subplots(3, len(old), squeeze=False)
-    for column, (b, a) in enumerate(zip(old, new, strict=True)):
-        cells = [(Path(b.path).read_bytes(), "target"), (b.png, "before"), (a.png, "after")]
-        for axes, (png, name), row in zip(grid[:, column], cells, (None, b, a), strict=True):
+    shown = [(name, rows[:columns]) for name, rows in arms]
+    count = len(shown[0][1])
+    figure = Figure(figsize=(1.45 * count + 0.6, 0.2 + 1.3 * (len(shown) + 1)), layout="constrained")
+    grid = figure.subplots(len(shown) + 1, count, squeeze=False)
+    for column in range(count):
+        target = Path(shown[0][1][column].path).read_bytes()
+        cells = [("target", target, ""), *((n, r[column].png, f"{r[column].similarity:.2f}") for n, r in shown)]
+        for axes, (name, png, likeness) in zip(grid[:, column], cells, strict=True):
             axes.set(xticks=[], yticks=[])
             if png is None:
                 axes.set_facecolor("#f3e3e3")
                 axes.text(0.5, 0.5, "does not run", ha="center", va="center", fontsize=7, color="#8a2b2b")
             else:
                 axes.imshow(Image.open(io.BytesIO(png)))
-            if row is not None and png is not None:
-                axes.set_xlabel(f"{row.similarity:.2f}", fontsize=7, labelpad=1)
+                axes.set_xlabel(likeness, fontsize=7, labelpad=1)
             if column == 0:
                 axes.set_ylabel(name, fontsize=9)
     figure.savefig(path, dpi=120)

@@ -1,0 +1,97 @@
+"""Supervised learning: which tokens are taught, in what order, and a real run of the learner that lowers the loss."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from actors.dialogue import Codec
+from configs.load import ConfigError
+from configs.schema import Prompts
+from tests.training.tiny import picture
+from training.pixels import Pixels
+from training.sft import Example, Said, order, read, row
+
+
+def write(folder: Path, *rows: dict) -> Path:
+    (folder / "1.png").write_bytes(picture(1))
+    path = folder / "data.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
+    turns = [{"text": "a", "feedback": "b", "taught": False}, {"text": "c"}]
+    path = write(tmp_path, {"image": "1.png", "code": "draw()"}, {"image": "1.png", "turns": turns})
+    image = str(tmp_path / "1.png")
+    assert read(path) == [
+        Example(image, (Said("<think></think><answer>\ndraw()</answer>"),)),
+        Example(image, (Said("a", "b", False), Said("c"))),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ({"image": "1.png"}, "no pair and no trace"),
+        ({"image": "2.png", "code": "x"}, "there is no image"),
+        ({"image": "1.png", "turns": []}, "without turns"),
+        ({"image": "1.png", "turns": [{"words": "a"}]}, "no pair and no trace"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: dict, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        read(write(tmp_path, {"image": "1.png", "code": "x"}, line))
+    assert ":2:" in str(caught.value)
+
+
+def test_every_epoch_has_every_example_once_in_another_order() -> None:
+    drawn = [i for step in range(6) for i in order(9, 3, step, seed=1)]
+    first, second = drawn[:9], drawn[9:]
+    assert sorted(first) == sorted(second) == list(range(9)) and first != second
+    assert order(9, 3, 4, seed=1) == drawn[12:15]
+
+
+def test_loss_is_on_what_is_taught(policy_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(picture(1))
+    codec = Codec.load(str(policy_folder), Prompts(user="Draw."))
+    pad = codec.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    learner = SimpleNamespace(pixels=Pixels(codec.processor.image_processor), limits=SimpleNamespace(image_token=pad))
+    turns = (
+        Said("<think>wrong</think>", "no", False),
+        Said("<think>right</think>", "yes"),
+        Said("<answer>\nx</answer>"),
+    )
+    made, shown = row(Example(str(tmp_path / "1.png"), turns), codec, learner, 1_000_000)
+    taught = codec.decode([int(i) for i in made.ids[made.sampled]])
+    assert taught == "<think>right</think><answer>\nx</answer>"
+    assert "no" in codec.decode([int(i) for i in made.ids]) and list(shown) == list(made.images)
+
+
+def test_the_learner_learns_what_it_is_told_and_goes_on(policy_folder: Path, tmp_path: Path) -> None:
+    data = write(tmp_path, {"image": "1.png", "code": "import x\nx.draw(1)"})
+    settings = [
+        "configs/tiny_chart.yaml", str(data), f"policy.path={policy_folder}", f"run.dir={tmp_path}", "run.name=sft",
+        "sft.batch=2", "run.checkpoint_every=3", "learner.lr=3e-3", "learner.warmup_steps=0", "cluster.logical_cpus=2",
+    ]  # fmt: skip
+
+    def go(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "training.sft", *settings, *more],
+            capture_output=True, text=True, timeout=300, env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        )  # fmt: skip
+
+    done = go("run.steps=4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = go("run.steps=4")
+    assert again.returncode == 2 and "exists" in again.stderr
+    more = go("run.steps=8", "--resume", str(tmp_path / "sft"))
+    assert more.returncode == 0, more.stdout + more.stderr
+    lines = [json.loads(line) for line in (tmp_path / "sft" / "sft.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    assert (tmp_path / "sft" / "checkpoints" / "step_000008" / "model.safetensors").exists()
