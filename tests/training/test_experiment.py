@@ -1,0 +1,112 @@
+"""The experiment: what it leaves out when it goes on, and its table by hand."""
+
+import io
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from training import experiment, experiment_report
+from training.experiment_report import report
+from training.heldout import Row
+
+KINDS = ("bar", "stem", "bar", "step")
+
+
+def png(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (20, 16), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def evaluation(folder: Path, ran: int, likeness: float) -> dict[str, dict[str, list[Row]]]:
+    """Four pictures a set, of which the first `ran` programs run."""
+    found: dict[str, dict[str, list[Row]]] = {}
+    for name in ("heldout", "unseen"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        lines = [{"file": f"{n}.png", "kind": kind, "title": "x"} for n, kind in enumerate(KINDS)]
+        (folder / name / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        rows = []
+        for n in range(4):
+            path = folder / name / f"{n}.png"
+            path.write_bytes(png("white"))
+            rows.append(
+                Row(str(path), n < ran, likeness * (n < ran), "x", png("red") if n < ran else None, n < ran, False, 9)
+            )
+        found[name] = {"sampled": rows, "greedy": rows}
+    return found
+
+
+def leave(folder: Path, seed: int, ran: dict[str, int]) -> None:
+    """What both arms of a seed leave behind."""
+    for run, curve, lines in (
+        (
+            "rrvf",
+            "metrics.jsonl",
+            [{"step": s, "step_s": 2.0, "reward": s, "exec_rate": 0.5, "similarity": 0.2} for s in (1, 2)],
+        ),
+        ("sft", "sft.jsonl", [{"step": s, "step_s": 1.0, "loss": 1 / s} for s in (1, 2)]),
+    ):
+        (folder / f"{run}-{seed}").mkdir(parents=True)
+        (folder / f"{run}-{seed}" / curve).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for run, when, arm in (("rrvf", "before", "base"), ("sft", "after", "SFT"), ("rrvf", "after", "RRVF")):
+        kept = folder / f"{run}-{seed}" / f"evaluation_{when}.pkl"
+        kept.write_bytes(pickle.dumps(evaluation(folder / "images", ran[arm], 0.4)))
+    worth = {"runs": 1.0, "likeness": 0.5, "repeated": 0.0}
+    rows = {"n": 3, "likeness_before": 0.25, "correct": worth, "empty": worth, "shuffled": worth}
+    (folder / f"rrvf-{seed}" / "feedback_use.json").write_text(json.dumps({"first attempt ran": rows}))
+
+
+def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
+    from configs.load import load
+
+    leave(tmp_path, 0, {"base": 1, "SFT": 2, "RRVF": 3})
+    leave(tmp_path, 1, {"base": 1, "SFT": 2, "RRVF": 4})
+    text = report(tmp_path, load("configs/tiny_chart.yaml", []), seeds=2)
+    found = json.loads((tmp_path / "results.json").read_text())
+    held = found["results"]["held-out images"]["sampled"]
+    assert held["base"]["exec_rate"] == {"mean": 0.25, "sd": 0.0, "seeds": [0.25, 0.25]}
+    assert held["RRVF"]["exec_rate"]["seeds"] == [0.75, 1.0] and held["RRVF"]["n"] == [4, 4]
+    kinds = found["results"]["unseen kinds"]["greedy"]  # pictures 1 and 3
+    assert kinds["base"]["exec_rate"]["mean"] == 0.0 and kinds["RRVF"]["exec_rate"]["seeds"] == [0.5, 1.0]
+    assert found["training_s"] == {"SFT": [2.0, 2.0], "RRVF": [4.0, 4.0]}
+    assert (
+        "| held-out images | sampled | RRVF | 8 | 87.5 ± 17.7% |" in text and "| ran | 6 | 25.0% | correct |" in text
+    )
+    for name in ("curves.png", "pictures.png"):
+        assert Image.open(tmp_path / name).width > 400
+
+
+def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[str, ...]] = []
+
+    def run(module: str, *arguments: str) -> None:
+        started.append((module, *arguments))
+
+    monkeypatch.setattr(experiment, "_run", run)
+    leave(tmp_path, 0, {"base": 1, "SFT": 2, "RRVF": 3})
+    done = tmp_path / "rrvf-0"
+    experiment.learn_from_pictures("c.yaml", [], done)
+    assert started == [("training.train", "c.yaml", "run.name=rrvf-0")] and not done.exists()  # no summary: begun anew
+    leave_checkpoint = tmp_path / "rrvf-1" / "checkpoints" / "step_000005"
+    leave_checkpoint.mkdir(parents=True)
+    (leave_checkpoint / "state.json").write_text("{}")
+    experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-1")
+    assert started[1:] == [("training.train", "--resume", str(tmp_path / "rrvf-1"))]
+    (tmp_path / "rrvf-1" / "summary.json").touch()
+    (tmp_path / "rrvf-1" / "evaluation_after.pkl").touch()
+    experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-1")
+    assert len(started) == 2
+
+
+def test_pairs_are_the_training_images_with_their_programs(tmp_path: Path) -> None:
+    from configs.load import load
+    from training.drawn import draw
+    from training.sft import read
+
+    config = load("configs/tiny_chart.yaml", ["data.count=3"])
+    examples = read(experiment.write_pairs(tmp_path / "pairs.jsonl", config))
+    assert [draw(n, 0, "train").program in e.turns[0].text for n, e in enumerate(examples)] == [True] * 3
+    assert experiment_report.SETS["unseen kinds"][1]("stem") and not experiment_report.SETS["unseen styles"][1]("stem")
