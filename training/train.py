@@ -29,6 +29,7 @@ from training.plan import plan
 CACHE = Path(".cache/rrvf")
 POLL_S = 0.5
 CHECK_EVERY_S = 5.0
+LINE = 240  # characters of a reason; Ray words a death at length
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -281,7 +282,8 @@ class Run:
 
 def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    line = lines[-1] if lines else type(error).__name__
+    return line if len(line) <= LINE else f"{line[:LINE].rsplit(' ', 1)[0]} ..."
 
 
 def _engine_name() -> str:
