@@ -68,6 +68,7 @@ class Verdict:
     backend: str
     differences: tuple[Difference, ...] = ()
     sub_scores: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)  # of work, waiting not counted; 0 where unknown
 
 
 class Policy(Protocol):

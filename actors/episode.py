@@ -63,7 +63,7 @@ async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncI
         if room < 1:
             ending = "length"
             break
-        started = time.perf_counter()
+        began, started = time.time(), time.perf_counter()
         sample = await world.policy.sample(
             dialogue.short_ids, dialogue.images, max_tokens=min(room, rules.sampling.max_tokens), session=session
         )
@@ -71,9 +71,8 @@ async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncI
         sampled_at = time.perf_counter()
         kind, code = parse_turn(text, tool=not direct)
         render, verdict, seconds = await _look(image, code, world, rules)
-        turn = Turn(
-            text, kind, code, render, verdict, len(sample.token_ids), (sampled_at - started, seconds[0], seconds[1])
-        )
+        spent = (sampled_at - started, *seconds)
+        turn = Turn(text, kind, code, render, verdict, len(sample.token_ids), spent, began)
         turns.append(turn)
         yield turn
         if kind != "tool_call":

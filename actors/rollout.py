@@ -9,6 +9,8 @@ let a request wait longer than `rollout.max_wait_s`: what cannot be played soon 
 import asyncio
 import contextlib
 import random
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +26,7 @@ from actors.waits import SESSION, Waits, watched
 from configs.schema import Config
 
 ROOM_S = 0.2  # between two looks at whether there is room for a group
+Record = Callable[[Group, bytes, Sequence[str], str | None, float], None]
 QUEUE_S = 60.0  # deadline of one call to the queue; admission itself answers within 5 s
 
 
@@ -69,8 +72,12 @@ class Rollouts:
         policy: Policy,
         renderer: Renderer,
         judge: Judge,
+        record: Record | None = None,
     ) -> None:
+        """`record` is told of every group once the queue has it, in a thread, one at a time; it must not raise."""
         self._name = name
+        self._record = record
+        self._recording = asyncio.Lock()
         self._config = config
         self._queue = queue
         self._waits = Waits()
@@ -105,9 +112,13 @@ class Rollouts:
             ticket = await asyncio.wait_for(self._queue.admit.remote(f"{self._name}/{number}"), QUEUE_S)
             if ticket is None:
                 continue
+            began = time.time()
             image = read_image(ticket.image, self._config.data.max_pixels)
             members, group = await play_group(ticket, image, self._world, self._rules)
-            await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
+            state = await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
+            if self._record is not None:
+                async with self._recording:
+                    await asyncio.to_thread(self._record, group, image, members, state, began)
 
 
 RolloutActor = ray.remote(Rollouts)

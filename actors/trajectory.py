@@ -23,6 +23,7 @@ class Turn:
     verdict: Verdict | None
     sampled: int  # tokens sampled in this turn
     seconds: tuple[float, float, float]  # generation, render, judge
+    began: float = 0.0  # seconds since the epoch; the three follow one another from here
 
 
 @dataclass(frozen=True)

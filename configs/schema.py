@@ -16,7 +16,8 @@ class Run:
     checkpoint_every: int = 5  # steps between checkpoints
     keep: int = 2  # checkpoints kept, the best one not counted
     wandb: bool = False
-    sampled_groups: int = 2  # groups of each step whose trajectories are written with their pictures
+    trajectories_mb: int = 4096  # of disk for trajectories and their pictures, to look at (python -m training.view)
+    sampled_groups: int = 2  # groups of each step whose pictures go to TensorBoard
     record: bool = False  # keep every batch, to be trained on again (python -m training.rerun)
 
 
@@ -273,11 +274,23 @@ class Evaluate:
 
 
 @dataclass
+class Inference:
+    replicas: int = 1  # engines, each as `engine` says
+    max_replicas: int = 1  # more than `replicas`: as many as the load asks for
+    target: int = 16  # requests under way that one replica should have
+    lora: str = ""  # folder of a peft adapter, merged into the served model
+    watch: bool = False  # load the run's newest checkpoint whenever there is one
+
+
+@dataclass
 class ServeHttp:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = ""  # bearer token; empty asks for none
     max_body_mb: int = 20
+    body_s: float = 30.0  # within which a body has arrived
+    rate_per_minute: int = 0  # working requests of one address; 0 = as many as it likes
+    max_in_flight: int = 64  # of one working route; more get 503
 
 
 @dataclass
@@ -305,5 +318,6 @@ class Config:
     coldstart: Coldstart = field(default_factory=Coldstart)
     sft: Sft = field(default_factory=Sft)
     evaluate: Evaluate = field(default_factory=Evaluate)
+    inference: Inference = field(default_factory=Inference)
     http: ServeHttp = field(default_factory=ServeHttp)
     cluster: Cluster = field(default_factory=Cluster)

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,7 +55,7 @@ class Perceptual:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="perceptual")
 
     async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, compare, target, render, domain)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _timed, target, render, domain)
 
     async def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -137,6 +137,11 @@ class VisualJudge:
     async def close(self) -> None:
         """Let go of threads and connections."""
         await self._backend.close()
+
+
+def _timed(target: bytes, render: bytes, domain: Domain) -> Verdict:
+    started = time.perf_counter()
+    return replace(compare(target, render, domain), seconds=time.perf_counter() - started)
 
 
 def _digest(image: bytes) -> bytes:

@@ -28,6 +28,7 @@ from serving.judge import deployment as judge_deployment
 from serving.render import RenderClient
 from serving.render import deployment as render_deployment
 from training.environ import WORKER_ENV
+from training.records import Recorder
 
 START_S = 300.0
 CHECK_S = 5.0
@@ -142,7 +143,14 @@ class Cluster:
     def _rollout(self, number: int) -> Any:
         client = PolicyClient(self.policies, self.config.engine.turn_s)
         return RolloutActor.options(num_cpus=0).remote(
-            f"rollout-{number}", self.config, self.base, self.queue, client, self.renderer, self.judge
+            f"rollout-{number}",
+            self.config,
+            self.base,
+            self.queue,
+            client,
+            self.renderer,
+            self.judge,
+            Recorder(self.folder, f"rollout-{number}", self.config.run.trajectories_mb / self.config.rollout.actors),
         )
 
     def start_rollouts(self) -> None:

@@ -1,19 +1,25 @@
-"""The figures of every step: RUN/metrics.jsonl always, TensorBoard events, Weights & Biases where asked for.
+"""Where a run's figures go: RUN/metrics.jsonl always, TensorBoard (with pictures of a few groups) and Ray's metrics by
+default, Weights & Biases where asked for.
 
 Guarantees: one complete JSON line a step, flushed before the next step begins; a figure that does not exist or is not
 finite is null, never a zero. A resumed run goes on in the same files, and lines of steps it repeats are removed.
 """
 
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import ray
 import torch
+from PIL import Image, ImageOps
 
 from actors.trajectory import Group
 from configs.schema import Config
+from serving.gauges import export
 
 
 class Journal:
@@ -39,8 +45,19 @@ class Journal:
         numbers = {key: value for key, value in clean.items() if isinstance(value, int | float)}
         for key, value in numbers.items():
             self._board.add_scalar(key, value, clean["step"])
+        if ray.is_initialized():
+            export("train", numbers)
         if self._wandb is not None:
             self._wandb.log(numbers, step=clean["step"])
+
+    def show(self, step: int, groups: Sequence[Group]) -> None:
+        """Pictures of `groups` to TensorBoard: a row each, the target and its members' last renders by reward."""
+        if rows := [sheet(g) for g in groups if g.trajectories]:
+            width = max(row.width for row in rows)
+            whole = Image.new("RGB", (width, sum(row.height for row in rows)), "white")
+            for number, row in enumerate(rows):
+                whole.paste(row, (0, sum(r.height for r in rows[:number])))
+            self._board.add_image("groups", np.asarray(whole), step, dataformats="HWC")
 
     def close(self) -> None:
         self._board.close()
@@ -70,6 +87,22 @@ def _clean(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else None
     return value
+
+
+def sheet(group: Group, size: int = 160) -> Image.Image:
+    """Target, then each member's last render, best reward first; grey where a program did not run."""
+    ordered = sorted(group.trajectories, key=lambda t: -t.reward.total)
+    last = [
+        next((t.render.png for t in reversed(p.turns) if t.render is not None and t.render.ok), None) for p in ordered
+    ]
+    row = Image.new("RGB", ((size + 4) * (1 + len(last)), size + 4), "white")
+    for place, png in enumerate([group.trajectories[0].images[0], *last]):
+        if png is None:
+            tile = Image.new("RGB", (size, size), "lightgrey")
+        else:
+            tile = ImageOps.contain(Image.open(io.BytesIO(png)).convert("RGB"), (size, size))
+        row.paste(tile, ((size + 4) * place, 0))
+    return row
 
 
 def play_figures(groups: Sequence[Group]) -> dict[str, float]:

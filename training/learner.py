@@ -195,6 +195,7 @@ class Loop:
         update_s = max(1e-9, self.seconds["update_s"])
         figures: dict[str, Any] = {"step": step, "version": step, **found, **batch.stats, **self.seconds}
         figures |= {
+            "ended_ms": int(1000 * time.time()),  # since the epoch
             "step_s": seconds,
             "tokens_per_s": found["tokens"] / update_s,
             "trajectories_per_s": found["trajectories"] / seconds,
@@ -207,10 +208,10 @@ class Loop:
         }
         assert self.journal is not None
         self.journal.write(figures)
-        chosen = groups[: self.config.run.sampled_groups]
+        self.journal.show(step, groups[: self.config.run.sampled_groups])
         gains = {(row.group, row.member): row.advantage for row in screened.rows}
-        known = [[gains.get((g.group, place), 0.0) for place in range(len(g.trajectories))] for g in chosen]
-        records.write(self.folder, step, chosen, known)
+        known = {g.group: [gains.get((g.group, place), 0.0) for place in range(len(g.trajectories))] for g in groups}
+        records.write_advantages(self.folder, step, known)
 
     def _mfu(self, tokens: float, seconds: float) -> float | None:
         """Model FLOP utilisation: 6 FLOP a parameter and token over the GPUs' peak; None on CPUs. Prompts that a group

@@ -3,6 +3,7 @@
 Guarantees: starts nothing and changes nothing; every problem is one line that says what to do.
 """
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -30,7 +31,7 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
         f"  learner   {c.learner.workers} worker(s), {_size(c.learner.cpus, c.learner.gpus)} each",
         f"  {c.run.steps} steps of {c.queue.groups_per_step} groups, staleness at most {c.queue.max_staleness}",
     ]
-    return lines, [p for p in (_policy(c), _images(c), _resources(c), _disk(c), _browser(c)) if p]
+    return lines, [p for p in (_policy(c), _images(c), _resources(c), _disk(c), _browser(c), _wandb(c)) if p]
 
 
 def _size(cpus: float, gpus: int) -> str:
@@ -93,6 +94,12 @@ def _disk(config: Config) -> str | None:
         if free < MIN_FREE_GB
         else None
     )
+
+
+def _wandb(config: Config) -> str | None:
+    if config.run.wandb and importlib.util.find_spec("wandb") is None:
+        return "run.wandb=true needs the package: pip install wandb (TensorBoard is written without it)"
+    return None
 
 
 def _browser(config: Config) -> str | None:

@@ -1,62 +1,143 @@
-"""Trajectories on disk, to be looked at: one JSON line a group, pictures beside it by content hash.
+"""Trajectories on disk, to be looked at and reckoned with: one JSON line a group, pictures beside it by content hash.
 
-Guarantees: a picture is written once a run, however many turns show it; a record says everything that happened in a
-turn (text, code, failure, words and scores of the judge, tokens, weight versions, seconds): a viewer needs no cluster.
+Guarantees: every group that was played has its line, whatever became of it, with who waited how long for what; a
+picture is written once a run. What is written stays within `run.trajectories_mb`: as that fills, texts and pictures of
+every second, fourth, ... group are kept, rewards and seconds of all. Writing happens beside the playing, never in the
+learner's way, and a full disk ends the record, not the run.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from actors.trajectory import Group, Trajectory, Turn
 
-
-def write(run: Path, step: int, groups: Sequence[Group], advantages: Sequence[Sequence[float]] | None = None) -> None:
-    """Append `groups` of training step `step` to RUN/trajectories.jsonl; `advantages` one per member where known."""
-    with (run / "trajectories.jsonl").open("a") as out:
-        for number, group in enumerate(groups):
-            known = advantages[number] if advantages is not None else [None] * len(group.trajectories)
-            members = [_member(run, t, a) for t, a in zip(group.trajectories, known, strict=True)]
-            target = _picture(run, group.trajectories[0].images[0]) if group.trajectories else None
-            record = {"step": step, "group": group.group, "prompt": group.prompt, "target": target, "members": members}
-            out.write(json.dumps(record) + "\n")
+FOLDER, PICTURES, ADVANTAGES = "trajectories", "pictures", "advantages.jsonl"
+log = logging.getLogger(__name__)
 
 
-def _member(run: Path, trajectory: Trajectory, advantage: float | None) -> dict[str, Any]:
-    versions = [v for v in trajectory.versions if v >= 0]
-    return {
-        "reward": asdict(trajectory.reward),
-        "advantage": advantage,
-        "ending": trajectory.ending,
-        "tokens": len(trajectory.token_ids),
-        "versions": [min(versions), max(versions)] if versions else [],
-        "turns": [_turn(run, turn) for turn in trajectory.turns],
-    }
+class Recorder:
+    """One rollout actor's file, RUN/trajectories/NAME.jsonl; `limit_mb` is its share of the disk."""
+
+    def __init__(self, run: Path, name: str, limit_mb: float) -> None:
+        self._run = run
+        self._path = run / FOLDER / f"{name}.jsonl"
+        self._limit = limit_mb * 2**20
+        self._used = -1.0  # not known before the first line
+        self._known: set[str] = set()
+        self._broken = False
+
+    def __call__(self, group: Group, image: bytes, members: Sequence[str], state: str | None, began: float) -> None:
+        """Append a played group. `image`: its target (PNG); `members`: one outcome each; `state`: what the queue made
+        of it; `began`: when it was admitted (seconds since the epoch). One call at a time; never raises OSError."""
+        if self._broken:
+            return
+        try:
+            if self._used < 0:
+                self._begin()
+            whole = group.group % self._stride() == 0
+            survivors = iter(group.trajectories)
+            record = {
+                "group": group.group,
+                "prompt": group.prompt,
+                "state": state,
+                "began": round(began, 3),
+                "whole": whole,
+                "target": self._picture(image),  # shared by all groups of a prompt
+                "members": [
+                    self._member(next(survivors), whole) if outcome == "done" else {"outcome": outcome}
+                    for outcome in members
+                ],
+            }
+            self._append((json.dumps(record) + "\n").encode())
+        except OSError as error:
+            self._broken = True
+            log.error("no more trajectories are recorded: %s", error)
+
+    def _begin(self) -> None:
+        """What earlier lives of this run have written counts."""
+        self._path.parent.mkdir(exist_ok=True)
+        (self._run / PICTURES).mkdir(exist_ok=True)
+        held = {p.name: p.stat().st_size for p in (self._run / PICTURES).glob("*.png")}
+        self._known = set(held)
+        self._used = sum(held.values()) + (self._path.stat().st_size if self._path.exists() else 0)
+
+    def _stride(self) -> int:
+        """1 until half of the limit is used, 2 until three quarters are, 4 until seven eighths are, ..."""
+        left, stride = 1 - self._used / max(1.0, self._limit), 1
+        while left <= 0.5 and stride < 2**20:
+            left, stride = 2 * left, 2 * stride
+        return stride
+
+    def _append(self, line: bytes) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, line)  # one call: a reader sees all of a line or none
+        finally:
+            os.close(descriptor)
+        self._used += len(line)
+
+    def _member(self, played: Trajectory, whole: bool) -> dict[str, Any]:
+        return {
+            "outcome": "done",
+            "reward": asdict(played.reward),
+            "ending": played.ending,
+            "tokens": len(played.token_ids),
+            "turns": [self._turn(t, v, whole) for t, v in zip(played.turns, _versions(played), strict=False)],
+        }
+
+    def _turn(self, turn: Turn, versions: list[list[int]], whole: bool) -> dict[str, Any]:
+        render, verdict = turn.render, turn.verdict
+        found: dict[str, Any] = {
+            "kind": turn.kind,
+            "failure": render.kind if render is not None and not render.ok else None,
+            "score": verdict.score if verdict is not None else None,
+            "sampled": turn.sampled,
+            "versions": versions,
+            "began": round(turn.began, 3),
+            "seconds": [round(s, 4) for s in turn.seconds],
+            # how long renderer and judge themselves worked on it: the rest of `seconds` was waiting
+            "worked": [round(render.seconds, 4) if render else 0.0, round(verdict.seconds, 4) if verdict else 0.0],
+        }
+        if whole:
+            found |= {
+                "text": turn.text,
+                "code": turn.code,
+                "message": render.message if render is not None and not render.ok else None,
+                "picture": self._picture(render.png) if render is not None and render.png is not None else None,
+                "sub_scores": {k: round(v, 4) for k, v in verdict.sub_scores.items()} if verdict is not None else {},
+                "feedback": verdict.feedback if verdict is not None else None,
+            }
+        return found
+
+    def _picture(self, png: bytes) -> str:
+        name = f"{hashlib.sha256(png).hexdigest()[:20]}.png"
+        if name not in self._known:
+            path = self._run / PICTURES / name
+            fresh = path.with_name(f".{name}-{os.getpid()}")
+            fresh.write_bytes(png)
+            fresh.replace(path)
+            self._known.add(name)
+            self._used += len(png)
+        return name
 
 
-def _turn(run: Path, turn: Turn) -> dict[str, Any]:
-    render, verdict = turn.render, turn.verdict
-    return {
-        "kind": turn.kind,
-        "text": turn.text,
-        "code": turn.code,
-        "failure": f"{render.kind}: {render.message}" if render is not None and not render.ok else None,
-        "picture": _picture(run, render.png) if render is not None and render.png is not None else None,
-        "score": verdict.score if verdict is not None else None,
-        "sub_scores": dict(verdict.sub_scores) if verdict is not None else {},
-        "feedback": verdict.feedback if verdict is not None else None,
-        "sampled": turn.sampled,
-        "seconds": list(turn.seconds),
-    }
+def _versions(played: Trajectory) -> Iterator[list[list[int]]]:
+    """[[version, tokens], ...] of each turn's sampled tokens, in the order they were sampled."""
+    sampled = iter([v for v, s in zip(played.versions, played.sampled, strict=True) if s])
+    for turn in played.turns:
+        mine = islice(sampled, turn.sampled)
+        yield [[version, len(list(same))] for version, same in groupby(mine)]
 
 
-def _picture(run: Path, png: bytes) -> str:
-    name = f"pictures/{hashlib.sha256(png).hexdigest()[:20]}.png"
-    path = run / name
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(png)
-    return name
+def write_advantages(run: Path, step: int, advantages: dict[int, list[float]]) -> None:
+    """Append what training step `step` (from 1) made of its groups: group -> one advantage a survivor."""
+    rounded = {group: [round(a, 5) for a in found] for group, found in advantages.items()}
+    with (run / ADVANTAGES).open("a") as out:
+        out.write(json.dumps({"step": step, "groups": rounded}) + "\n")

@@ -150,7 +150,12 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
     pointer = Path(result.checkpoint.path) / "pointer.json"
     assert json.loads(pointer.read_text())["path"] == str(newest)
     assert list((tmp_path / "tensorboard").glob("events*"))
-    assert len((tmp_path / "trajectories.jsonl").read_text().splitlines()) == 5 * min(2, GROUPS)
+    gains = [json.loads(line) for line in (tmp_path / "advantages.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in gains] == [1, 2, 3, 4, 5]
+    for row in gains:
+        consumed = {str(group) for step, group, _ in trained if step == row["step"] - 1}
+        assert set(row["groups"]) == consumed and all(len(a) == MEMBERS for a in row["groups"].values())
+        assert all(abs(sum(a)) < 1e-3 for a in row["groups"].values()) and any(map(any, row["groups"].values()))
 
 
 def test_a_recorded_run_trains_again_to_the_same_figures(

@@ -116,8 +116,11 @@ def test_what_a_run_leaves_behind(finished: tuple[Path, Path]) -> None:
     for side in ("before", "after"):
         assert 0 <= summary["exec_rate"][side] <= 1
     assert set(summary["ledger"]) >= {"consumed", "stale", "zero_variance", "failed"}
-    for name in ("config.yaml", "metrics.jsonl", "summary.md", "reward.png", "before_after.png", "trajectories.jsonl"):
+    for name in ("config.yaml", "metrics.jsonl", "summary.md", "reward.png", "before_after.png", "advantages.jsonl"):
         assert (run / name).stat().st_size > 0
+    played = [json.loads(line) for path in run.glob("trajectories/*.jsonl") for line in path.open()]
+    books = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    assert {e["group"] for e in books if e["state"] == "consumed"} <= {g["group"] for g in played}
     assert list(run.glob("tensorboard/*events*")) and list(run.glob("pictures/*.png"))
     assert (run.parent / "latest").resolve() == run
     text = log.read_text()
