@@ -28,7 +28,7 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from serving.sandbox import Jail
@@ -51,6 +51,8 @@ HEAVY = tuple(
     mpl_toolkits.axisartist
     """.split()  # noqa: SIM905
 )
+Work = Callable[[str, int], tuple[str, int, int, bytes]]  # source, most pixels -> kind, width, height, body
+Attend = Callable[[str, dict[str, Any], Jail], bytes]
 REFUSED = ("PermissionError", "gaierror", "URLError")  # by name: the modules of some are not loaded
 # a few figures fill the caches of fonts, glyphs, paths and projections, and let the interpreter specialise its code
 WARM_UP = """
@@ -118,13 +120,10 @@ class Capture:
 
         write_png = FigureCanvasAgg.print_png
         # pyplot.savefig draws everything a second time through draw_idle, for a window that does not exist
-        for name, function in (
-            ("get_renderer", sized_renderer),
-            ("print_png", print_png),
-            ("draw_idle", lambda *a, **k: None),
-        ):
-            setattr(FigureCanvasAgg, name, function)
         for owner, name, replacement in (
+            (FigureCanvasAgg, "get_renderer", sized_renderer),
+            (FigureCanvasAgg, "print_png", print_png),
+            (FigureCanvasAgg, "draw_idle", lambda *a, **k: None),
             (Figure, "savefig", savefig),
             (Figure, "show", lambda figure, *a, **k: capture._saving(figure, rank=2)),
             (pyplot, "show", show),
@@ -272,8 +271,8 @@ def describe(error: BaseException, source: str) -> bytes:
     return what.encode("utf-8", "replace")[:MAX_MESSAGE]
 
 
-def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail) -> None:
-    """Run one program inside the jail and write its reply to `pipe`; never returns."""
+def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail, work: Work) -> None:
+    """Do `work` with one program inside the jail and write its reply to `pipe`; never returns."""
     try:
         os.setsid()
         os.dup2(pipe, 0)  # over the socket to the worker
@@ -284,7 +283,7 @@ def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail) -> None:
         random.seed(0)  # Python seeds it anew after every fork
         jail.enter(cpu_s=settings["cpu_s"], memory_bytes=settings["memory_bytes"])
         os.closerange(3, 4096)
-        kind, width, height, body = run(source, settings["max_pixels"])
+        kind, width, height, body = work(source, settings["max_pixels"])
         data = memoryview(REPLY.pack(KINDS.index(kind), width, height, len(body)) + body)
         while data:
             data = data[os.write(0, data) :]
@@ -292,16 +291,16 @@ def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail) -> None:
         os._exit(0)
 
 
-def attend(source: str, settings: dict[str, Any], jail: Jail) -> bytes:
+def attend(source: str, settings: dict[str, Any], jail: Jail, work: Work = run, depth: int = 3) -> bytes:
     """Fork, wait by a deadline, kill and reap: the child's reply, or one that says how it ended."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2**20)
     pid = os.fork()
     if pid == 0:
-        child(source, writer, settings, jail)
+        child(source, writer, settings, jail, work)
     os.close(writer)
     handle, started = os.pidfd_open(pid), time.monotonic()
-    data, late = read_reply(reader, settings["wall_s"], settings["max_pixels"])
+    data, late = read_reply(reader, settings["wall_s"], settings["max_pixels"], depth)
     signal.pidfd_send_signal(handle, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(handle)
@@ -321,8 +320,8 @@ def reply(kind: str, message: str) -> bytes:
     return REPLY.pack(KINDS.index(kind), 0, 0, len(message.encode())) + message.encode()
 
 
-def read_reply(reader: int, wall_s: float, max_pixels: int) -> tuple[bytes | None, bool]:
-    """A well-formed reply or None, and whether the deadline passed first."""
+def read_reply(reader: int, wall_s: float, max_pixels: int, depth: int) -> tuple[bytes | None, bool]:
+    """A well-formed reply (`depth` bytes a pixel) or None, and whether the deadline passed first."""
     data = bytearray()
     wanted = REPLY.size
     deadline = time.monotonic() + wall_s
@@ -336,7 +335,7 @@ def read_reply(reader: int, wall_s: float, max_pixels: int) -> tuple[bytes | Non
         data += part
         if len(data) >= REPLY.size:
             kind, width, height, size = REPLY.unpack_from(data)
-            picture = kind == 0 and 0 < width * height <= max_pixels and size == 3 * width * height
+            picture = kind == 0 and 0 < width * height <= max_pixels and size == depth * width * height
             if not (picture or (0 < kind < len(KINDS) and (width, height) == (0, 0) and size <= MAX_MESSAGE)):
                 return None, False
             wanted = REPLY.size + size
@@ -369,7 +368,7 @@ def read_exactly(channel: socket.socket, count: int) -> bytes:
     return bytes(parts)
 
 
-def serve(channel: socket.socket, settings: dict[str, Any]) -> None:
+def serve(channel: socket.socket, settings: dict[str, Any], attend: Attend = attend) -> None:
     """Answer requests one after the other until the other side goes away or the folder is beyond tidying."""
     folder = settings["folder"]
     os.chdir(folder)

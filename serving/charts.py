@@ -41,7 +41,7 @@ class ChartRenderer:
         self.layers = sandbox.active_layers(config.sandbox.allow_missing)
         self._limits = config.sandbox
         self._lock = asyncio.Lock()
-        self._servers = {heavy: _Server(config.sandbox, self.layers, heavy) for heavy in (False, True)}
+        self._servers = {heavy: Server(config.sandbox, self.layers, heavy) for heavy in (False, True)}
 
     async def render(self, source: str) -> RenderResult:
         """Run one program. Raises Outage("render", ...) when the server cannot be kept alive."""
@@ -52,17 +52,7 @@ class ChartRenderer:
         server = self._servers[HEAVY_NAMES.search(source) is not None]
         async with self._lock:
             started = time.perf_counter()
-            for attempt in (1, 2):
-                try:
-                    kind, width, height, body = await server.exchange(data)
-                    break
-                except (OSError, EOFError, TimeoutError) as error:
-                    await server.stop()
-                    if attempt == 2:
-                        raise Outage("render", f"the chart server does not answer ({error!r})") from error
-                except BaseException:  # cancelled in mid-exchange: the next answer would belong to this request
-                    await server.stop()
-                    raise
+            kind, width, height, body = await server.answer(data)
             seconds = time.perf_counter() - started
         if kind == 0:
             png = await asyncio.to_thread(encode_png, width, height, body)
@@ -86,20 +76,42 @@ class ChartRenderer:
         return sum(server.starts for server in self._servers.values())
 
 
-class _Server:
-    """One process of `serving.chart_server` and the socket to it."""
+class Server:
+    """One process of `module` and the socket to it. `depth`: bytes for each of the pixels that a reply announces."""
 
-    def __init__(self, limits: Sandbox, layers: tuple[str, ...], heavy: bool) -> None:
+    def __init__(
+        self,
+        limits: Sandbox,
+        layers: tuple[str, ...],
+        heavy: bool,
+        module: str = "serving.chart_server",
+        depth: int = 3,
+    ) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.starts = 0
         self._limits = limits
         self._layers = layers
         self._heavy = heavy
+        self._module = module
+        self._depth = depth
         self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._scratch = ""
 
-    async def exchange(self, data: bytes) -> tuple[int, int, int, bytes]:
-        """One program for one reply: kind, width, height, body. Raises OSError, EOFError, TimeoutError."""
+    async def answer(self, data: bytes) -> tuple[int, int, int, bytes]:
+        """One program for one reply: kind, width, height, body; twice where the process died. Raises Outage."""
+        for attempt in (1, 2):
+            try:
+                return await self._exchange(data)
+            except (OSError, EOFError, TimeoutError) as error:
+                await self.stop()
+                if attempt == 2:
+                    raise Outage("render", f"the chart server does not answer ({error!r})") from error
+            except BaseException:  # cancelled in mid-exchange: the next answer would belong to this request
+                await self.stop()
+                raise
+        raise AssertionError("the second attempt answers or raises")
+
+    async def _exchange(self, data: bytes) -> tuple[int, int, int, bytes]:
         if self._channel is None:
             await self._start()
         assert self._channel is not None
@@ -108,10 +120,10 @@ class _Server:
             writer.write(struct.pack("!I", len(data)) + data)
             await writer.drain()
             kind, width, height, size = REPLY.unpack(await reader.readexactly(REPLY.size))
-            if kind >= len(KINDS) or size > (3 * self._limits.max_pixels if kind == 0 else MAX_MESSAGE):
+            if kind >= len(KINDS) or size > (self._depth * self._limits.max_pixels if kind == 0 else MAX_MESSAGE):
                 raise OSError("a malformed reply")
             body = await reader.readexactly(size)
-        if kind == 0 and size != 3 * width * height:
+        if kind == 0 and size != self._depth * width * height:
             raise OSError("a malformed reply")
         return kind, width, height, body
 
@@ -126,7 +138,7 @@ class _Server:
         ours.setblocking(False)
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
-                *sandbox.command("serving.chart_server", [settings], namespaces=namespaces),
+                *sandbox.command(self._module, [settings], namespaces=namespaces),
                 env=sandbox.environment(namespaces=namespaces, scratch=self._scratch),
                 cwd=self._scratch, stdin=theirs.fileno(), stdout=asyncio.subprocess.DEVNULL,
             )  # fmt: skip

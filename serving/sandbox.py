@@ -27,9 +27,9 @@ FOLDER_BYTES = 32 * 2**20  # what the programs of one server may write, all toge
 FILE_BYTES = 16 * 2**20
 PROBE_S = 30.0
 ROOT = Path(__file__).resolve().parent.parent
-INSIDE = "/rrvf"  # where the jail sees the three files that it runs
+INSIDE = "/rrvf"  # where the jail sees the few files that it runs
 FOLDER = "/rrvf-folder"  # and the only one that it may write to
-CODE = ("serving/__init__.py", "serving/sandbox.py", "serving/chart_server.py")
+CODE = tuple(f"serving/{name}.py" for name in ("__init__", "sandbox", "chart_server", "chart_trace", "chart_calls"))
 
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 CLONE_THREAD = 0x10000

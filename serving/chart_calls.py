@@ -1,0 +1,261 @@
+"""Which calls of a chart program count, what they paint, and what its figure looks like in the end.
+
+Guarantees: the functions, their nesting and the keys are those of ChartMimic's evaluators (arXiv 2406.09961): the kind
+of a chart is told by outermost calls, a colour by the artists that outermost painting calls returned, read when the
+program has ended; a collection counts with the first of its colours, hlines, vlines, quiver and broken_barh with each.
+The texts of Plot2Code (arXiv 2405.07990) are the visible ones of the artist tree. Nothing here is trusted to keep a
+record: that is `serving.chart_trace`, which runs this inside the jail.
+"""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving.chart_trace import Records
+
+PDF = "traced-figure.pdf"
+AXES = """bar barh plot axhline axvline axvspan axhspan hlines vlines errorbar boxplot violinplot violin hist
+    fill_between fill_betweenx scatter quiver pie fill imshow pcolor contour contourf broken_barh tripcolor"""
+AXES_3D = "scatter plot plot_surface bar3d bar add_collection3d"
+NETWORKX = ("draw_networkx_nodes", "draw_networkx_edges", "draw_networkx_labels")
+Part = tuple[Any, str | int]  # an artist and what its colour is: "line", "face", "cmap" or a number among several
+Painted = Callable[[tuple[Any, ...], dict[str, Any], Any], list[Part]]  # arguments, options, result -> parts
+
+
+def watch(records: "Records", label: str, original: Callable[..., Any], counted: bool, painted: Painted | None,
+          state: dict[str, bool]) -> Callable[..., Any]:  # fmt: skip
+    """`original`, with outermost calls counted and what it paints kept; each of the two has its own nesting."""
+    from matplotlib.projections.polar import PolarAxes
+
+    plain, polar = records.caller(label), records.caller(f"{label}_polar")
+    paint, parts = records.paint, painted
+    by_axes = label.endswith((".plot", ".scatter"))
+
+    def traced(*args: Any, **options: Any) -> Any:
+        round_axes = by_axes and bool(args) and isinstance(args[0], PolarAxes)
+        count = counted and not state["calls"]
+        # lines of straight axes are met where they are made
+        keep = parts is not None and not state["paints"] and (round_axes or not label.endswith("_axes.plot"))
+        state["calls"] |= count
+        state["paints"] |= keep
+        try:
+            result = original(*args, **options)
+        finally:
+            state["calls"] &= not count
+            state["paints"] &= not keep
+        if count:
+            (polar if round_axes and label.endswith(".plot") else plain)()
+        if keep and parts is not None:
+            where = f"{label}_polar" if round_axes else label
+            for part in parts(args, options, result):
+                paint((where, colour(part), part))
+        return result
+
+    return traced
+
+
+def colour(part: Part) -> str:
+    """`#RRGGBB`, or the name of a colour map; "" where there is none."""
+    from matplotlib.colors import to_hex
+
+    artist, what = part
+    if what == "cmap":
+        return str(artist.get_cmap().name)
+    if what == "line":
+        found = artist.get_color()
+    elif what == "edge":
+        found = artist.get_edgecolor()
+    else:
+        found = artist.get_facecolor()
+    if isinstance(what, int) or getattr(found, "ndim", 1) == 2:
+        if len(found) == 0:
+            return ""
+        found = found[what % len(found) if isinstance(what, int) else 0]
+    return to_hex(found).upper()
+
+
+def install(records: "Records", source: str) -> None:
+    """Put the tracing functions in place."""
+    from matplotlib import image, patches
+    from matplotlib.axes import Axes
+    from matplotlib.axes._base import _process_plot_var_args  # type: ignore[attr-defined]
+    from matplotlib.backends.backend_pdf import RendererPdf
+    from mpl_toolkits.mplot3d import Axes3D
+
+    state = {"calls": False, "paints": False}
+
+    def add(owner: Any, name: str, counted: bool, painted: Painted | None, called: str = "") -> None:
+        original = getattr(owner, name, None)
+        if original is not None and (counted or painted):
+            label = f"{original.__module__}.{called or original.__name__}"
+            records.replace(owner, name, watch(records, label, original, counted, painted, state))
+
+    for name in AXES.split():
+        add(Axes, name, True, PAINTED.get(name))
+    for name in AXES_3D.split():
+        add(Axes3D, name, True, PAINTED_3D.get(name))
+    add(Axes, "_fill_between_x_or_y", False, face)
+    add(_process_plot_var_args, "_make_line", False, lambda args, options, result: [(result[0], "line")])
+    add(image.NonUniformImage, "__init__", True, lambda args, options, result: [(args[0], "cmap")], "NonUniformImage")
+    for kind in (patches.Ellipse, patches.Circle):
+        add(kind, "__init__", True, lambda args, options, result: [(args[0], "face")], kind.__name__)
+    add_optional(add, source)
+    draw_text, write = RendererPdf.draw_text, records.text
+
+    def recorded(renderer: Any, gc: Any, x: Any, y: Any, s: str, *args: Any, **options: Any) -> None:
+        write(str(s))
+        draw_text(renderer, gc, x, y, s, *args, **options)
+
+    records.replace(RendererPdf, "draw_text", recorded)
+
+
+def add_optional(add: Callable[..., None], source: str) -> None:
+    """The libraries that ChartMimic's evaluators know besides Matplotlib, where a program names one and it is here."""
+    if "networkx" in source:
+        try:
+            import networkx
+            from networkx.drawing import nx_pylab
+        except ImportError:
+            pass
+        else:
+            for name, painted in zip(NETWORKX, (each_face, network_edges, network_labels), strict=True):
+                for owner in (networkx, nx_pylab):
+                    add(owner, name, True, painted)
+    if "squarify" in source:
+        try:
+            import squarify
+        except ImportError:
+            pass
+        else:
+            add(squarify, "plot", True, lambda args, options, result: [(p, "face") for p in result.patches])
+    if "matplotlib_venn" in source:
+        try:
+            from matplotlib_venn._common import VennDiagram
+        except ImportError:
+            pass
+        else:
+            patches: Painted = lambda args, options, result: [(p, "face") for p in args[0].patches if p]  # noqa: E731
+            add(VennDiagram, "__init__", True, patches, "VennDiagram")
+
+
+def line(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(artist, "line") for artist in (result if isinstance(result, list) else [result])]
+
+
+def face(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(result, "face")] if len(result.get_facecolor()) else []
+
+
+def each_face(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(result, number) for number in range(len(result.get_facecolor()))]
+
+
+def each_line(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(_Edges(result), number) for number in range(len(result.get_edgecolor()))]
+
+
+def cmap(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(result, "cmap")]
+
+
+def mapped(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return cmap(args, options, result) if options.get("cmap") is not None else face(args, options, result)
+
+
+def faces(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(patch, "face") for patch in result]
+
+
+def hist(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    groups = result[2] if len(result[2]) and hasattr(result[2][0], "__iter__") else [result[2]]
+    return [(patch, "face") for group in groups for patch in group]
+
+
+def boxes(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(box, "face") for box in result["boxes"] if hasattr(box, "get_facecolor")]
+
+
+def network_edges(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(arrow, "edge") for arrow in result] if isinstance(result, list) else each_line(args, options, result)
+
+
+def network_labels(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(text, "line") for text in result.values()]
+
+
+class _Edges:
+    """Edge colours in the place of face colours: those of collections of lines."""
+
+    def __init__(self, lines: Any) -> None:
+        self.get_facecolor = lines.get_edgecolor
+
+
+PAINTED: dict[str, Painted] = {
+    "bar": faces, "plot": line, "scatter": mapped, "axhline": line, "axvline": line, "hist": hist, "boxplot": boxes,
+    "axvspan": lambda args, options, result: [(result, "face")], "hlines": each_line, "vlines": each_line,
+    "axhspan": lambda args, options, result: [(result, "face")], "quiver": each_face, "fill": faces,
+    "pie": lambda args, options, result: [(wedge, "face") for wedge in result[0]], "broken_barh": each_face,
+    "violin": lambda args, options, result: [(body, "face") for body in result["bodies"]],
+    "imshow": cmap, "pcolor": cmap, "contour": cmap, "contourf": cmap, "tripcolor": cmap,
+}  # fmt: skip
+PAINTED_3D: dict[str, Painted] = {
+    "scatter": mapped, "plot": line, "plot_surface": mapped, "bar": faces, "bar3d": face,
+}  # fmt: skip
+
+
+def read_chartmimic(painted: Any, namespace: dict[str, Any], ran: bool) -> tuple[dict[str, Any], list[Any]]:
+    """Save as the benchmark's last line does, without ticks; then the final colours and the layout."""
+    from matplotlib import pyplot
+
+    text_valid = True
+    for axes in pyplot.gcf().axes:
+        try:
+            axes.set_xticks([])
+            axes.set_yticks([])
+        except Exception:  # axes of a kind that has none: the benchmark's text evaluator ends here too
+            text_valid = False
+    saved = False
+    try:
+        if ran:
+            exec(f"plt.savefig({PDF!r})", namespace)
+        else:
+            pyplot.savefig(PDF)
+        saved = os.path.exists(PDF)
+    except BaseException:
+        saved = False
+    last = {(where, first): part for where, first, part in painted()}
+    colours = []
+    for (where, first), part in last.items():
+        try:
+            colours.append((where, colour(part)))
+        except Exception:  # an artist of the program's own kind
+            colours.append((where, first))
+    layout = []
+    for axes in pyplot.gcf().axes:
+        place = axes.get_subplotspec()
+        if place is not None:
+            rows, columns = place.get_gridspec().get_geometry()
+            span = place.rowspan.start, place.rowspan.stop - 1, place.colspan.start, place.colspan.stop - 1
+            layout.append([int(number) for number in (rows, columns, *span)])
+    return {"ran": ran and saved, "text_valid": text_valid, "layout": layout}, colours
+
+
+def read_plot2code(painted: Any, namespace: dict[str, Any], ran: bool) -> tuple[dict[str, Any], list[Any]]:
+    """Visible texts with where each stands in its own coordinates, tick labels included, and the figure's inches."""
+    from matplotlib import pyplot
+    from matplotlib.text import Text
+
+    figure, words = pyplot.gcf(), []
+    try:
+        figure.canvas.draw()
+    except Exception:
+        ran = False
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            x, y = text.get_position()
+            words.append([text.get_text(), float(text.convert_xunits(x)), float(text.convert_yunits(y))])
+    return {"ran": ran, "words": words, "inches": [float(side) for side in figure.get_size_inches()]}, []
+
+
+READERS = {"chartmimic": read_chartmimic, "plot2code": read_plot2code}

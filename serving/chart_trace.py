@@ -1,0 +1,213 @@
+"""What a chart program calls, draws as text, colours and lays out, traced in the jail while it runs.
+
+Guarantees, against a program that stays within Python:
+- it never shares memory with another program's trace, and the scores are computed in another process: what it is
+  compared with cannot be read where it runs;
+- what was recorded cannot be taken back, and nothing can be recorded but what a call of the API records: the records
+  stand behind C callables (`opaque`) that show neither the function nor the list in them; `gc` and `ctypes`, which
+  would, are refused, as are its callers' frames;
+- a trace is sealed with a key that exists behind such a callable only, after the program has ended and its signal
+  handlers are gone; a program that writes a trace of its own, or leaves before the end, has none;
+- a program that replaces a function of Matplotlib, of the built-ins or of ours, or that reaches for what is refused,
+  has a trace that says `tampered` and nothing else.
+Not guaranteed: a program that writes to raw memory (NumPy can) may forge its own trace. Nor does it need to: calls that
+draw nothing visible count as calls, here as in the benchmarks. A trace tells how a program was written; likeness is for
+the renderer and a judge to say.
+
+What is recorded follows ChartMimic's evaluators (arXiv 2406.09961) and Plot2Code's (arXiv 2405.07990).
+Run as `python -m serving.chart_trace SETTINGS_JSON`, as `serving.chart_server` is. A request is a mode (MODES), a line
+end and the source; the body of a reply is the seal (32 bytes) and JSON.
+"""
+
+import builtins
+import contextlib
+import functools
+import gc
+import hmac
+import json
+import os
+import signal
+import socket
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from serving import chart_server
+from serving.chart_calls import READERS, install
+from serving.chart_server import KINDS, PROGRAM, REPLY
+from serving.sandbox import Jail
+
+MODES = tuple(READERS)
+SEAL = 32  # bytes
+REFUSED = frozenset(
+    """gc.get_objects gc.get_referrers gc.get_referents sys._current_frames sys._current_exceptions sys.settrace
+    sys.setprofile sys.addaudithook code.__new__ cpython.PyInterpreterState_Clear""".split()  # noqa: SIM905
+)
+FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
+INNARDS = ("__code__", "__defaults__", "__kwdefaults__")
+KEPT = (types.FunctionType, types.BuiltinFunctionType, classmethod, staticmethod, property, type)
+
+
+def opaque(function: Callable[..., Any]) -> Any:
+    """A C callable, bound like a function where it is a class's, that calls `function` and does not show it."""
+    return functools._lru_cache_wrapper(function, 0, False, functools._CacheInfo)  # type: ignore[attr-defined, call-arg]
+
+
+def functions(modules: Iterable[types.ModuleType]) -> tuple[tuple[Any, str, Any], ...]:
+    """Every function and class of modules, and every method of those classes: owner, name, value."""
+    found: dict[tuple[int, str], tuple[Any, str, Any]] = {}
+    for module in modules:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, KEPT):
+                found[id(module), name] = module, name, value
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                for part, method in list(vars(value).items()):
+                    if isinstance(method, KEPT):
+                        found[id(value), part] = value, part, method
+    return tuple(found.values())
+
+
+def traced_modules() -> list[types.ModuleType]:
+    """The modules that a program must leave as they are. pyplot is free: programs do silence `show`."""
+    names = [n for n in sys.modules if n.split(".")[0] in ("matplotlib", "mpl_toolkits") and n != "matplotlib.pyplot"]
+    return [builtins, json, json.encoder, *(sys.modules[name] for name in names)]
+
+
+class Records:
+    """What a traced child may touch: C callables only. `seal(end, painted)` ends the trace."""
+
+    def __init__(self, secret: list[bytes], pristine: tuple[tuple[Any, str, Any], ...]) -> None:
+        calls: list[str] = []
+        texts: list[str] = []
+        objects: list[tuple[str, str, Any]] = []  # function, first colour, artist
+        marks: list[str] = []
+        replaced: dict[tuple[int, str], Any] = {}
+        key, digest, dumps, vars_, id_ = secret.pop(), hmac.digest, json.dumps, vars, id
+
+        def seal(end: dict[str, Any], painted: list[tuple[str, str]]) -> bytes:
+            body = b'{"tampered": true}'
+            if not marks:
+                for owner, name, value in pristine:
+                    if vars_(owner).get(name) is not replaced.get((id_(owner), name), value):
+                        break
+                else:
+                    if len(painted) == len({(where, first) for where, first, _ in objects}):
+                        body = dumps({"calls": calls, "texts": texts, "colors": painted, **end}).encode()
+            return digest(key, body, "sha256") + body
+
+        self.caller = lambda label: opaque(functools.partial(calls.append, label))
+        self.text = opaque(texts.append)
+        self.paint = opaque(objects.append)
+        self.painted = opaque(objects.copy)
+        self.mark = opaque(marks.append)
+        self.seal = opaque(seal)
+        self.replaced = replaced  # filled before the program starts, then dropped
+
+    def replace(self, owner: Any, name: str, function: Callable[..., Any]) -> None:
+        """Put a function of ours in the place of one of the library's."""
+        original, ours = getattr(owner, name), opaque(function)
+        for part in ("__name__", "__qualname__", "__module__", "__doc__"):
+            setattr(ours, part, getattr(original, part, None))
+        self.replaced[id(owner), name] = ours
+        setattr(owner, name, ours)
+
+
+def guard(mark: Callable[[str], None]) -> None:
+    """Refuse what shows hidden objects, and mark who tries: for the rest of the process."""
+    getframe, busy = sys._getframe, [False]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if busy[0]:
+            return
+        wanted = event in REFUSED or event.startswith("ctypes.")
+        if event == "object.__setattr__":
+            wanted = arguments[1] in INNARDS
+        elif event == "sys._getframe" or (event == "object.__getattr__" and arguments[1] in FRAMES):
+            busy[0] = True
+            frame = getframe(1)
+            busy[0] = False
+            if frame.f_code.co_filename.endswith("inspect.py") and frame.f_back is not None:
+                frame = frame.f_back
+            wanted = frame.f_code.co_filename == PROGRAM
+        if wanted:
+            mark(event)
+            raise PermissionError(f"a traced program may not use {event}")
+
+    sys.addaudithook(hook)
+
+
+def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Any) -> tuple[str, int, int, bytes]:
+    """Run one program and return its sealed trace in the place of a picture: as wide as it is long, one byte deep."""
+    mode, _, source = request.partition("\n")
+    if mode not in MODES:
+        mode, source = MODES[0], request
+    try:
+        code = compile(source, PROGRAM, "exec", dont_inherit=True)
+    except MemoryError:
+        return "memory", 0, 0, b"the program is too deeply nested to compile"
+    except (SyntaxError, ValueError, RecursionError) as error:
+        return "syntax", 0, 0, chart_server.describe(error, source)
+    records = Records(secret, pristine)
+    if mode == "chartmimic":
+        install(records, source)
+    finish = functools.partial(end, records.seal, signal.signal, signal.valid_signals(), signal.SIG_IGN, gc.disable)
+    read = functools.partial(READERS[mode], records.painted)
+    guard(records.mark)
+    del records
+    for name in [n for n in sys.modules if n == "__main__" or n.split(".")[0] == "serving"]:
+        sys.modules[name] = types.ModuleType(name)  # a program has no business with ours
+    namespace = {"__name__": "__main__", "__builtins__": builtins}
+    error_text = ""
+    try:
+        exec(code, namespace)
+    except BaseException as error:
+        error_text = chart_server.describe(error, source).decode("utf-8", "replace")
+    found, painted = read(namespace, error_text == "")
+    body = finish({**found, "error": error_text[:500]}, painted)
+    if len(body) > max_bytes:
+        return "too_large", 0, 0, f"the trace has {len(body)} bytes; at most {max_bytes} are allowed".encode()
+    return "", len(body), 1, body
+
+
+def end(seal: Any, handle: Any, signals: Any, ignore: Any, no_collection: Any, found: Any, painted: Any) -> bytes:
+    """Take the program's ways to run any further away, then seal."""
+    no_collection()
+    for number in signals:
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            with contextlib.suppress(OSError, ValueError):  # of the kernel's or the C library's own
+                handle(number, ignore)
+    return seal(found, painted)
+
+
+def attend(source: str, settings: dict[str, Any], jail: Jail, pristine: Any) -> bytes:
+    """One traced child: its reply if it bears the seal of this request, else one that says it is forged."""
+    secret = [os.urandom(32)]
+    work = functools.partial(trace, secret=secret, pristine=pristine)
+    reply = chart_server.attend(source, settings, jail, work, 1)
+    body = reply[REPLY.size :]
+    if reply[0] == 0 and not hmac.compare_digest(body[:SEAL], hmac.digest(secret[0], body[SEAL:], "sha256")):
+        return chart_server.reply("forbidden", "the program wrote a trace of its own")
+    return reply
+
+
+class Prepared:
+    """`attend` with what is known of the library after it was warmed and before the first program."""
+
+    def __init__(self) -> None:
+        self._pristine: Any = None
+
+    def __call__(self, source: str, settings: dict[str, Any], jail: Jail) -> bytes:
+        if self._pristine is None:
+            import matplotlib.backends.backend_pdf  # noqa: F401
+            import mpl_toolkits.mplot3d  # noqa: F401
+
+            self._pristine = functions(traced_modules())
+        return attend(source, settings, jail, self._pristine)
+
+
+if __name__ == "__main__":
+    assert KINDS[0] == ""
+    chosen = json.loads(sys.argv[1])
+    sys.argv, sys.orig_argv = [PROGRAM], []
+    chart_server.serve(socket.socket(fileno=0), chosen, Prepared())
