@@ -1,0 +1,284 @@
+"""A run's folder, read from outside: groups, books, advantages and figures, followed while they are written.
+
+Guarantees: reads only, and only inside the folder (a link that leads out of it is not followed); what it holds in
+memory is an index, the lines stay on disk; a line that is cut short, damaged or of another shape is skipped, never an
+error; a group that a resumed run plays again replaces the one before.
+"""
+
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+PICTURE = re.compile(r"[0-9a-f]{20}\.png")
+SORTS = ("newest", "oldest", "best", "worst", "spread")
+
+
+class Follower:
+    """The complete lines of a file that are new since the last call; all of them where the file was replaced."""
+
+    def __init__(self, root: Path, path: Path) -> None:
+        self._root, self.path = root, path
+        self._inode, self.offset = 0, 0
+
+    def lines(self) -> tuple[bool, list[tuple[int, bytes]]]:
+        """(whether the file began anew, [(offset, line), ...])."""
+        try:
+            if not self.path.resolve(strict=True).is_relative_to(self._root):
+                return False, []
+            with self.path.open("rb") as file:
+                about = self.path.stat()
+                anew = self._inode not in (0, about.st_ino) or about.st_size < self.offset
+                self._inode, self.offset = about.st_ino, 0 if anew else self.offset
+                file.seek(self.offset)
+                text = file.read()
+        except OSError:
+            return False, []
+        found = []
+        for line in text[: text.rfind(b"\n") + 1].splitlines(keepends=True):
+            found.append((self.offset, line))
+            self.offset += len(line)
+        return anew, found
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a filter looks at in one group. `offset` -1: it has no line (being played, or lost with its actor)."""
+
+    group: int
+    prompt: int
+    state: str
+    reason: str = ""
+    step: int = -1  # from 1: that consumed it, or was next when it was dispatched
+    began: float = 0.0
+    low: float | None = None  # rewards of its members
+    high: float | None = None
+    failures: frozenset[str] = frozenset()
+    file: int = 0
+    offset: int = -1
+    length: int = 0
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which groups; a bound that is None does not bind. A group is found where one member's reward is in the range."""
+
+    step_from: int | None = None
+    step_to: int | None = None
+    reward_from: float | None = None
+    reward_to: float | None = None
+    failure: str = ""
+    state: str = ""
+    sort: str = "newest"
+
+    def fits(self, row: Row) -> bool:
+        if (self.state and row.state != self.state) or (self.failure and self.failure not in row.failures):
+            return False
+        if self.step_from is not None and row.step < self.step_from:
+            return False
+        if self.step_to is not None and row.step > self.step_to:
+            return False
+        if self.reward_from is not None and (row.high is None or row.high < self.reward_from):
+            return False
+        return self.reward_to is None or (row.low is not None and row.low <= self.reward_to)
+
+
+class RunFolder:
+    """The index of one run. Every method may be called from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self._lock = threading.Lock()
+        self._files: list[Follower] = []
+        self._books = Follower(self.path, self.path / "queue.jsonl")
+        self._final = Follower(self.path, self.path / "ledger.jsonl")
+        self._gains = Follower(self.path, self.path / "advantages.jsonl")
+        self._figures = Follower(self.path, self.path / "metrics.jsonl")
+        self._played: dict[int, Row] = {}
+        self._entries: dict[int, dict[str, Any]] = {}
+        self._journalled = False
+        self._advantages: dict[int, tuple[int, list[Any]]] = {}
+        self._metrics: list[dict[str, Any]] = []
+        self._rows: list[Row] = []
+        self.revision = 0  # changes when anything was read
+
+    def refresh(self) -> None:
+        """Read what was written since the last call."""
+        with self._lock:
+            changed = self._read_groups()  # before the books: a line is written after the books know the group's end
+            changed |= self._read_books()
+            for row in _rows(self._gains.lines()[1]):
+                for group, values in _items(row.get("groups")):
+                    if isinstance(values, list) and group.isdigit():
+                        self._advantages[int(group)] = (_int(row.get("step")), values)
+                changed = True
+            anew, lines = self._figures.lines()
+            if anew:
+                self._metrics = []
+            for row in _rows(lines):
+                self._metrics.append(row)
+                changed = True
+            if changed:
+                self._rows = list(self._join())
+                self.revision += 1
+
+    def find(self, query: Query) -> list[Row]:
+        """Every group that fits, in the query's order."""
+        with self._lock:
+            rows = [row for row in self._rows if query.fits(row)]
+        if query.sort == "oldest":
+            return rows
+        if query.sort == "best":
+            return sorted(rows, key=lambda r: -(r.high if r.high is not None else -1e9))
+        if query.sort == "worst":
+            return sorted(rows, key=lambda r: r.low if r.low is not None else 1e9)
+        if query.sort == "spread":
+            return sorted(rows, key=lambda r: (r.low or 0.0) - (r.high or 0.0))
+        return rows[::-1]
+
+    def facets(self) -> dict[str, dict[str, int]]:
+        """How many groups have each state, and each kind of failure in one of their members."""
+        with self._lock:
+            return {
+                "states": dict(Counter(row.state for row in self._rows).most_common()),
+                "failures": dict(Counter(f for row in self._rows for f in row.failures).most_common()),
+            }
+
+    def read(self, row: Row) -> dict[str, Any]:
+        """A group in full: its line, its place in the books, and each member's advantage where it was trained on."""
+        line: dict[str, Any] = {}
+        if row.offset >= 0:
+            with self._files[row.file].path.open("rb") as file:
+                file.seek(row.offset)
+                line = next(iter(_rows([(0, file.read(row.length))])), {})
+        entry = self._entries.get(row.group, {})
+        members = [m for m in _list(line.get("members")) if isinstance(m, dict)]
+        step, gains = self._advantages.get(row.group, (-1, []))
+        if row.state == "consumed" and step == row.step:
+            done = [m for m in members if m.get("outcome") == "done"]
+            for member, gain in zip(done, gains, strict=False):
+                member["advantage"] = gain
+        books = {key: entry.get(key) for key in ("worker", "dispatched_at", "oldest", "newest", "reissue", "tokens")}
+        own = {"group": row.group, "prompt": row.prompt, "state": row.state, "reason": row.reason, "step": row.step}
+        return {**line, **own, "members": members, "books": books}
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One row a step."""
+        with self._lock:
+            return list(self._metrics)
+
+    def entries(self) -> dict[int, dict[str, Any]]:
+        """The ledger's entries by group."""
+        with self._lock:
+            return dict(self._entries)
+
+    def groups(self) -> Iterator[dict[str, Any]]:
+        """Every recorded group in full, oldest first."""
+        for row in self.find(Query(sort="oldest")):
+            if row.offset >= 0:
+                yield self.read(row)
+
+    def picture(self, name: str) -> Path | None:
+        """A picture of this run, or None; the name is from outside."""
+        if not PICTURE.fullmatch(name):
+            return None
+        path = (self.path / "pictures" / name).resolve()
+        return path if path.is_relative_to(self.path) and path.is_file() else None
+
+    def _read_groups(self) -> bool:
+        known = {follower.path for follower in self._files}
+        for path in sorted((self.path / "trajectories").glob("*.jsonl")):
+            if path not in known:
+                self._files.append(Follower(self.path, path))
+        changed = False
+        for number, follower in enumerate(self._files):
+            for offset, line in follower.lines()[1]:
+                for raw in _rows([(offset, line)]):
+                    row = _indexed(raw)
+                    if row is not None:
+                        self._played[row.group] = replace(row, file=number, offset=offset, length=len(line))
+                        changed = True
+        return changed
+
+    def _read_books(self) -> bool:
+        anew, lines = self._books.lines()
+        if anew:
+            self._entries = {}
+        for row in _rows(lines):
+            self._journalled = True
+            self._note(_list(row.get("entries")))
+        final = [] if self._journalled else list(_rows(self._final.lines()[1]))
+        self._note(final)
+        return bool(lines or final)
+
+    def _note(self, entries: list[Any]) -> None:
+        for entry in entries:
+            if isinstance(entry, dict) and isinstance(entry.get("group"), int):
+                self._entries[entry["group"]] = entry
+
+    def _join(self) -> Iterator[Row]:
+        """Books and lines by group; a line that the books contradict is of a life before a resume."""
+        if not self._entries:
+            yield from (self._played[group] for group in sorted(self._played))
+            return
+        for group in sorted(self._entries):
+            entry = self._entries[group]
+            state, prompt = str(entry.get("state")), _int(entry.get("prompt"))
+            step = _int(entry.get("step")) if state == "consumed" else _int(entry.get("dispatched_at"))
+            told = {"state": state, "reason": str(entry.get("reason") or ""), "step": step + 1}
+            played = self._played.get(group)
+            if played is not None and played.prompt == prompt and state != "running":
+                yield replace(played, **told)  # type: ignore[arg-type]
+            else:
+                yield Row(group, prompt, **told)  # type: ignore[arg-type]
+
+
+def _indexed(raw: Mapping[str, Any]) -> Row | None:
+    """The row of a recorded line, or None where it is not one."""
+    try:
+        rewards, failures = [], set()
+        for member in raw["members"]:
+            if member["outcome"] != "done":
+                failures.add(f"void: {member['outcome']}")
+                continue
+            rewards.append(float(member["reward"]["total"]))
+            if member["ending"] in ("malformed", "length"):
+                failures.add(str(member["ending"]))
+            failures.update(str(turn["failure"]) for turn in member["turns"] if turn["failure"])
+        return Row(
+            int(raw["group"]),
+            int(raw["prompt"]),
+            str(raw["state"]),
+            began=float(raw["began"]),
+            low=min(rewards, default=None),
+            high=max(rewards, default=None),
+            failures=frozenset(failures),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _rows(lines: list[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
+    for _, line in lines:
+        try:
+            row = json.loads(line, parse_constant=lambda _: None)  # NaN is no JSON elsewhere
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
+
+
+def _items(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _int(value: Any) -> int:
+    return value if isinstance(value, int) else -1
