@@ -15,7 +15,8 @@ import os
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,31 @@ class PolicyEngine:
             self._open.set()
         self._paused_at = 0.0
         self._connected = False
+
+    @property
+    def vllm(self) -> Any:
+        """vLLM's AsyncLLM, for requests of another form than `sample`; each belongs inside `use`."""
+        return self._engine
+
+    @property
+    def bias(self) -> dict[int, float]:
+        """Logit bias by token id that keeps tokens from being sampled which corrupt a history."""
+        return self._bias
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[int]:
+        """A request in flight, begun when no weights are being exchanged: gives the version that cache keys must carry.
+        Raises Outage("engine", ...) after `engine.turn_s` of waiting."""
+        self._enter()
+        try:
+            try:
+                async with asyncio.timeout(self._config.engine.turn_s):
+                    await self._open.wait()
+            except TimeoutError:
+                raise Outage("engine", f"no weights within {self._config.engine.turn_s:g} s (engine.turn_s)") from None
+            yield self._version
+        finally:
+            self._leave()
 
     async def ready(self) -> int:
         """Process id, once the engine answers."""
@@ -205,6 +231,25 @@ class PolicyEngine:
         await self._engine.resume_generation()
         self._open.set()
         return UpdateReport(version, time.perf_counter() - self._paused_at, running)
+
+    async def load(self, folder: str, version: int) -> UpdateReport:
+        """Take the weights of a checkpoint's folder, on an engine of any kind: turns under way end first, new ones
+        wait. Raises Outage("sync", ...) after `learner.sync_s`; the weights are then unknown, and it stays closed."""
+        limit = self._config.learner.sync_s
+        async with self._updating:
+            try:
+                async with asyncio.timeout(limit):
+                    self._open.clear()
+                    self._paused_at = time.perf_counter()
+                    running = self._running
+                    await self._engine.pause_generation(mode="wait", clear_cache=True)
+                    await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+                    await self._engine.resume_generation()
+            except TimeoutError:
+                raise Outage("sync", f"{folder} was not loaded within {limit:g} s (learner.sync_s)") from None
+            self._version = version
+            self._open.set()
+            return UpdateReport(version, time.perf_counter() - self._paused_at, running)
 
     async def stats(self) -> dict[str, float]:
         """Version, requests in flight, tokens sampled, and seconds in which at least one request was in flight."""

@@ -2,16 +2,15 @@
 
     python -m serving.app CONFIG [key=value ...]                       (make serve: the newest checkpoint)
     serve run serving.app:build config=configs/tiny_chart.yaml model=DIR
+    serve run serving.app:services config=configs/tiny_chart.yaml      (renderers and judge alone)
 
-Guarantees: binds to loopback unless told otherwise; every error is JSON `{"error": {"kind", "message"}}` with a status
-that fits (400 unusable, 401 no token, 413 too large, 503 overloaded or an outage, with Retry-After); input is checked
-before a model, a browser or a program sees it.
+Guarantees: binds to loopback unless told otherwise; who may come in is decided first (serving.http_guard), then input
+is checked in full (serving.requests), and only then a model, a browser or a program sees it; every error has one form
+(serving.errors).
 """
 
 import argparse
 import base64
-import binascii
-import json
 import os
 import socket
 import sys
@@ -24,48 +23,48 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
-from ray.serve.exceptions import BackPressureError
-from starlette.middleware.base import RequestResponseEndpoint
 
-from actors.contracts import Outage
-from actors.images import normalise
 from configs.load import ConfigError, load
 from configs.runs import latest
 from configs.schema import Config
+from serving import openapi, requests
+from serving.chat import Chat
+from serving.errors import BadRequest, install, told
 from serving.events import frame
+from serving.http_guard import Guard
+from serving.http_metrics import MEDIA, Figures
+from serving.openapi import gives, takes
+from serving.pictures import picture
+from serving.reload import Weights
 
 EVENTS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-api = FastAPI(title="rrvf", description="Image to code, rendering and judging", docs_url="/docs")
+STREAM = "text/event-stream"
+QUIET = (401, 503)  # errors of a route that takes no body
+
+api = FastAPI(title="rrvf", version="1", description="Image to code, rendering and judging", docs_url="/docs")
+install(api)
+openapi.describe(api)
 
 
-class BadRequest(ValueError):
-    """What the client can change; `status` is the HTTP status."""
+async def streamed(frames: AsyncIterator[str]) -> Response:
+    """Server-sent events as they come. What raises before the first is an answer of its own; later, an event."""
+    first = await anext(frames)
 
-    def __init__(self, kind: str, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.status = status
+    async def all_of_them() -> AsyncIterator[str]:
+        yield first
+        try:
+            async for text in frames:
+                yield text
+        except Exception as error:
+            yield frame("error", told(error))
 
-
-def problem(status: int, kind: str, message: str) -> JSONResponse:
-    headers = {"Retry-After": "2"} if status == 503 else {}
-    return JSONResponse({"error": {"kind": kind, "message": message}}, status, headers)
-
-
-async def followed(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:
-    """The events of a stream whose first is known; a lost engine ends it as an event, too."""
-    yield first
-    try:
-        async for text in rest:
-            yield text
-    except Exception as error:
-        yield frame("error", {"kind": "outage", "message": f"the engine was lost ({type(error).__name__})"})
+    return StreamingResponse(all_of_them(), media_type=STREAM, headers=EVENTS)
 
 
-@serve.deployment(name="Api", max_ongoing_requests=256, health_check_period_s=5)
+@serve.deployment(name="Api", max_ongoing_requests=1024, health_check_period_s=5)
 @serve.ingress(api)
 class Api:
-    """The HTTP door. Handles answer; this class checks, decodes and words errors."""
+    """The HTTP door. Handles answer; this class checks, decodes and words. One replica: it counts what is in work."""
 
     def __init__(self, config: Config, inference: Any, renderer: Any, judge: Any) -> None:
         from serving.judge import JudgeClient
@@ -75,26 +74,15 @@ class Api:
         self._inference = inference
         self._renderer = RenderClient(renderer, config)
         self._judge = JudgeClient(judge, config)
-        limit = config.http.max_body_mb * 2**20
-        token = config.http.token
+        self._weights = Weights(inference, config) if inference is not None else None
+        self._figures = Figures()
+        api.add_middleware(Guard, config=config.http, figures=self._figures)
 
-        @api.middleware("http")
-        async def guard(request: Request, proceed: RequestResponseEndpoint) -> Response:
-            if token and request.headers.get("authorization") != f"Bearer {token}" and request.url.path != "/health":
-                return problem(401, "unauthorized", "send `Authorization: Bearer TOKEN` (http.token)")
-            length = request.headers.get("content-length", "")
-            if length.isdigit() and int(length) > limit:
-                return problem(413, "too_large", f"a body may have {config.http.max_body_mb} MB (http.max_body_mb)")
-            try:
-                return await proceed(request)
-            except BadRequest as error:
-                return problem(error.status, error.kind, str(error))
-            except BackPressureError:
-                return problem(503, "overloaded", "too many requests are waiting; try again soon")
-            except Outage as error:
-                return problem(503, "outage", str(error))
+    async def check_health(self) -> None:
+        if self._weights is not None:
+            self._weights.look()
 
-    @api.get("/health")
+    @api.get("/health", responses=gives(errors=(503,)))
     async def health(self) -> dict[str, Any]:
         """Model, version and load of the engine, counts of renderer and judge, layers of the jail; 503 while one of
         them is not ready."""
@@ -102,87 +90,93 @@ class Api:
         renderer = await self._renderer.about(self._config.data.domain)  # type: ignore[arg-type]
         return {"status": "ok", "time": time.time(), **about, "renderer": renderer, "judge": await self._judge.about()}
 
-    @api.post("/v1/image-to-code")
+    @api.get("/metrics", response_class=Response, responses=gives(None, "text/plain", errors=QUIET))
+    async def metrics(self) -> Response:
+        """Requests, seconds, in flight and refused by route, for Prometheus."""
+        return Response(self._figures.page(), media_type=MEDIA)
+
+    @api.post(
+        "/v1/image-to-code",
+        response_class=JSONResponse,
+        responses=gives(openapi.Answer, STREAM),
+        openapi_extra=takes(requests.ImageToCode, ("image/png", "image/jpeg"), ("turns", "stream")),
+    )
     async def image_to_code(self, request: Request) -> Response:
-        """`{"image": base64 or data URL, "turns": 1, "stream": false}` or the image itself as body (turns as query).
-
-        With `stream`, or where the client accepts `text/event-stream`: server-sent events (see serving.events).
-        """
-        body = await self._body(request, binary="image")
-        image = self._image(body, "image")
-        turns = body.get("turns", request.query_params.get("turns", 1))
+        """A program for an image. With `stream`, or for clients that accept text/event-stream, as server-sent events:
+        text, code, render and verdict of every turn, then done (see serving.events)."""
+        self._needs_inference()
+        asked, raw = await requests.body(request, requests.ImageToCode, "image")
         most = self._config.rollout.max_turns
-        if not str(turns).isdigit() or not 1 <= int(turns) <= most:
-            raise BadRequest("bad_turns", f"turns must be 1 to {most}")
-        stream = body.get("stream", "text/event-stream" in request.headers.get("accept", ""))
-        if not isinstance(stream, bool):
-            raise BadRequest("bad_stream", "stream must be true or false")
-        if not stream:
-            return JSONResponse(await self._inference.image_to_code.remote(image, int(turns)))
-        frames = self._inference.options(stream=True).stream.remote(image, int(turns))
-        first = await anext(frames)  # what is refused is refused before the answer begins
-        return StreamingResponse(followed(first, frames), media_type="text/event-stream", headers=EVENTS)
+        if asked.turns > most:
+            raise BadRequest("bad_turns", f"`turns`: 1 to {most} (rollout.max_turns)", param="turns")
+        image = await picture(asked.image if raw is None else raw, "image", self._config.data.max_pixels)
+        if asked.stream is None:
+            asked.stream = STREAM in request.headers.get("accept", "")
+        if asked.stream:
+            return await streamed(self._inference.options(stream=True).stream.remote(image, asked.turns))
+        return JSONResponse(await self._inference.image_to_code.remote(image, asked.turns))
 
-    @api.post("/render")
+    @api.post(
+        "/v1/chat/completions",
+        response_class=JSONResponse,
+        responses={**gives(None, STREAM), 404: {"model": openapi.Error, "description": "no such model"}},
+        openapi_extra=takes(Chat),
+    )
+    async def chat(self, request: Request) -> Response:
+        """OpenAI's chat completions, with images as data URLs."""
+        self._needs_inference()
+        asked, _ = await requests.body(request, Chat)
+        if asked.stream:
+            return await streamed(self._inference.options(stream=True).chat_stream.remote(asked))
+        return JSONResponse(await self._inference.chat.remote(asked))
+
+    @api.get("/v1/models", responses=gives(errors=QUIET))
+    async def models(self) -> dict[str, Any]:
+        """The one model that is served, as OpenAI lists it; `root`: its checkpoint."""
+        if self._inference is None:
+            return {"object": "list", "data": []}
+        loaded = await self._inference.loaded.remote()
+        card = {"id": self._config.run.name, "object": "model", "created": 0, "owned_by": "rrvf"}
+        return {"object": "list", "data": [{**card, "root": loaded["model"], "version": loaded["version"]}]}
+
+    @api.post("/v1/reload", responses=gives(openapi.Reloaded), openapi_extra=takes(requests.Reload))
+    async def reload(self, request: Request) -> dict[str, Any]:
+        """Go on with a newer checkpoint's weights, in all replicas, while requests run."""
+        self._needs_inference()
+        asked, _ = await requests.body(request, requests.Reload)
+        assert self._weights is not None
+        return await self._weights.to(asked.model)
+
+    @api.post(
+        "/render",
+        responses=gives(openapi.Rendered),
+        openapi_extra=takes(requests.Render, ("text/plain",), ("domain",)),
+    )
     async def render(self, request: Request) -> dict[str, Any]:
-        """`{"source": text, "domain": "chart" | "web"}` or the source itself as body (domain as query)."""
-        body = await self._body(request, binary="source")
-        source = body.get("source")
-        domain = body.get("domain", request.query_params.get("domain", self._config.data.domain))
-        if not isinstance(source, str) or not source.strip():
-            raise BadRequest("no_source", "send the program or page as `source`")
-        if domain not in ("chart", "web"):
-            raise BadRequest("bad_domain", "domain must be chart or web")
-        if len(source.encode()) > self._config.render.sandbox.max_source_bytes:
-            raise BadRequest(
-                "too_large", f"a source may have {self._config.render.sandbox.max_source_bytes} bytes", 413
-            )
-        found = asdict(await self._renderer.render(source, domain))
+        """The picture of a program or page (base64 PNG), or how it failed."""
+        asked, raw = await requests.body(request, requests.Render, "source")
+        source = asked.source if raw is None else requests.text(raw, "source")
+        most = self._config.render.sandbox.max_source_bytes
+        if len(source.encode()) > most:
+            raise BadRequest("too_large", f"`source` may have {most} bytes", 413, "source")
+        found = asdict(await self._renderer.render(source, self._domain(asked.domain)))
         found["png"] = base64.b64encode(found["png"]).decode() if found["png"] is not None else None
         return found
 
-    @api.post("/judge")
+    @api.post("/judge", responses=gives(openapi.Judged), openapi_extra=takes(requests.Judge))
     async def judge(self, request: Request) -> dict[str, Any]:
-        """`{"target": base64, "render": base64, "domain": "chart"}`: likeness and differences of two images."""
-        body = await self._body(request)
-        domain = body.get("domain", self._config.data.domain)
-        if domain not in ("chart", "web"):
-            raise BadRequest("bad_domain", "domain must be chart or web")
-        target, render = self._image(body, "target"), self._image(body, "render")
-        return asdict(await self._judge.compare(target, render, domain))
+        """Likeness and differences of two pictures."""
+        asked, _ = await requests.body(request, requests.Judge)
+        target = await picture(asked.target, "target", self._config.data.max_pixels)
+        render = await picture(asked.render, "render", self._config.data.max_pixels)
+        return asdict(await self._judge.compare(target, render, self._domain(asked.domain)))
 
-    async def _body(self, request: Request, binary: str = "") -> dict[str, Any]:
-        """The JSON object of a request, or its raw body under the name `binary`."""
-        raw = b""
-        async for chunk in request.stream():  # a body without a length is counted as it comes
-            raw += chunk
-            if len(raw) > self._config.http.max_body_mb * 2**20:
-                limit = self._config.http.max_body_mb
-                raise BadRequest("too_large", f"a body may have {limit} MB (http.max_body_mb)", 413)
-        kind = request.headers.get("content-type", "").split(";")[0]
-        if binary and kind != "application/json":
-            return {binary: raw if binary == "image" else raw.decode("utf-8", "replace")}
-        try:
-            body = json.loads(raw)
-        except (ValueError, RecursionError):
-            raise BadRequest("not_json", "the body is not JSON") from None
-        if not isinstance(body, dict):
-            raise BadRequest("not_json", "the body must be a JSON object")
-        return body
+    def _domain(self, asked: requests.Domain | None) -> requests.Domain:
+        return asked or self._config.data.domain  # type: ignore[return-value]
 
-    def _image(self, body: dict[str, Any], key: str) -> bytes:
-        value = body.get(key)
-        if isinstance(value, str):
-            try:
-                value = base64.b64decode(value.split(",", 1)[-1], validate=True)
-            except (binascii.Error, ValueError):
-                raise BadRequest("bad_image", f"`{key}` is not base64") from None
-        if not isinstance(value, bytes) or not value:
-            raise BadRequest("no_image", f"send an image as `{key}` (base64)")
-        try:
-            return normalise(value, self._config.data.max_pixels)
-        except ValueError as error:
-            raise BadRequest("bad_image", f"`{key}`: {error}") from None
+    def _needs_inference(self) -> None:
+        if self._inference is None:
+            raise BadRequest("not_served", "this server has renderers and a judge, and no model", 404)
 
 
 def build(args: dict[str, str]) -> Any:
@@ -192,16 +186,21 @@ def build(args: dict[str, str]) -> Any:
     return application(config, rest.get("model") or newest_model(config))
 
 
-def application(config: Config, model: str) -> Any:
-    """Inference, renderer and judge, bound together."""
-    from serving.inference import Inference
+def services(args: dict[str, str]) -> Any:
+    """Builder of renderers and judge without a model. Arguments: config=FILE, KEY=VALUE."""
+    rest = dict(args)
+    config = load(rest.pop("config", None), [f"{k}={v}" for k, v in rest.items()])
+    return application(config, None)
+
+
+def application(config: Config, model: str | None) -> Any:
+    """Inference (with a `model`), renderer and judge, bound together."""
+    from serving.inference import deployment as inference_deployment
     from serving.judge import deployment as judge_deployment
     from serving.render import deployment as render_deployment
 
     renderer, judge = render_deployment(config), judge_deployment(config)
-    engine = config.engine
-    actor = {"num_cpus": engine.cpus, "num_gpus": engine.gpus}
-    inference = Inference.options(ray_actor_options=actor).bind(model, config, renderer, judge)  # type: ignore[attr-defined]
+    inference = inference_deployment(config, model, renderer, judge) if model is not None else None
     return Api.bind(config, inference, renderer, judge)  # type: ignore[attr-defined]
 
 

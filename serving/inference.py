@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -22,7 +23,12 @@ from actors.policy import PolicyEngine
 from actors.rollout import rules_of
 from actors.trajectory import Trajectory, Turn
 from configs.schema import Config
+from serving import checkpoint
+from serving.chat import Chat, prepared
+from serving.chat_engine import ChatEngine
+from serving.errors import BadRequest
 from serving.events import Event, encoded, frame, joined, overheard
+from serving.gauges import export
 from serving.judge import JudgeClient
 from serving.render import RenderClient
 
@@ -49,20 +55,23 @@ class LocalPolicy:
         return await self._engine.sample(prompt_ids, images, max_tokens, self._temperature, heard)
 
 
-@serve.deployment(name="Inference", max_ongoing_requests=64, health_check_period_s=5, health_check_timeout_s=30)
+@serve.deployment(name="Inference", health_check_period_s=5, health_check_timeout_s=30)
 class Inference:
     """One vLLM engine; asks the renderer and the judge of the same application."""
 
     def __init__(self, model: str, config: Config, renderer: Any, judge: Any) -> None:
         self._model = model
         self._config = config
-        self._engine = PolicyEngine(model, config)
+        folder = checkpoint.with_adapter(model, config.inference.lora)
+        self._engine = PolicyEngine(folder, config)
+        self._chat = ChatEngine(self._engine, config.run.name, folder, config.engine.turn_s)
+        self._reloading = asyncio.Lock()
         self._policy = LocalPolicy(self._engine, 0.0)
         self._world = World(
             self._policy,
             RenderClient(renderer, config),
             JudgeClient(judge, config),
-            Codec.load(model, config.prompts),
+            Codec.load(folder, config.prompts),
         )
 
     async def image_to_code(self, image: bytes, turns: int) -> dict[str, Any]:
@@ -105,12 +114,70 @@ class Inference:
         rules = rules_of(self._config, single_turn=turns == 1)
         return replace(rules, rollout=replace(rules.rollout, max_turns=turns))
 
+    async def chat(self, chat: Chat) -> dict[str, Any]:
+        """One chat.completion. Raises BadRequest, Outage."""
+        return await self._chat.answer(await self._prepared(chat))
+
+    async def chat_stream(self, chat: Chat) -> AsyncIterator[str]:
+        """The same as OpenAI's events. What raises, raises before the first."""
+        async with contextlib.aclosing(self._chat.stream(await self._prepared(chat))) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _prepared(self, chat: Chat) -> dict[str, Any]:
+        control = self._world.codec.tokenizer.all_special_tokens
+        return await prepared(chat, control, self._config.data.max_pixels, self._config.rollout.max_turns + 1)
+
+    async def loaded(self) -> dict[str, Any]:
+        return {"model": self._model, "version": (await self._engine.stats())["version"]}
+
+    async def reload(self, model: str, version: int) -> dict[str, Any]:
+        """Go on with the weights of another checkpoint's folder, as `version`, while requests run; a no-op where they
+        are there. Raises BadRequest for a folder that does not fit, Outage."""
+        async with self._reloading:
+            if await self.loaded() == {"model": model, "version": version}:
+                return {"pause_s": 0.0}
+            try:
+                folder = await asyncio.to_thread(checkpoint.with_adapter, model, self._config.inference.lora)
+                await asyncio.to_thread(checkpoint.check, folder, self._model)
+            except ValueError as error:
+                raise BadRequest("bad_model", str(error), param="model") from None
+            if self._config.engine.gpus:
+                report = await self._engine.load(folder, version)
+            else:
+                blob = await asyncio.to_thread(checkpoint.image, folder)
+                crc32 = await asyncio.to_thread(zlib.crc32, blob.data)
+                report = await self._engine.update(blob, crc32, version)
+            self._model = model
+            return {"pause_s": report.pause_s}
+
     async def about(self) -> dict[str, Any]:
         await self._engine.ready()
         return {"model": self._model, **await self._engine.stats()}
 
     async def check_health(self) -> None:
+        """Asked by Serve every few seconds; the figures go to Ray's metrics with it."""
         await self._engine.ready()
+        export("engine", await self._engine.stats())
+
+
+def deployment(config: Config, model: str, renderer: Any, judge: Any) -> Any:
+    """The bound engines of an application, as many as the load asks for within the settings."""
+    settings = config.inference
+    options: dict[str, Any] = {
+        "ray_actor_options": {"num_cpus": config.engine.cpus, "num_gpus": config.engine.gpus},
+        "max_ongoing_requests": 4 * config.engine.max_num_seqs,
+        "max_queued_requests": 4 * config.engine.max_num_seqs,
+    }
+    if settings.max_replicas > settings.replicas:
+        options["autoscaling_config"] = {
+            "min_replicas": settings.replicas,
+            "max_replicas": settings.max_replicas,
+            "target_ongoing_requests": settings.target,
+        }
+    else:
+        options["num_replicas"] = settings.replicas
+    return Inference.options(**options).bind(model, config, renderer, judge)  # type: ignore[attr-defined]
 
 
 def as_json(played: Trajectory) -> dict[str, Any]:
