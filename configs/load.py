@@ -25,7 +25,8 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
     layers: list[tuple[str, dict[str, Any]]] = []
     if path is not None:
         if not Path(path).is_file():
-            known = ", ".join(sorted(str(p) for p in Path(__file__).parent.glob("*.yaml")))
+            runs = (p for p in Path(__file__).parent.glob("*.yaml") if not p.name.startswith("serve_"))
+            known = ", ".join(sorted(map(str, runs)))
             raise ConfigError(f"no config file {path}; shipped ones: {known}")
         try:
             layers.append((str(path), cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)) or {})))
