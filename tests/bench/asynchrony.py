@@ -1,7 +1,7 @@
 """Synchronous against asynchronous: the same rollouts, queue and prompts at max_staleness 0, 1, 2 and 4.
 
 Two cores cannot run a 7B policy and a 72B judge, so their latencies are slept (tests.bench.latency_profile) at a
-25th of full scale; admission, groups, ledger, sweep and batches are the software's own, in processes of their own.
+17th of full scale; admission, groups, ledger, sweep and batches are the software's own, in processes of their own.
 Learner idle: share of the time in which it waits for a batch. Engine idle: share of its slots that hold no request.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 BOUNDS = (0, 1, 2, 4)
 STEPS, WARM = 16, 4  # the first steps fill the pipeline
-GROUPS, MEMBERS = 16, 8
+GROUPS, MEMBERS = 32, 8  # the batch of the paper's recipe
 SLOTS = 256  # 8 engines of 32 sequences: 16k tokens each of a 7B policy are 0.9 GB of keys and values
 
 

@@ -1,4 +1,4 @@
-"""A world of known latencies: what a 7B policy, a renderer and a 72B judge take, a 25th of it, for the bench.
+"""A world of known latencies: what a 7B policy, a renderer and a 72B judge take, a 17th of it, for the bench.
 
 Guarantees: rollouts, queue and ledger are the real ones; only what answers them sleeps instead of computing. A turn is
 drawn from the name of the turn, so two runs of the same prompts meet the same latencies, whatever their order.
@@ -35,7 +35,7 @@ class Profile:
     update_s: float = 40.0
     sync_s: float = 2.0
     early_end: float = 0.2  # chance that a turn before the last is the answer
-    scale: float = 0.04
+    scale: float = 0.06
 
 
 @dataclass
