@@ -75,15 +75,15 @@ def colour(part: Part) -> str:
     return to_hex(found).upper()
 
 
-def install(records: "Records", source: str) -> None:
-    """Put the tracing functions in place."""
+def install(records: "Records", source: str) -> dict[str, bool]:
+    """Put the tracing functions in place. Returns their state: within a counted call, a painting one; texts count."""
     from matplotlib import image, patches
     from matplotlib.axes import Axes
     from matplotlib.axes._base import _process_plot_var_args  # type: ignore[attr-defined]
     from matplotlib.backends.backend_pdf import RendererPdf
     from mpl_toolkits.mplot3d import Axes3D
 
-    state = {"calls": False, "paints": False}
+    state = {"calls": False, "paints": False, "texts": True}
 
     def add(owner: Any, name: str, counted: bool, painted: Painted | None, called: str = "") -> None:
         original = getattr(owner, name, None)
@@ -104,10 +104,12 @@ def install(records: "Records", source: str) -> None:
     draw_text, write = RendererPdf.draw_text, records.text
 
     def recorded(renderer: Any, gc: Any, x: Any, y: Any, s: str, *args: Any, **options: Any) -> None:
-        write(str(s))
+        if state["texts"]:
+            write(str(s))
         draw_text(renderer, gc, x, y, s, *args, **options)
 
     records.replace(RendererPdf, "draw_text", recorded)
+    return state
 
 
 def add_optional(add: Callable[..., None], source: str) -> None:
@@ -204,18 +206,13 @@ PAINTED_3D: dict[str, Painted] = {
 }  # fmt: skip
 
 
-def read_chartmimic(painted: Any, namespace: dict[str, Any], ran: bool) -> tuple[dict[str, Any], list[Any]]:
-    """Save as the benchmark's last line does, without ticks; then the final colours and the layout."""
+def read_chartmimic(
+    painted: Any, state: dict[str, bool], namespace: dict[str, Any], ran: bool
+) -> tuple[dict[str, Any], list[Any]]:
+    """Save as the benchmark's last line does; the final colours and the layout; then the texts, saved without ticks."""
     from matplotlib import pyplot
 
-    text_valid = True
-    for axes in pyplot.gcf().axes:
-        try:
-            axes.set_xticks([])
-            axes.set_yticks([])
-        except Exception:  # axes of a kind that has none: the benchmark's text evaluator ends here too
-            text_valid = False
-    saved = False
+    state["texts"] = False
     try:
         if ran:
             exec(f"plt.savefig({PDF!r})", namespace)
@@ -238,10 +235,21 @@ def read_chartmimic(painted: Any, namespace: dict[str, Any], ran: bool) -> tuple
             rows, columns = place.get_gridspec().get_geometry()
             span = place.rowspan.start, place.rowspan.stop - 1, place.colspan.start, place.colspan.stop - 1
             layout.append([int(number) for number in (rows, columns, *span)])
-    return {"ran": ran and saved, "text_valid": text_valid, "layout": layout}, colours
+    state["texts"] = True
+    try:
+        for axes in pyplot.gcf().axes:
+            axes.set_xticks([])
+            axes.set_yticks([])
+        pyplot.savefig(PDF)
+        drawn = True
+    except BaseException:  # the benchmark's text evaluator ends here, the others do not
+        drawn = False
+    return {"ran": ran and saved, "drawn": drawn, "layout": layout}, colours
 
 
-def read_plot2code(painted: Any, namespace: dict[str, Any], ran: bool) -> tuple[dict[str, Any], list[Any]]:
+def read_plot2code(
+    painted: Any, state: dict[str, bool], namespace: dict[str, Any], ran: bool
+) -> tuple[dict[str, Any], list[Any]]:
     """Visible texts with where each stands in its own coordinates, tick labels included, and the figure's inches."""
     from matplotlib import pyplot
     from matplotlib.text import Text

@@ -149,10 +149,9 @@ def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Any) -> t
     except (SyntaxError, ValueError, RecursionError) as error:
         return "syntax", 0, 0, chart_server.describe(error, source)
     records = Records(secret, pristine)
-    if mode == "chartmimic":
-        install(records, source)
+    state = install(records, source) if mode == "chartmimic" else {}
     finish = functools.partial(end, records.seal, signal.signal, signal.valid_signals(), signal.SIG_IGN, gc.disable)
-    read = functools.partial(READERS[mode], records.painted)
+    read = functools.partial(READERS[mode], records.painted, state)
     guard(records.mark)
     del records
     for name in [n for n in sys.modules if n == "__main__" or n.split(".")[0] == "serving"]:

@@ -82,17 +82,18 @@ def read(body: bytes, mode: Mode) -> Trace:
         failure, ran = found.pop("error"), found.pop("ran")
         if type(failure) is not str or type(ran) is not bool:
             raise ValueError("error or ran")
+        failure = failure or ("" if ran else "the figure cannot be saved")
         if mode == "plot2code":
             words = tuple(
                 (_one(w[0], str), _number(w[1]), _number(w[2])) for w in _all(found.pop("words"), list) if len(w) == 3
             )
             width, height = _all(found.pop("inches"), float, 2)
             return Trace(ran, failure, words=words, inches=(_number(width), _number(height)))
-        text_valid = _one(found.pop("text_valid"), bool)
+        drawn = _one(found.pop("drawn"), bool)
         layout = tuple(_all(place, int, 6) for place in _all(found.pop("layout"), list))
         if found:
             raise ValueError("more than a trace")
-        return Trace(ran, failure, False, texts if text_valid else (), layout, calls, colors)  # type: ignore[arg-type]
+        return Trace(ran, failure, False, texts if drawn else (), layout, calls, colors)  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Trace(False, "the trace is malformed", tampered=True)
 
