@@ -26,6 +26,7 @@ from serving.trace import SORTS, Query, RunFolder
 
 PAGE_SIZE, MOST = 20, 100  # groups in one answer
 FRESH_S = 0.5  # a run's files are looked at no more often
+LATEST = "latest"  # the one link that is followed
 OPEN = 8  # runs whose index is kept
 MARKS = ("config.yaml", "metrics.jsonl", "trajectories")  # one of these makes a folder a run
 
@@ -49,8 +50,9 @@ class Runs:
     async def folder(self, request: Request) -> RunFolder:
         """The run that the path names, read up to now. Raises HTTPException 404."""
         name = request.path_params["run"]
-        path = (self._root / name).resolve()
-        if path.parent != self._root or (self._only and path.name != self._only) or path.name not in self.names():
+        names = self.names()
+        path = (self._root / name).resolve() if name == LATEST or name in names else self._root
+        if path.parent != self._root or path.name not in names:
             raise HTTPException(404, "no such run")
         if path not in self._open:
             self._open[path] = RunFolder(path), [0.0]
@@ -82,7 +84,7 @@ class Runs:
     async def groups(self, request: Request) -> Response:
         """`offset`, `limit` and the fields of Query, as a query string: a page of groups in full."""
         run = await self.folder(request)
-        offset, limit = _number(request, "offset", int) or 0, _number(request, "limit", int) or PAGE_SIZE
+        offset, limit = _number(request, "offset", int, 0), _number(request, "limit", int, PAGE_SIZE)
         asked = request.query_params
         query = Query(
             _number(request, "step_from", int),
@@ -172,10 +174,10 @@ def _said(request: Request, error: Exception) -> Response:
     return Response(json.dumps(told), error.status_code, media_type="application/json")
 
 
-def _number(request: Request, name: str, kind: type) -> Any:
+def _number(request: Request, name: str, kind: type, default: Any = None) -> Any:
     value = request.query_params.get(name, "")
     if not value:
-        return None
+        return default
     try:
         return kind(value)
     except ValueError:
