@@ -1,0 +1,163 @@
+"""ChartMimic's scores: the same as by hand, whatever the program does, and nothing gained by tampering.
+
+Parity is seen on a fixed sample by default, on all sixty pairs with RRVF_ALL=1.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.metrics import by_hand
+from tests.training.metrics.pairs import CHARTS, pairs
+from training.metrics.chartmimic import Result, Scorer, extract, main, prepare
+from training.metrics.colours import color_f1
+
+EVERY = 1 if os.environ.get("RRVF_ALL") else 7
+FULL = """
+import matplotlib.pyplot as plt
+import numpy as np
+fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
+left.bar(["a", "b"], [1, 2], color="tab:red", label="bars")
+left.set_title("Bars")
+left.legend()
+right.plot([1, 2, 3], [3, 1, 2], color="#00AA00")
+right.scatter([1, 2], [2, 1], color="navy")
+right.set_xlabel("time")
+"""
+END = "plt.tight_layout()\nplt.savefig('x.png')\n"
+
+
+def scored(pairs_: list[tuple[str, str | None]]) -> list[Result]:
+    async def run() -> list[Result]:
+        scorer = Scorer()
+        try:
+            return [await scorer.score(golden, generated) for golden, generated in pairs_]
+        finally:
+            await scorer.close()
+
+    return asyncio.run(run())
+
+
+def five(result: Result) -> list[float]:
+    s = result.code_pass
+    return [s.exec, s.text, s.layout, s.type, s.color]
+
+
+def traced_by_hand(sources: list[str], folder: Path) -> list[dict]:
+    lines = "".join(json.dumps({"id": n, "source": source}) + "\n" for n, source in enumerate(sources))
+    done = subprocess.run(
+        [sys.executable, by_hand.__file__], input=lines, capture_output=True, text=True, check=True, timeout=3000,
+        cwd=folder, env=os.environ | {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_scores_are_those_by_hand(tmp_path: Path) -> None:
+    chosen = pairs(EVERY)
+    ours = scored([(golden, generated) for _, golden, generated in chosen])
+    theirs = traced_by_hand([source for _, golden, generated in chosen for source in (golden, generated)], tmp_path)
+    middle = 0
+    for number, ((name, _, _), result) in enumerate(zip(chosen, ours, strict=True)):
+        expected = by_hand.scores(theirs[2 * number], theirs[2 * number + 1])
+        assert not result.tampered, name
+        assert five(result) == pytest.approx(list(expected.values()), abs=1e-9), name
+        middle += any(0 < value < 1 for value in expected.values())
+    assert middle >= len(chosen) // 3  # the pairs are not all alike or all different
+
+
+def test_every_chart_against_itself_is_right_in_all_that_it_has(tmp_path: Path) -> None:
+    sources = [path.read_text() for path in sorted(CHARTS.glob("*.py"))[::EVERY]]
+    has = traced_by_hand(sources, tmp_path)
+    for source, result, found in zip(sources, scored([(s, s) for s in sources]), has, strict=True):
+        # what a chart does not have at all (a text but for tick labels, a counted call) scores 0, as published
+        expected = [float(bool(found[name])) for name in ("exec", "text", "layout", "type", "color")]
+        assert five(result) == pytest.approx(expected if found["exec"] else [0.0] * 5), source
+
+
+def test_identical_programs_score_one_and_the_rest_follows_the_protocol() -> None:
+    half = FULL + "raise ValueError('half-way')\n" + END
+    cases: dict[str, str | None] = {
+        "same": FULL + END,
+        "half": half,
+        "syntax": "x = (",
+        "none": None,
+        "exits": FULL + "import sys\nsys.exit(0)\n" + END,
+        "other name": FULL.replace("plt", "pp") + "pp.savefig('x.png')",
+        "more after the end": FULL + END + "plt.figure()\nplt.bar([1], [1])\n",
+        "caught": FULL + "try:\n    left.plot([1], [1, 2])\nexcept ValueError:\n    pass\n" + END,
+    }
+    found = dict(zip(cases, scored([(FULL + END, generated) for generated in cases.values()]), strict=True))
+    for name in ("same", "more after the end", "caught"):
+        assert five(found[name]) == [1.0] * 5, (name, found[name])
+    for name in ("half", "syntax", "none", "exits", "other name"):
+        assert five(found[name]) == [0.0] * 5, name
+    partial = found["half"].no_filter  # what was drawn until then counts only without the filter
+    assert (partial.text, partial.layout, partial.type, partial.color) == (1.0, 1.0, 1.0, 1.0)
+    assert "half-way" in found["half"].failure
+    assert found["syntax"].no_filter.text == 0.0
+
+
+def test_a_colour_that_is_set_later_counts() -> None:
+    later = FULL.replace('color="tab:red", ', "") + "for bar in left.patches: bar.set_facecolor('tab:red')\n"
+    (result,) = scored([(FULL + END, later + END)])
+    assert result.code_pass.color == 1.0
+
+
+def test_a_nested_call_counts_once_and_a_raise_does_not_hide_what_follows() -> None:
+    golden = "import matplotlib.pyplot as plt\nplt.hist([1, 2, 2])\nplt.show()"
+    both = "import matplotlib.pyplot as plt\nplt.hist([1, 2, 2])\nplt.bar([1], [1])\nplt.show()"
+    same, more = scored([(golden, golden), (golden, both)])
+    assert same.code_pass.type == 1.0
+    assert more.code_pass.type == pytest.approx(2 / 3)  # 1 of 2 precise, 1 of 1 found
+
+
+def test_many_colours_are_assigned_optimally() -> None:
+    golden = [("bar", f"#{20 * i:02X}{255 - 20 * i:02X}{(97 * i) % 256:02X}") for i in range(13)]
+    generated = [("bar", f"#{255 - 18 * i:02X}{(61 * i) % 256:02X}{19 * i:02X}") for i in range(12)]
+    generated += [("imshow", "viridis")]
+    assert color_f1(golden, generated) == pytest.approx(by_hand.colour_f1(golden, generated), abs=1e-9)
+    assert color_f1(golden, golden) == pytest.approx(1.0)
+    assert color_f1([], golden) == color_f1(golden, []) == 0.0
+    assert color_f1([("imshow", "viridis")], [("imshow", "plasma")]) == 0.0
+
+
+def test_programs_are_cut_where_the_benchmark_cuts() -> None:
+    assert prepare("a\nplt.show()\nb") == "a\n"
+    assert prepare("a\nplt.savefig('x')\nplt.show()") == "a\n"
+    assert extract("x\n```python\na\n```\n```python\nb\n```") == "a"
+    assert extract("no code") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", ":1: not JSON"),
+        ("[]", ':1: a row is {"golden": PATH, "generated": PATH}'),
+        ('{"golden": "absent.py", "generated": "absent.py"}', ":1: no such program: absent.py"),
+        ("", ": no pairs in it"),
+    ],
+)
+def test_a_bad_row_is_one_line_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, fault: str
+) -> None:
+    (tmp_path / "pairs.jsonl").write_text(text)
+    assert main(["--pairs", str(tmp_path / "pairs.jsonl")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == f"error: {tmp_path / 'pairs.jsonl'}{fault}\n"
+
+
+def test_the_command_prints_a_line_a_pair(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, source in (("a.py", FULL + END), ("b.py", FULL.replace("tab:red", "tab:pink") + END), ("c.py", "1/0")):
+        (tmp_path / name).write_text(source)
+    rows = [{"golden": "a.py", "generated": name} for name in ("a.py", "b.py", "c.py")]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["--pairs", str(tmp_path / "pairs.jsonl")]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [list(row) for row in found] == [["exec", "text", "layout", "type", "color"]] * 3
+    assert list(found[0].values()) == [1.0] * 5 and list(found[2].values()) == [0.0] * 5
+    assert 0.7 < found[1]["color"] < 1.0 == found[1]["type"]
