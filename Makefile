@@ -27,7 +27,7 @@ chaos: setup  ## kill -9 at random moments over every kind of process, and see t
 	$(PY) -m tests.chaos $(ARGS)
 
 experiment: setup  ## base, labels, pictures alone, three seeds: about an hour on two free cores; goes on where it was stopped
-	$(PY) -m training.experiment $(CONFIG) run.steps=100 $(ARGS)
+	$(PY) -m training.experiment $(CONFIG) run.steps=60 $(ARGS)
 
 serve: setup  ## the newest checkpoint behind HTTP
 	$(PY) -m serving.app $(CONFIG) $(ARGS)
