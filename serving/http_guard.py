@@ -10,6 +10,7 @@ import hmac
 import math
 import time
 from collections import Counter, OrderedDict
+from urllib.parse import unquote
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +22,7 @@ from serving.http_metrics import Figures
 WORK = ("/v1/image-to-code", "/v1/chat/completions", "/render", "/judge")
 KNOWN = (*WORK, "/v1/models", "/v1/reload", "/health", "/metrics", "/", "/runs", "/docs", "/openapi.json")
 OPEN = ("/", "/health", "/docs", "/openapi.json")  # without a token: they say nothing that needs one
+COOKIE = "rrvf_token"  # set by the studio with SameSite=Strict: another site's page cannot use it
 CLIENTS = 10_000  # whose rate is remembered
 DRAIN_S = 2.0  # a refused client may finish sending, else it sees a broken pipe in place of the answer
 GONE = 499
@@ -92,9 +94,10 @@ class Guard:
 
     def _refusal(self, scope: Scope, path: str) -> BadRequest | None:
         headers = Headers(scope=scope)
-        sent = headers.get("authorization", "").encode("latin-1")
-        if self._token and path not in OPEN and not hmac.compare_digest(sent, self._token):
+        if self._token and not _open(path) and not hmac.compare_digest(_presented(headers), self._token):
             return BadRequest("unauthorized", "send `Authorization: Bearer TOKEN` (http.token)", 401)
+        if scope["method"] == "POST" and _foreign(headers):
+            return BadRequest("cross_site", "a page of another site may not use this server", 403)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:18]) > self._config.max_body_mb * 2**20:
             return self._too_large()
@@ -133,6 +136,24 @@ class Guard:
             return message
 
         return measured
+
+
+def _open(path: str) -> bool:
+    return path in OPEN or path.startswith("/pages/")
+
+
+def _foreign(headers: Headers) -> bool:
+    """A page of another site asks, through the browser of someone who may reach this server."""
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+
+
+def _presented(headers: Headers) -> bytes:
+    """The token as a header; else as the cookie that the pages set for pictures and links, which carry no header."""
+    if sent := headers.get("authorization"):
+        return sent.encode("latin-1")
+    cookies = dict(part.strip().partition("=")[::2] for part in headers.get("cookie", "").split(";"))
+    return f"Bearer {unquote(cookies.get(COOKIE, ''))}".encode()
 
 
 async def _drain(receive: Receive) -> None:

@@ -20,6 +20,7 @@ REFERENCE = "#/components/schemas/{model}"
 WORDS = {
     400: "what was sent cannot be used",
     401: "no token, or a wrong one",
+    403: "asked by a page of another site",
     408: "the body did not arrive in time",
     413: "too large",
     429: "too many requests of this client",

@@ -4,6 +4,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,38 @@ async def test_synced_weights_are_the_ones_that_sample_next(
     (fresh / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
     assert await parity(engine, codec, fresh, pictures) < 1e-4
     assert (await engine.sample(Dialogue.start(codec, pictures[0]).short_ids, pictures[:1], 4)).versions[0] == version
+
+
+async def test_a_folder_is_loaded_once_the_turns_under_way_have_ended(
+    engine: PolicyEngine, codec: Codec, tiny_model: Path, tmp_path: Path, picture: Callable[..., bytes]
+) -> None:
+    import shutil
+
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_model, folder)
+    weights = shaken(load_file(tiny_model / "model.safetensors"), 2)
+    (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
+    dialogue = Dialogue.start(codec, picture())
+    before = int((await engine.stats())["version"])
+    calls = [asyncio.create_task(engine.sample(dialogue.short_ids, dialogue.images, 60)) for _ in range(4)]
+    while (await engine.stats())["running"] < 4:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    await engine.load(str(folder), before + 1)
+    assert all(call.done() and set(call.result().versions) == {before} for call in calls)
+    assert await parity(engine, codec, folder, [picture("red"), picture("blue")]) < 1e-4
+
+
+async def test_a_listener_hears_the_text_grow(
+    engine: PolicyEngine, codec: Codec, picture: Callable[..., bytes]
+) -> None:
+    dialogue = Dialogue.start(codec, picture())
+    heard: list[str] = []
+    sample = await engine.sample(dialogue.short_ids, dialogue.images, 24, 0.0, heard.append)
+    silent = await engine.sample(dialogue.short_ids, dialogue.images, 24, 0.0)
+    assert sample.token_ids == silent.token_ids and sample.logprobs == pytest.approx(silent.logprobs, abs=1e-4)
+    assert len(heard) > 1 and all(later.startswith(earlier) for earlier, later in pairwise(heard))
+    assert heard[-1].removesuffix(codec.tokenizer.eos_token) == codec.decode(sample.token_ids)
 
 
 async def test_damaged_weights_are_refused_and_the_version_stays(engine: PolicyEngine, tiny_model: Path) -> None:

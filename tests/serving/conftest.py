@@ -1,0 +1,24 @@
+"""One served application for all tests of this floor: it takes most of a minute to come up."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving.live import Live, served
+
+
+@pytest.fixture(scope="session")
+def live(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The shipped inference YAML with an untrained policy, few tokens a turn and little room in work."""
+    args = {
+        "model": str(tiny_model),
+        "run.dir": str(tmp_path_factory.mktemp("runs")),
+        "inference.watch": False,
+        "engine.max_model_len": 512,
+        "sampling.max_tokens": 48,
+        "http.max_in_flight": 8,
+        "http.body_s": 3,
+    }
+    with served(tmp_path_factory.mktemp("live"), args) as running:
+        yield running

@@ -1,0 +1,68 @@
+"""Pictures from outside: what is readable is read, everything else is one line, whatever it is."""
+
+import asyncio
+import base64
+import io
+import random
+import re
+import struct
+import zlib
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+from serving.errors import BadRequest
+from serving.pictures import MOST, picture
+from tests.serving.malformed import fuzzed, odd_pictures
+
+LIMIT = 100_000
+
+
+def read(value: str | bytes) -> Image.Image:
+    return Image.open(io.BytesIO(asyncio.run(picture(value, "image", LIMIT))))
+
+
+def test_base64_data_urls_and_bytes_are_one_picture(picture: Callable[..., bytes]) -> None:
+    png = picture()
+    text = base64.b64encode(png).decode()
+    found = [read(value).tobytes() for value in (png, text, f"data:image/png;base64,{text}")]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("name", sorted(odd_pictures()))
+def test_an_odd_picture_is_read_or_refused_in_one_line(name: str) -> None:
+    data, readable = odd_pictures()[name]
+    if readable:
+        image = read(data)
+        assert image.mode == "RGB" and image.width * image.height <= LIMIT
+        return
+    with pytest.raises(BadRequest) as refused:
+        read(data)
+    said = refused.value.message
+    assert refused.value.status == 400 and "\n" not in said and not re.search("0x[0-9a-f]{6}|/home|/tmp", said)
+
+
+def test_a_head_that_promises_too_much_is_not_decoded() -> None:
+    head = struct.pack(">IIBBBBB", 1 << 15, 1 << 15, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    with pytest.raises(BadRequest, match=f"at most {MOST // 10**6} million"):
+        read(data)
+
+
+def test_no_broken_file_raises_anything_else() -> None:
+    seen = set()
+    for seed in range(400):
+        try:
+            read(fuzzed(random.Random(seed)))
+            seen.add("read")
+        except BadRequest:
+            seen.add("refused")
+    assert seen == {"read", "refused"}
+
+
+@pytest.mark.parametrize("text", ["http://x/y.png", "file:///etc/passwd", "data:image/png,abc", "!!", "data:;base64,é"])
+def test_what_is_no_base64_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest):
+        read(text)
