@@ -131,8 +131,10 @@ def _background(rgb: Rgb, domain: Domain, wanted: NDArray[np.uint8] | None = Non
 
 
 def is_blank(rgb: Rgb, domain: Domain) -> bool:
-    """Nothing but background, up to a few stray pixels."""
+    """Nothing but background, up to a few stray pixels and, of a chart, a frame along its border."""
     apart = _largest(cv2.absdiff(rgb, np.full_like(rgb, _background(rgb, domain))))
+    if border := min(apart.shape) // 100 if domain == "chart" else 0:
+        apart = apart[border:-border, border:-border]
     return int(np.count_nonzero(apart > 16)) < max(4, BLANK_INK * apart.size)
 
 
@@ -175,12 +177,27 @@ def _measure(small: Rgb, domain: Domain, size: tuple[int, int], paper: NDArray[n
     )
 
 
-def shifted(rgb: Rgb, domain: Domain, target: Features, shift: tuple[int, int]) -> Features:
-    """Features of a render moved by `shift` (x, y) of its own pixels over its own background."""
-    move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], dtype=np.float32)
+def moved(rgb: Rgb, domain: Domain, target: Features, shift: tuple[int, int]) -> Rgb:
+    """A render on the canvas, moved by `shift` (x, y) of its own pixels over its own background. The strip along the
+    border that a chart uncovers shows nothing of the render and is taken from the target, so that it costs nothing."""
+    (x, y), (h, w), canvas = shift, rgb.shape[:2], (target.small.shape[1], target.small.shape[0])
+    move = np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
     fill = tuple(int(v) for v in _background(rgb, domain, target.paper))
-    moved = cv2.warpAffine(rgb, move, (rgb.shape[1], rgb.shape[0]), flags=cv2.INTER_NEAREST, borderValue=fill)
-    return extract(moved, domain, target)  # type: ignore[arg-type]
+    whole: Any = cv2.warpAffine(rgb, move, (w, h), flags=cv2.INTER_NEAREST, borderValue=fill)
+    if domain == "web":
+        return _place(whole, canvas, canvas[0] / target.size[0])
+    small = _place(whole, canvas, None)
+    wide, high = -(-abs(x) * canvas[0] // w), -(-abs(y) * canvas[1] // h)
+    columns = slice(0, wide) if x > 0 else slice(canvas[0] - wide, canvas[0])
+    rows = slice(0, high) if y > 0 else slice(canvas[1] - high, canvas[1])
+    small[rows], small[:, columns] = target.small[rows], target.small[:, columns]
+    return small
+
+
+def shifted(render: Features, rgb: Rgb, domain: Domain, target: Features, shift: tuple[int, int]) -> Features:
+    """Features of the render `rgb` moved by `shift` (x, y) of its own pixels."""
+    small = moved(rgb, domain, target, shift)
+    return _measure(small, domain, render.size, _background(small, domain, target.paper), render.overflow)
 
 
 def norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,11 +1,14 @@
 """Likeness of two pictures as one number with its parts.
 
 Guarantees: 0..1; 0 for a blank render, 1 for the same picture; every term is 0 where the render has no ink, so white
-pays nothing, and terms that unrelated charts share by chance are corrected for it: s' = (s - c) / (1 - c).
+pays nothing, and terms that unrelated charts share by chance are corrected for it: s' = (s - c) / (1 - c), as Cohen's
+kappa (1960) does. Where ink, marks and outlines are, c is about the upper quartile of pairs of different charts: most
+have their axes on the same spot. For text it is what other words on the same spot are worth. Colours and kinds of marks
+are drawn from few, so that different charts may truly share them: there c is less than the median.
 
-score = size * background * (sum(w_i s'_i^p) / sum(w_i))^(1/p) with p = 1/2 over the terms that either picture gives a
-reason for. That generalised mean (Hardy, Littlewood, Polya 1934) lies between sum and product: a picture must be right
-in every respect, so that neither a blurred copy nor empty axes live on what they share.
+score = size * background * place * (sum(w_i s'_i^p) / sum(w_i))^(1/p) with p = 1/2 over the terms that either picture
+gives a reason for. That generalised mean (Hardy, Littlewood, Polya 1934) lies between sum and product: a picture must
+be right in every respect, so that neither a blurred copy nor empty axes live on what they share.
 
 ink      1 - sum|A-B| / (sum|A| + sum|B|) over colour-difference maps at three blurs (Bray and Curtis 1957; multi-scale
          as Wang et al. 2003)
@@ -24,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.perceptual.colour import difference
-from serving.perceptual.features import Domain, Features, Rgb, norm, shifted
+from serving.perceptual.features import Domain, Features, Rgb, moved, norm, shifted
 from serving.perceptual.palette import Pairing, pair
 from serving.perceptual.shapes import likeness
 from serving.perceptual.spread import overlap
@@ -35,7 +38,7 @@ WEIGHTS: dict[Domain, dict[str, float]] = {
     "web": {"ink": 0.3, "edges": 0.2, "palette": 0.2, "text": 0.3},
 }
 POWER = 0.5
-CHANCE = {"ink": 0.1, "data": 0.2, "edges": 0.2, "palette": 0.2, "text": 0.15, "kind": 0.1}
+CHANCE = {"ink": 0.25, "data": 0.3, "edges": 0.3, "palette": 0.2, "text": 0.25, "kind": 0.1}
 MAX_SHIFT = 0.03  # of the canvas, undone before comparing
 WHERE = 0.4
 TITLE = 0.4  # of the text term, where there is a title
@@ -73,14 +76,14 @@ def compare_features(target: Features, render: Features, rgb: Rgb, domain: Domai
     if domain == "chart" and (target.shapes.count or render.shapes.count):
         terms["data"] = overlap(target.shapes.spread, render.shapes.spread)
         terms["kind"] = likeness(target.shapes, render.shapes)
-    size, background = _size(target, render), _background(target, render)
+    factors = {"size": _size(target, render), "background": _background(target, render), "place": _place(render, shift)}
     weights = WEIGHTS[domain]
     corrected = {
         name: max(0.0, (s - CHANCE[name]) / (1 - CHANCE[name])) for name, s in terms.items() if name in weights
     }
     mean = sum(weights[name] * s**POWER for name, s in corrected.items()) / sum(weights[name] for name in corrected)
-    score = float(np.clip(mean ** (1 / POWER) * size * background, 0.0, 1.0))
-    terms = {name: float(s) for name, s in corrected.items()} | {"size": size, "background": background}
+    score = float(np.clip(mean ** (1 / POWER) * np.prod(list(factors.values())), 0.0, 1.0))
+    terms = {name: float(s) for name, s in corrected.items()} | factors
     return Comparison(score, terms, target, render, shift, pairing, found, known)
 
 
@@ -90,15 +93,21 @@ def _align(target: Features, render: Features, rgb: Rgb, domain: Domain) -> tupl
     (dx, dy), _ = cv2.phaseCorrelate(render.mass, target.mass)
     h, w = target.mass.shape
     scale = (w / target.size[0], h / target.size[1]) if domain == "web" else (w / rgb.shape[1], h / rgb.shape[0])
-    shift = round(dx / scale[0]), round(dy / scale[1])
-    if shift == (0, 0) or max(abs(dx) / w, abs(dy) / h) > MAX_SHIFT:
+    x, y = round(dx / scale[0]), round(dy / scale[1])
+    if (x, y) == (0, 0) or max(abs(dx) / w, abs(dy) / h) > MAX_SHIFT:
         return render, (0, 0)
-    move = np.array([[1, 0, shift[0] * scale[0]], [0, 1, shift[1] * scale[1]]], dtype=np.float32)
-    moved = cv2.warpAffine(render.mass, move, (w, h), flags=cv2.INTER_LINEAR)
-    before, after = np.abs(target.mass - render.mass).sum(), np.abs(target.mass - moved).sum()
-    if after > 0.85 * before:
+    move = np.array([[1, 0, x * scale[0]], [0, 1, y * scale[1]]], dtype=np.float32)
+    about = cv2.warpAffine(render.mass, move, (w, h), flags=cv2.INTER_LINEAR)
+    if cv2.norm(target.mass, about, cv2.NORM_L1) > 0.85 * cv2.norm(target.mass, render.mass, cv2.NORM_L1):
         return render, (0, 0)
-    return shifted(rgb, domain, target, shift), shift
+
+    def apart(shift: tuple[int, int]) -> float:
+        return cv2.norm(target.small, moved(rgb, domain, target, shift), cv2.NORM_L1)
+
+    # the peak tells a pixel of the canvas, which may be several of the render, to half of one
+    x, _ = min(((x + step, y) for step in (-1, 0, 1)), key=apart)
+    _, y = min(((x, y + step) for step in (-1, 0, 1)), key=apart)
+    return shifted(render, rgb, domain, target, (x, y)), (x, y)
 
 
 def _ink(target: Features, render: Features) -> float:
@@ -165,3 +174,8 @@ def _size(target: Features, render: Features) -> float:
 def _background(target: Features, render: Features) -> float:
     apart = float(difference(target.background[None], render.background[None])[0, 0])
     return 1.0 if apart < 1 else 1 - 0.4 * min(1.0, apart / 50)
+
+
+def _place(render: Features, shift: tuple[int, int]) -> float:
+    """1 less the shift that was undone, as shares of the render's sides: a little, but not nothing."""
+    return 1 - abs(shift[0]) / render.size[0] - abs(shift[1]) / render.size[1]
