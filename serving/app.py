@@ -10,20 +10,22 @@ is checked in full (serving.requests), and only then a model, a browser or a pro
 """
 
 import argparse
+import asyncio
 import base64
 import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 
+from actors.contracts import Outage
 from configs.load import ConfigError, load
 from configs.runs import latest
 from configs.schema import Config
@@ -36,19 +38,34 @@ from serving.http_metrics import MEDIA, Figures
 from serving.openapi import gives, takes
 from serving.pictures import picture
 from serving.reload import Weights
+from serving.static import static, studio
+from serving.viewer import viewer
 
 EVENTS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 STREAM = "text/event-stream"
 QUIET = (401, 503)  # errors of a route that takes no body
+HEALTH_S = 20.0  # of a question that needs no model
+GRACE_S = 30.0  # beyond the deadline that a replica keeps itself
+T = TypeVar("T")
 
 api = FastAPI(title="rrvf", version="1", description="Image to code, rendering and judging", docs_url="/docs")
 install(api)
 openapi.describe(api)
 
 
-async def streamed(frames: AsyncIterator[str]) -> Response:
+async def within(limit_s: float, call: Awaitable[T]) -> T:
+    """What a replica answers within `limit_s`. Its own deadlines come first and say more; this one is for a replica
+    that is not there, or stands still."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await call
+    except TimeoutError:
+        raise Outage("engine", f"no answer within {limit_s:g} s") from None
+
+
+async def streamed(limit_s: float, frames: AsyncIterator[str]) -> Response:
     """Server-sent events as they come. What raises before the first is an answer of its own; later, an event."""
-    first = await anext(frames)
+    first = await within(limit_s, anext(frames))
 
     async def all_of_them() -> AsyncIterator[str]:
         yield first
@@ -77,6 +94,9 @@ class Api:
         self._weights = Weights(inference, config) if inference is not None else None
         self._figures = Figures()
         api.add_middleware(Guard, config=config.http, figures=self._figures)
+        api.add_route("/", studio, include_in_schema=False)
+        api.mount("/pages", static())
+        api.mount("/runs", viewer(Path(config.run.dir)))
 
     async def check_health(self) -> None:
         if self._weights is not None:
@@ -86,7 +106,7 @@ class Api:
     async def health(self) -> dict[str, Any]:
         """Model, version and load of the engine, counts of renderer and judge, layers of the jail; 503 while one of
         them is not ready."""
-        about = await self._inference.about.remote() if self._inference is not None else {}
+        about = await within(HEALTH_S, self._inference.about.remote()) if self._inference is not None else {}
         renderer = await self._renderer.about(self._config.data.domain)  # type: ignore[arg-type]
         return {"status": "ok", "time": time.time(), **about, "renderer": renderer, "judge": await self._judge.about()}
 
@@ -110,11 +130,12 @@ class Api:
         if asked.turns > most:
             raise BadRequest("bad_turns", f"`turns`: 1 to {most} (rollout.max_turns)", param="turns")
         image = await picture(asked.image if raw is None else raw, "image", self._config.data.max_pixels)
+        limit = self._config.rollout.trajectory_s + GRACE_S
         if asked.stream is None:
             asked.stream = STREAM in request.headers.get("accept", "")
         if asked.stream:
-            return await streamed(self._inference.options(stream=True).stream.remote(image, asked.turns))
-        return JSONResponse(await self._inference.image_to_code.remote(image, asked.turns))
+            return await streamed(limit, self._inference.options(stream=True).stream.remote(image, asked.turns))
+        return JSONResponse(await within(limit, self._inference.image_to_code.remote(image, asked.turns)))
 
     @api.post(
         "/v1/chat/completions",
@@ -126,16 +147,17 @@ class Api:
         """OpenAI's chat completions, with images as data URLs."""
         self._needs_inference()
         asked, _ = await requests.body(request, Chat)
+        limit = 2 * self._config.engine.turn_s + GRACE_S
         if asked.stream:
-            return await streamed(self._inference.options(stream=True).chat_stream.remote(asked))
-        return JSONResponse(await self._inference.chat.remote(asked))
+            return await streamed(limit, self._inference.options(stream=True).chat_stream.remote(asked))
+        return JSONResponse(await within(limit, self._inference.chat.remote(asked)))
 
     @api.get("/v1/models", responses=gives(errors=QUIET))
     async def models(self) -> dict[str, Any]:
         """The one model that is served, as OpenAI lists it; `root`: its checkpoint."""
         if self._inference is None:
             return {"object": "list", "data": []}
-        loaded = await self._inference.loaded.remote()
+        loaded = await within(HEALTH_S, self._inference.loaded.remote())
         card = {"id": self._config.run.name, "object": "model", "created": 0, "owned_by": "rrvf"}
         return {"object": "list", "data": [{**card, "root": loaded["model"], "version": loaded["version"]}]}
 
