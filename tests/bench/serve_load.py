@@ -3,7 +3,7 @@
 Capacity is measured first, with as many clients as the server lets in. Then requests come at ten times that rate,
 whether answered or not (an open loop), each with an input of its own (a pixel or a title differs) so that no cache
 answers. What must hold: no status but 200 and 503, the p99 of those admitted bounded by what the house holds
-(http.max_in_flight / capacity), and the old latency back within 5 s.
+(http.max_in_flight / capacity), and the old latency back within 5 s. RRVF_LOAD_S and RRVF_LOAD_MODEL: another duration, another policy than the embedded one.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ def main(out_dir: Path) -> dict[str, Any]:
     from training.coldstart import ensure_policy
     from training.drawn import draw
 
-    policy = ensure_policy(load("configs/tiny_chart.yaml"))
+    policy = os.environ.get("RRVF_LOAD_MODEL") or ensure_policy(load("configs/tiny_chart.yaml"))
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         args = {"model": str(policy), "inference.watch": False, "http.max_in_flight": IN_FLIGHT}
