@@ -99,5 +99,5 @@ def next_units(need: Demands, have: Layout) -> list[dict[str, float | str]]:
     found: list[dict[str, float | str]] = []
     for words, field in UNITS.items():
         then = step_seconds(need, replace(have, **{field: getattr(have, field) + 1}))["step"]
-        found.append({"unit": words, "step_s": then, "faster": now / then - 1})
+        found.append({"unit": words, "step_s": then, "faster": max(0.0, round(now / then - 1, 6))})
     return sorted(found, key=lambda row: -float(row["faster"]))

@@ -65,7 +65,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Query:
-    """Which groups; a bound that is None does not bind. A group is found where one member's reward is in the range."""
+    """Which groups; a bound that is None does not bind. A group is found where one member's reward is in the range;
+    groups that are being played have nothing to show and are found only where they are asked for."""
 
     step_from: int | None = None
     step_to: int | None = None
@@ -76,7 +77,9 @@ class Query:
     sort: str = "newest"
 
     def fits(self, row: Row) -> bool:
-        if (self.state and row.state != self.state) or (self.failure and self.failure not in row.failures):
+        if row.state != self.state and (self.state or row.state == "running"):
+            return False
+        if self.failure and self.failure not in row.failures:
             return False
         if self.step_from is not None and row.step < self.step_from:
             return False

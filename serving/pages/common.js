@@ -69,13 +69,16 @@ export function compare(target, render) {
     el("figure", { class: "b" }, el("img", { src: render, alt: "What the code draws" }), el("figcaption", {}, "render")),
     slider);
   frame.style.setProperty("--at", "50%");
+  const shown = frame.querySelector("img");
+  shown.addEventListener("load", () => frame.style.setProperty("--ratio", shown.naturalWidth / shown.naturalHeight));
   const choices = Object.entries(VIEWS).map(([view, words]) =>
     el("label", {}, el("input", {
       type: "radio", name, value: view, checked: view === "side",
       onchange: () => (box.dataset.view = view),
     }), words));
   const box = el("div", { class: "compare", "data-view": "side" },
-    el("fieldset", { class: "views" }, el("legend", { class: "skip" }, "View"), ...choices), frame);
+    el("fieldset", { class: "views" }, el("legend", { class: "skip" }, "View"), ...choices), frame,
+    el("p", { class: "note quiet" }, "White where both are the same."));
   return box;
 }
 

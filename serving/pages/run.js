@@ -70,7 +70,7 @@ function group(g) {
       versions ? el("span", { class: "quiet" }, versions) : null, g.reason ? el("span", { class: "problem" }, g.reason) : null),
     g.members.length
       ? el("div", { class: "members" }, target, ...g.members.map((m, place) => member(g, m, place)))
-      : el("p", { class: "quiet" }, g.state === "running" ? "Being played." : "Nothing of it was recorded."));
+      : el("p", { class: "quiet" }, g.state === "running" ? "Being played, or given up when the run ended." : "Nothing of it was recorded."));
 }
 
 function member(g, m, place) {
@@ -81,10 +81,12 @@ function member(g, m, place) {
   const advantage = typeof m.advantage === "number"
     ? el("span", { class: m.advantage > 0 ? "up" : m.advantage < 0 ? "down" : "" }, ` ${m.advantage > 0 ? "▲" : m.advantage < 0 ? "▼" : ""}${fixed(m.advantage)}`)
     : null;
-  return el("button", { type: "button", class: "member", onclick: () => detail(g, m, place), "aria-label": `Member ${place + 1} of group ${g.group}` },
+  const card = el("button", { type: "button", class: "member", onclick: () => detail(g, m, place), "aria-label": `Member ${place + 1} of group ${g.group}` },
     el("span", { class: "strip" }, strip),
     el("span", {}, el("b", {}, fixed(m.reward.total)), advantage),
     el("span", { class: "quiet" }, `${m.turns.length} turn${m.turns.length === 1 ? "" : "s"}, ${m.ending.replaceAll("_", " ")}`));
+  card.style.setProperty("--turns", Math.max(1, m.turns.length));
+  return card;
 }
 
 function detail(g, m, place) {
@@ -142,7 +144,7 @@ function plot(parent, name, words, values) {
   const chart = new uPlot({
     width: name === "chosen" || innerWidth > 960 ? Math.max(200, parent.clientWidth || 300) : 250, height: 130, legend: { show: false }, cursor: { y: false },
     scales: { x: { time: false } },
-    axes: [{ ...axis, size: 26 }, { ...axis, size: 44 }],
+    axes: [{ ...axis, size: 26, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000] }, { ...axis, size: 44 }],
     series: [{}, { stroke: style.getPropertyValue("--pico-primary"), width: 2, spanGaps: true, points: { show: values.length < 3 } }],
   }, data, holder);
   plots.set(name, { chart, node, words });

@@ -50,7 +50,6 @@ $("form").addEventListener("submit", (event) => {
 function clear() {
   $("alert").replaceChildren();
   $("turns-list").replaceChildren();
-  $("done").replaceChildren();
   $("status").textContent = "";
   $("turns-empty").hidden = false;
 }
@@ -108,7 +107,7 @@ async function listen(control) {
 
 async function post(body, signal) {
   const headers = { "content-type": "application/json" };
-  if ($("token").value) headers.authorization = `Bearer ${$("token").value}`;
+  if ($("token").value) document.cookie = `rrvf_token=${encodeURIComponent($("token").value)}; SameSite=Strict; path=/`;
   try {
     return await fetch("v1/image-to-code", { method: "POST", headers, body: JSON.stringify(body), signal });
   } catch (error) {
@@ -205,7 +204,7 @@ class Turns {
 
   verdict({ turn, score, feedback }) {
     const card = this.card(turn);
-    card.score.replaceChildren(el("meter", { min: 0, max: 1, value: score, "aria-label": "likeness" }),
+    card.score.replaceChildren(el("meter", { min: 0, max: 1, low: 0.4, high: 0.75, optimum: 1, value: score, "aria-label": "likeness" }),
       ` ${percent(score)} alike`);
     card.words.replaceChildren(el("blockquote", {}, feedback));
   }

@@ -82,8 +82,9 @@ def test_a_group_that_a_resumed_run_plays_again_replaces_the_one_before(tmp_path
     fresh.write_text(json.dumps({"entries": entries}) + "\n")
     fresh.replace(path / "queue.jsonl")  # as a resumed queue begins its journal
     run.refresh()
-    rows = run.find(Query())
-    assert len(rows) == 9 and rows[0].state == "running" and rows[0].offset == -1, "its line is of the life before"
+    [played] = run.find(Query(state="running"))
+    assert played.group == 8 and played.offset == -1, "its line is of the life before"
+    assert [row.group for row in run.find(Query())] == list(range(7, -1, -1))
     make(path, steps=1, first=2, seed=7)
     run.refresh()
     again = run.read(run.find(Query())[0])
