@@ -3,7 +3,8 @@
 Capacity is measured first, with as many clients as the server lets in. Then requests come at ten times that rate,
 whether answered or not (an open loop), each with an input of its own (a pixel or a title differs) so that no cache
 answers. What must hold: no status but 200 and 503, the p99 of those admitted bounded by what the house holds
-(http.max_in_flight / capacity), and the old latency back within 5 s. RRVF_LOAD_S and RRVF_LOAD_MODEL: another duration, another policy than the embedded one.
+(http.max_in_flight / capacity), and the old latency back within 5 s. RRVF_LOAD_S and RRVF_LOAD_MODEL:
+another duration, another policy than the embedded one.
 """
 
 import asyncio
