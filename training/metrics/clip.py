@@ -20,10 +20,10 @@ class Clip:
     def __init__(self, path: str) -> None:
         """Raises ConfigError naming the path and the fault."""
         import torch
-        from transformers import AutoModel, AutoProcessor
+        from transformers import AutoImageProcessor, AutoModel
 
         try:
-            self._processor: Any = AutoProcessor.from_pretrained(path)
+            self._processor: Any = AutoImageProcessor.from_pretrained(path)
             self._model: Any = AutoModel.from_pretrained(path).eval()
         except (OSError, ValueError, KeyError) as error:
             raise ConfigError(f"--clip {path}: {str(error).splitlines()[0]}") from None

@@ -261,3 +261,8 @@ def without_text(screenshot: Pixels, found: list[Block]) -> Image.Image:
     image = cv2.inpaint(np.ascontiguousarray(screenshot), mask, 3, cv2.INPAINT_TELEA) if mask.any() else screenshot
     side = min(height, width)
     return Image.fromarray(image).resize((side, side))
+
+
+def blank() -> Pixels:
+    """What stands for a page that does not render."""
+    return np.full((960, 1280, 3), 255, np.uint8)

@@ -17,7 +17,7 @@ from tests.training.metrics.pairs import CHARTS, pairs
 from training.metrics.chartmimic import Result, Scorer, extract, main, prepare
 from training.metrics.colours import color_f1
 
-EVERY = 1 if os.environ.get("RRVF_ALL") else 7
+EVERY = 1 if os.environ.get("RRVF_ALL") else 5
 FULL = """
 import matplotlib.pyplot as plt
 import numpy as np
@@ -67,7 +67,7 @@ def test_scores_are_those_by_hand(tmp_path: Path) -> None:
         assert not result.tampered, name
         assert five(result) == pytest.approx(list(expected.values()), abs=1e-9), name
         middle += any(0 < value < 1 for value in expected.values())
-    assert middle >= len(chosen) // 3  # the pairs are not all alike or all different
+    assert middle >= 2  # the pairs are not all alike or all different
 
 
 def test_every_chart_against_itself_is_right_in_all_that_it_has(tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""What an evaluation leaves behind: summary.md, summary.json, scores.png, examples.png, and a picture a sample.
+
+Guarantees: every figure is computed from samples.jsonl alone; the denominator stands beside it and is the number of
+cases graded, whatever became of their programs; a column that was not measured says why instead of a number.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from training.metrics.clip import MISSING
+from training.metrics.plot2code import headline
+
+NO_JUDGE = "no judge: --judge URL or perceptual"
+NO_RATER = "a rating needs a model: --judge URL"
+LOW = ("text", "layout", "type", "color")
+Cells = dict[str, float | str]  # a column's value, in percent but for ratings, or why there is none
+Rows = Sequence[dict[str, Any]]
+
+
+def summary(benchmark: str, rows: Rows) -> dict[str, Cells]:
+    """Columns by convention: one line of the table each."""
+    graded = [row for row in rows if not row["void"]]
+    if not graded:
+        return {}
+    if benchmark == "plot2code":
+        return {"all": _plot2code(graded)}
+    found: Cells = {"exec": _mean(graded, "exec", "")}
+    if benchmark in ("chartmimic", "coldstart"):
+        partial = [row["partial"] for row in graded]
+        lines = {"code_pass": [row["scores"] for row in graded], "no_filter": partial}
+        return {name: found | _low(scores) | _judged(graded, scores) for name, scores in lines.items()}
+    if benchmark == "design2code":
+        columns = ("block", "text", "position", "color")
+        return {"all": found | {c: _mean(graded, c, "") for c in columns}
+                | {c: _mean(graded, c, MISSING) for c in ("clip", "final")}}  # fmt: skip
+    clip: Cells = {"clip": _mean(graded, "clip", MISSING)} if benchmark == "websight" else {}
+    return {"all": found | clip | {"judge": _mean(graded, "judge", NO_JUDGE)}}
+
+
+def _mean(rows: Rows, column: str, reason: str) -> float | str:
+    values = [row["scores"].get(column) for row in rows]
+    known = [v for v in values if v is not None]
+    return round(100 * sum(known) / len(rows), 2) if known else reason
+
+
+def _low(scores: Rows) -> Cells:
+    found: Cells = {c: round(100 * fmean(s.get(c, 0.0) for s in scores), 2) for c in LOW}
+    return found | {"average": round(100 * fmean(s.get(c, 0.0) for s in scores for c in LOW), 2)}
+
+
+def _judged(rows: Rows, scores: Rows) -> Cells:
+    judge = _mean(rows, "judge", NO_JUDGE)
+    average = _low(scores)["average"]
+    both = isinstance(judge, float) and isinstance(average, float)
+    return {"judge": judge, "overall": round((judge + average) / 2, 2) if both else judge}  # type: ignore[operator]
+
+
+def _plot2code(rows: Rows) -> Cells:
+    passing = [row["scores"] for row in rows if row["scores"]["pass"]]
+    found: Cells = {"pass_rate": round(100 * len(passing) / len(rows), 2)}
+    for column, scale, reason in (("text_match", 100, "no program passes"), ("rating", 1, NO_RATER)):
+        values = [s[column] for s in passing if s[column] is not None]
+        mean, times = headline(values, len(rows), len(passing))
+        found[column] = reason if times is None else round(scale * times, 2)
+        found[f"{column}_pass"] = reason if mean is None else round(scale * mean, 2)
+    return found
+
+
+def write(out: Path, facts: dict[str, Any], rows: Rows) -> None:
+    """All files into `out`. `facts`: benchmark, model and what else the run was."""
+    table = summary(facts["benchmark"], rows)
+    voids = {row["name"]: row["void"] for row in rows if row["void"]}
+    result = {**facts, "n": len(rows) - len(voids), "void": voids, "scores": table}
+    (out / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
+    (out / "summary.md").write_text(markdown(result))
+    if table:
+        histograms(out / "scores.png", rows)
+        examples(out, rows)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    lines = [f"# {result['benchmark']}: {result['model']}", ""]
+    lines += [f"{result['n']} cases, single turn, no tool, greedy; judge: {result['judge'] or 'none'}.", ""]
+    notes: list[str] = []
+    for name, cells in result["scores"].items():
+        if len(lines) == 4:
+            lines += ["| | " + " | ".join(cells) + " |", "|---" * (len(cells) + 1) + "|"]
+        shown = []
+        for cell in cells.values():
+            if isinstance(cell, str):
+                notes += [cell] if cell not in notes else []
+                shown.append(f"-[^{notes.index(cell) + 1}]")
+            else:
+                shown.append(f"{cell:.2f}")
+        lines.append(f"| {name} | " + " | ".join(shown) + " |")
+    lines += ["", *(f"[^{i}]: {note}" for i, note in enumerate(notes, 1))]
+    lines += [f"Left out: {name}: {why}" for name, why in result["void"].items()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def histograms(path: Path, rows: Rows) -> None:
+    """How each score is spread over the samples."""
+    from matplotlib.figure import Figure
+
+    graded = [row["scores"] for row in rows if not row["void"]]
+    columns = [c for c in graded[0] if any(s.get(c) is not None for s in graded)]
+    figure = Figure(figsize=(2.1 * len(columns) + 0.4, 2.4), layout="constrained")
+    for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+        values = [s[column] for s in graded if s.get(column) is not None]
+        axes.hist(values, bins=11, range=(0, 10) if column == "rating" else (0, 1), color="#1f5fa8")
+        axes.set_title(f"{column}  {fmean(values):.2f}", fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def examples(out: Path, rows: Rows, most: int = 8) -> None:
+    """Target and answer of samples from the best to the worst."""
+    graded = sorted((row for row in rows if row["pictures"]), key=lambda row: -_merit(row))
+    picked = [graded[round(i * (len(graded) - 1) / max(1, most - 1))] for i in range(min(most, len(graded)))]
+    pairs = [Image.open(out / row["pictures"]).convert("RGB") for row in picked]
+    if not pairs:
+        return
+    width = 420
+    small = [p.resize((width, max(1, min(600, round(p.height * width / p.width))))) for p in pairs]
+    columns = 2
+    heights = [max(p.height for p in small[i : i + columns]) + 12 for i in range(0, len(small), columns)]
+    sheet = Image.new("RGB", (columns * (width + 12), sum(heights)), "white")
+    for i, image in enumerate(small):
+        sheet.paste(image, ((i % columns) * (width + 12), sum(heights[: i // columns])))
+    sheet.save(out / "examples.png")
+
+
+def _merit(row: dict[str, Any]) -> float:
+    values = [v for k, v in row["scores"].items() if v is not None and k != "rating"]
+    return fmean(values) if values else 0.0
+
+
+def side_by_side(target: bytes, shot: bytes | None, failure: str) -> bytes:
+    """PNG of the target and, on its right, what the answer renders to, or why it does not."""
+    left = Image.open(io.BytesIO(target)).convert("RGB")
+    if shot is not None:
+        right = Image.open(io.BytesIO(shot)).convert("RGB")
+    else:
+        right = Image.new("RGB", left.size, "#f3e3e3")
+        words = "\n".join(failure[i : i + 48] for i in range(0, min(len(failure), 480), 48))
+        ImageDraw.Draw(right).multiline_text((8, 8), words, fill="#8a2b2b")
+    both = Image.new("RGB", (left.width + right.width + 8, max(left.height, right.height)), "white")
+    both.paste(left, (0, 0))
+    both.paste("#c8c8c8", (left.width + 3, 0, left.width + 5, both.height))
+    both.paste(right, (left.width + 8, 0))
+    file = io.BytesIO()
+    both.save(file, "PNG")
+    return file.getvalue()
