@@ -72,7 +72,9 @@ ATTACKS: dict[str, tuple[str, bool]] = {
     "walk_gc_quietly": ("import gc\ntry:\n    gc.get_referrers(ax)\nexcept Exception:\n    pass", True),
     "walk_what_the_recorder_shows": (
         "from matplotlib.axes import Axes\n"
-        "for n in ('__wrapped__', '__closure__', '__self__', 'func', '__globals__'):\n    if hasattr(Axes.bar, n): raise SystemExit\nassert Axes.bar.__reduce__() == 'Axes.bar'",
+        "for n in ('__wrapped__', '__closure__', '__self__', 'func', '__globals__'):\n"
+        "    if hasattr(Axes.bar, n): raise SystemExit\n"
+        "assert Axes.bar.__reduce__() == 'Axes.bar'",
         False,
     ),
     "walk_frames": (

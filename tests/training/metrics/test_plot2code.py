@@ -1,0 +1,68 @@
+"""Plot2Code's scores, by hand; texts as programs draw them."""
+
+import asyncio
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.chart_tracer import ChartTracer, Trace
+from training.metrics.chartmimic import PATIENT
+from training.metrics.plot2code import extract, headline, parse_rating, passes, text_match
+
+
+def trace(*words: tuple[str, float, float], inches: tuple[float, float] = (6.4, 4.8)) -> Trace:
+    return Trace(True, words=words, inches=inches)
+
+
+def test_text_match_is_a_jaccard_ratio_of_texts_near_their_place() -> None:
+    golden = trace(("Title", 0.5, 1), ("x", 10, 0), ("y", 0, 3))
+    assert text_match(golden, golden) == 1.0
+    assert text_match(golden, trace((" title ", 0.5, 1), ("x", 40, 0))) == pytest.approx(1 / 4)  # x is 30 away
+    assert text_match(golden, trace(("x", 30, 0), ("Title", 0.5, 1), ("Titel", 0.5, 1))) == pytest.approx(2 / 4)
+    assert text_match(golden, trace(("x", 5, 0), inches=(3.2, 2.4))) == pytest.approx(1 / 3)  # half as large
+    assert text_match(trace(), trace()) == 1.0
+    assert text_match(trace(), golden) == 0.0
+
+
+def test_texts_are_traced_with_tick_labels_and_where_they_stand() -> None:
+    source = (
+        "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3))\nplt.plot([0, 1])\nplt.title('Up')\nplt.show()"
+    )
+
+    async def run() -> Trace:
+        tracer = ChartTracer(PATIENT)
+        try:
+            return await tracer.trace(source, "plot2code")
+        finally:
+            await tracer.close()
+
+    found = asyncio.run(run())
+    assert found.ran and found.inches == (4.0, 3.0)
+    assert ("Up", 0.5, 1.0) in found.words and ("0.50", 0.0, 0.5) in found.words
+
+
+def test_a_white_picture_does_not_pass() -> None:
+    def png(value: int) -> bytes:
+        out = io.BytesIO()
+        pixels = np.full((4, 4, 3), 255, np.uint8)
+        pixels[0, 0] = value
+        Image.fromarray(pixels).save(out, "PNG")
+        return out.getvalue()
+
+    assert not passes(None) and not passes(png(255)) and passes(png(254))
+
+
+def test_published_headline_figures_come_out() -> None:
+    # RRVF's table: 41.46 over the passing 127 of 132 is 39.89
+    passing, times = headline([0.4146] * 127, 132, 127)
+    assert passing == pytest.approx(0.4146) and times == pytest.approx(0.3989, abs=1e-4)
+    assert headline([], 132, 0) == (None, None)
+
+
+def test_ratings_and_programs_are_read_as_published() -> None:
+    assert parse_rating("It is close.\nRating: [[8]]") == 8.0
+    assert parse_rating("Rating: 8") is None and parse_rating("Rating: [[11]]") is None
+    assert extract("```python\na\n```\nand\n```python\nb\n```") == "a\nb"
+    assert extract("print(1)") == "print(1)"
