@@ -72,11 +72,22 @@ class EngineAnswers:
 class EndpointAnswers:
     """A model behind an OpenAI-compatible base address (`http://host:port/v1`)."""
 
-    def __init__(self, url: str, model: str = "", *, concurrency: int = 16, max_tokens: int = 4096, s: float = 600.0):
-        """`model` empty: the first that the endpoint lists. `s`: deadline of one answer, retries included."""
+    def __init__(
+        self,
+        url: str,
+        model: str = "",
+        *,
+        key: str = KEY,
+        concurrency: int = 16,
+        max_tokens: int = 4096,
+        s: float = 600.0,
+    ) -> None:
+        """`model` empty: the first that the endpoint lists. `key`: the environment variable that holds its key. `s`:
+        deadline of one answer, retries included."""
         self.name = model or url
         self._url = url.rstrip("/")
         self._model = model
+        self._key = key
         self._max_tokens = max_tokens
         self._deadline_s = s
         self._caller = Caller("model", RETRIES, concurrency)
@@ -136,7 +147,7 @@ class EndpointAnswers:
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:  # here, because it belongs to the running event loop
-            key = os.environ.get(KEY)
+            key = os.environ.get(self._key)
             self._session = aiohttp.ClientSession(
                 timeout=aiohttp.ClientTimeout(total=self._deadline_s / 2, sock_connect=10),
                 headers={"Authorization": f"Bearer {key}"} if key else {},

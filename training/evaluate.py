@@ -27,6 +27,7 @@ from configs.load import ConfigError, load
 from configs.schema import Config
 from configs.schema import Judge as JudgeSettings
 from serving.judge import VisualJudge
+from serving.mllm_endpoint import KEY as JUDGE_KEY
 from serving.sandbox import MissingLayer
 from serving.web import BrowserMissing
 from training import benchmarks, scoreboard
@@ -195,7 +196,7 @@ def judge_of(args: argparse.Namespace) -> tuple[VisualJudge | None, EndpointAnsw
     if not args.judge.startswith(("http://", "https://")):
         raise ConfigError(f"--judge {args.judge}: neither perceptual nor an address")
     settings = replace(JudgeSettings(), backend="mllm", url=args.judge, model=args.judge_model)
-    return VisualJudge(settings), EndpointAnswers(args.judge, args.judge_model, max_tokens=1024)
+    return VisualJudge(settings), EndpointAnswers(args.judge, args.judge_model, key=JUDGE_KEY, max_tokens=1024)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
