@@ -72,9 +72,7 @@ def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
     kinds = found["results"]["unseen kinds"]["greedy"]  # pictures 1 and 3
     assert kinds["base"]["exec_rate"]["mean"] == 0.0 and kinds["RRVF"]["exec_rate"]["seeds"] == [0.5, 1.0]
     assert found["training_s"] == {"SFT": [2.0, 2.0], "RRVF": [4.0, 4.0]}
-    assert (
-        "| held-out images | sampled | RRVF | 8 | 87.5 ± 17.7% |" in text and "| ran | 6 | 25.0% | correct |" in text
-    )
+    assert "| held-out images | sampled | RRVF | 8 | 87.5 ± 17.7% |" in text and "| ran | 6 | 25.0% | correct |" in text
     for name in ("curves.png", "pictures.png"):
         assert Image.open(tmp_path / name).width > 400
 
