@@ -5,6 +5,7 @@ check; engines take them while requests run; a checkpoint that does not fit is r
 """
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from actors.contracts import Outage
 from configs.runs import latest
 from configs.schema import Config
 from serving.errors import BadRequest, cause_of
+
+log = logging.getLogger("ray.serve")
 
 
 class Weights:
@@ -22,6 +25,7 @@ class Weights:
         self._config = config
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._said = ""  # the last failure, to say each but once
 
     async def to(self, model: str) -> dict[str, Any]:
         """Load a checkpoint's folder, or the run's newest for `latest`. Raises BadRequest, Outage."""
@@ -60,8 +64,10 @@ class Weights:
                 newest = max(loaded, key=lambda state: state["version"])
                 if any(state["version"] != newest["version"] for state in loaded):
                     await self._agree(newest["model"], newest["version"])
-        except (BadRequest, Outage):
-            pass  # at the next look
+        except (BadRequest, Outage) as error:  # tried again at the next look
+            if str(error) != self._said:
+                log.warning("the engines keep their weights: %s", error)
+            self._said = str(error)
 
     async def _all(self, method: str, *args: Any) -> list[dict[str, Any]]:
         """One answer of every replica, in `learner.sync_s` and some. Raises BadRequest, Outage."""

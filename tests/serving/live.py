@@ -1,5 +1,6 @@
 """The application of configs/serve_inference.yaml, really served: a process of its own on a free port."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -64,6 +65,11 @@ def healthy(url: str) -> bool:
         return False
 
 
+def end_with_the_tests() -> None:
+    """In the child: SIGTERM when the tests are killed, so that no server outlives them."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 @contextmanager
 def served(folder: Path, args: dict[str, Any]) -> Iterator[Live]:
     """`serve run` of the shipped YAML with other `args` and a free port, on a cluster of its own."""
@@ -81,8 +87,9 @@ def served(folder: Path, args: dict[str, Any]) -> Iterator[Live]:
     command = [str(Path(sys.executable).with_name("serve")), "run", str(file), "--app-dir", str(ROOT)]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
+            command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+            preexec_fn=end_with_the_tests,
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + 300
         while not healthy(f"http://127.0.0.1:{port}"):
