@@ -182,7 +182,7 @@ class Render:
     browser: str = ""  # path of a Chromium; empty looks for one
     viewport: tuple[int, int] = (1280, 720)  # of a page, CSS pixels
     max_height: int = 8192  # a page's picture ends here
-    browser_pages: int = 500  # a browser is replaced after so many pages
+    browser_pages: int = 200  # a browser is replaced after so many pages: it grows with each, and starts in 0.1 s
     browser_mb: int = 2048  # or when its processes hold so much memory
     sandbox: Sandbox = field(default_factory=Sandbox)
 

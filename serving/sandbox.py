@@ -218,18 +218,27 @@ def active_layers(allow_missing: Iterable[str]) -> tuple[str, ...]:
 
 
 def tree_bytes(pid: int) -> int:
-    """Resident bytes of a process and all its descendants, shared pages counted once a process."""
+    """Bytes of memory of a process and all its descendants. A page that several processes share counts once, in equal
+    parts (PSS); where the kernel tells that to nobody else, once a process (RSS)."""
     parents, resident = {}, {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 fields = Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()
-                parents[int(entry)], resident[int(entry)] = int(fields[1]), int(fields[21])
-    family, pages = {pid}, 0
+                parents[int(entry)], resident[int(entry)] = int(fields[1]), int(fields[21]) * resource.getpagesize()
+    family, total = {pid}, 0
     while family:
-        pages += sum(resident.get(member, 0) for member in family)
+        total += sum(_proportional(member, resident[member]) for member in family if member in resident)
         family = {child for child, parent in parents.items() if parent in family}
-    return pages * resource.getpagesize()
+    return total
+
+
+def _proportional(pid: int, resident: int) -> int:
+    try:
+        rollup = Path("/proc", str(pid), "smaps_rollup").read_text()
+    except OSError:
+        return resident
+    return 1024 * int(rollup.partition("\nPss:")[2].split()[0]) if "\nPss:" in rollup else 0
 
 
 def _refused(action: Callable[[], object]) -> str:

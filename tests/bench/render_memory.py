@@ -1,7 +1,7 @@
-"""Memory of a render worker over 2,000 renders of each kind: the resident bytes of the whole tree of processes.
+"""Memory of a render worker over 2,000 renders of each kind: of the whole tree of processes, shared pages once (PSS).
 
 Looked at after every 20 renders and averaged over 200, because a tree of browser processes breathes: contexts are left
-after 50 pages, the browser is replaced after 500.
+after 50 pages, the browser is replaced after 200.
 """
 
 import asyncio

@@ -1,8 +1,10 @@
 """Every layer is active here, refuses by itself what it should, and its absence is an error unless it is excused."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,24 @@ async def test_without_namespaces_the_same_bytes_and_the_same_refusals(monkeypat
     finally:
         await whole.close()
         await less.close()
+
+
+def test_memory_that_processes_share_counts_once() -> None:
+    block = b"x" * 2**26
+    reader, writer = os.pipe()
+    children = []
+    for _ in range(2):
+        if (child := os.fork()) == 0:
+            os.close(writer)
+            os.read(reader, 1)  # until the parent is done
+            os._exit(0)
+        children.append(child)
+    try:
+        total = sandbox.tree_bytes(os.getpid())
+    finally:
+        os.close(writer)
+        os.close(reader)
+        for child in children:
+            os.waitpid(child, 0)
+    own = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert own > len(block) and total < own + len(block) / 2
