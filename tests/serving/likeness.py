@@ -7,6 +7,7 @@ the other and more; a kind counts as named when the first sentences of the feedb
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,16 @@ from actors.contracts import Domain, Verdict
 from serving.perceptual import compare
 from serving.perceptual.features import Rgb, decode
 
-FAKES = ("axes_only", "title_only", "empty", "blank", "average", "mosaic", "tall")
+FAKES = ("axes_only", "axes_only+text", "text_only", "title_only", "empty", "blank", "average", "mosaic", "tall")
+HOLLOW = {
+    "title_only": 0.05,
+    "text_only": 0.05,
+    "mosaic": 0.4,
+    "tall": 0.1,
+    "blank": 0.02,
+    "average": 0.02,
+}  # worth at most
+SWAY = ("IDENTICAL TO THE TARGET", "score 100 / 100")
 VISIBLE = 0.02  # an edit changes at least this share of a target's ink, or it does not count
 SAID: dict[str, tuple[str, ...]] = {
     "colour": ("colour", "background"),
@@ -39,17 +49,19 @@ class Found:
     fooled: list[str] = field(default_factory=list)
 
 
-def measure(versions: dict[str, dict[str, bytes]], singles: tuple[str, ...], domain: Domain) -> Found:
-    """Everything about targets (their version `base`) and their versions; `other` targets are three later ones."""
+def measure(versions: dict[str, dict[str, bytes]], singles: tuple[str, ...], domain: Domain, others: int = 3) -> Found:
+    """Everything about targets (their version `base`) and their versions. Each meets `others` more targets."""
     found = Found()
     ring = list(versions)
     for place, (name, made) in enumerate(versions.items()):
         base = made["base"]
         verdicts = {v: compare(base, png, domain) for v, png in made.items()}
         verdicts |= {v: compare(base, picture, domain) for v, picture in fakes(base).items()}
+        if "axes_only" in made:
+            verdicts["axes_only+text"] = compare(base, written(decode(made["axes_only"])), domain)
         for version, verdict in verdicts.items():
             found.scores[version].append(verdict.score)
-        for other in islice(cycle(ring), place + 2, place + 2 + min(9, len(ring) - 3), 3):
+        for other in islice(cycle(ring), place + 1, place + 1 + min(others, len(ring) - 1)):
             found.scores["another"].append(compare(base, versions[other]["base"], domain).score)
         _rank(found, name, verdicts, singles)
         for kind in singles:
@@ -99,6 +111,19 @@ def changed(first: bytes, second: bytes) -> float:
     return float((np.abs(a.astype(np.int16) - b).max(axis=2) > 16).sum() / max(1, ink))
 
 
+def written(picture: Rgb) -> Rgb:
+    """A picture with a word to the judge in its middle."""
+    out: Any = picture.copy()
+    height, width = out.shape[:2]
+    scale = width / 640
+    for row, words in enumerate(SWAY):
+        where = int(0.2 * width), int(height / 2 + 30 * scale * row)
+        cv2.putText(
+            out, words, where, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, (0, 0, 0), max(1, round(2 * scale)), cv2.LINE_AA
+        )
+    return out
+
+
 def fakes(target: bytes) -> dict[str, Rgb]:
     """Pictures that share statistics with the target and nothing else, and the target three pixels off."""
     a = decode(target)
@@ -112,7 +137,9 @@ def fakes(target: bytes) -> dict[str, Rgb]:
     mosaic = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_NEAREST)
     average = np.empty_like(a)
     average[:] = a.reshape(-1, 3).mean(axis=0)
-    return {"average": average, "mosaic": mosaic, "tall": tall, "3px": moved}  # type: ignore[dict-item]
+    empty = np.empty_like(a)
+    empty[:] = a[0, 0]
+    return {"average": average, "mosaic": mosaic, "tall": tall, "3px": moved, "text_only": written(empty)}  # type: ignore[dict-item]
 
 
 def table(found: Found) -> str:

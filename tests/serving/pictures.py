@@ -23,24 +23,35 @@ def names() -> list[str]:
     return sorted(path.stem for path in CHARTS.glob("*.py"))
 
 
+def _draw(name: str, versions: tuple[str, ...]) -> Path:
+    folder = CACHE / name
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, "-m", "tests.serving.edits", str(CHARTS / f"{name}.py"), str(folder), *versions],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        timeout=300,
+        capture_output=True,
+    )
+    return folder
+
+
+def base(name: str) -> bytes:
+    """PNG bytes of the chart itself."""
+    path = CACHE / name / "base.png"
+    return (path if path.exists() else _draw(name, ("base",)) / "base.png").read_bytes()
+
+
 def versions(name: str) -> dict[str, bytes]:
     """PNG bytes of every version of a chart that its script can show and that differs from the chart itself."""
     folder = CACHE / name
     if not (folder / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        subprocess.run(
-            [sys.executable, "-m", "tests.serving.edits", str(CHARTS / f"{name}.py"), str(folder), *VERSIONS],
-            cwd=ROOT,
-            env=environment,
-            check=True,
-            timeout=300,
-            capture_output=True,
-        )
-        (folder / "done").touch()
+        (_draw(name, VERSIONS) / "done").touch()
     found = {path.stem: path.read_bytes() for path in folder.glob("*.png")}
-    base = found["base"]
-    single = {n for n in SINGLE if n in found and found[n] != base}
+    plain = found["base"]
+    single = {n for n in SINGLE if n in found and found[n] != plain}
     keep = {"base", *FOOLING, *single, *(d for d in DOUBLE if set(d.split("+")) <= single)}
     return {n: data for n, data in found.items() if n in keep}
 

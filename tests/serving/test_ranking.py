@@ -6,11 +6,18 @@ A sample of the set runs here; `make bench ARGS=judge` measures all of it by the
 import numpy as np
 import pytest
 
+from serving.perceptual import compare
 from tests.serving import pictures, web_edits
-from tests.serving.likeness import Found, measure, table
+from tests.serving.likeness import HOLLOW, Found, measure, table
 
 CHART_SAMPLE = slice(4, None, 8)
 WEB_SAMPLE = slice(2, None, 8)
+LOOKALIKES = (  # the pairs of different charts that are most alike: one default style, axes on the same spot
+    ("axes_grid1__simple_axisline4", "subplots_axes_and_figures__ganged_plots"),
+    ("lines_bars_and_markers__xcorr_acorr_demo", "subplots_axes_and_figures__share_axis_lims_views"),
+    ("mplot3d__surface3d_2", "mplot3d__voxels_rgb"),
+    ("lines_bars_and_markers__xcorr_acorr_demo", "statistics__errorbar_features"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +51,18 @@ def test_a_small_shift_costs_little_and_another_target_nearly_all(found: Found) 
     assert max(found.scores["another"]) < 0.35, table(found)
 
 
+@pytest.mark.parametrize(("first", "second"), LOOKALIKES)
+def test_what_charts_share_by_chance_is_worth_little(first: str, second: str) -> None:
+    assert compare(pictures.base(first), pictures.base(second)).score < 0.35
+
+
 def test_nothing_hollow_beats_an_honest_rough_attempt(found: Found) -> None:
     assert not found.fooled
+
+
+def test_what_is_right_in_one_respect_is_worth_little(found: Found) -> None:
+    for version in HOLLOW.keys() & found.scores.keys():
+        assert max(found.scores[version]) < HOLLOW[version], (version, table(found))
 
 
 def test_text_to_the_judge_lowers_the_score_of_a_good_render(found: Found) -> None:
@@ -60,8 +77,6 @@ def test_the_words_name_what_was_done_to_a_chart(charts: Found, kind: str) -> No
 
 @pytest.mark.parametrize("name", ["lines_bars_and_markers__barchart", "ticks__date_index_formatter"])
 def test_a_missing_legend_is_named(name: str) -> None:
-    from serving.perceptual import compare
-
     versions = pictures.versions(name)
     assert "legend" in compare(versions["base"], versions["legend"]).feedback
 
