@@ -36,7 +36,8 @@ class Runs:
 
     def __init__(self, root: Path, only: str = "") -> None:
         self._root, self._only = root.resolve(), only
-        self._open: OrderedDict[Path, tuple[RunFolder, list[float]]] = OrderedDict()
+        self._open: OrderedDict[Path, RunFolder] = OrderedDict()
+        self._named: dict[str, tuple[float, Path]] = {}  # name -> when it was last looked at, and its folder
         self._explained: dict[Path, tuple[int, dict[str, Any]]] = {}
 
     def names(self) -> list[str]:
@@ -50,19 +51,19 @@ class Runs:
     async def folder(self, request: Request) -> RunFolder:
         """The run that the path names, read up to now. Raises HTTPException 404."""
         name = request.path_params["run"]
+        known = self._named.get(name)
+        if known is not None and known[1] in self._open and time.monotonic() - known[0] < FRESH_S:
+            return self._open[known[1]]
         names = self.names()
         path = (self._root / name).resolve() if name == LATEST or name in names else self._root
         if path.parent != self._root or path.name not in names:
             raise HTTPException(404, "no such run")
-        if path not in self._open:
-            self._open[path] = RunFolder(path), [0.0]
-            if len(self._open) > OPEN:
-                self._open.popitem(last=False)
+        run = self._open.setdefault(path, RunFolder(path))
         self._open.move_to_end(path)
-        run, looked = self._open[path]
-        if time.monotonic() - looked[0] > FRESH_S:
-            looked[0] = time.monotonic()
-            await asyncio.to_thread(run.refresh)
+        if len(self._open) > OPEN:
+            self._open.popitem(last=False)
+        await asyncio.to_thread(run.refresh)
+        self._named[name] = time.monotonic(), path
         return run
 
     async def list_page(self, request: Request) -> Response:

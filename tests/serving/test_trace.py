@@ -112,7 +112,17 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     name = "0123456789abcdef0123.png"
     (path / "pictures" / name).symlink_to(outside)
     run = opened(path)
-    for asked in (name, "../secret.png", "../../etc/passwd", "..", "", "/etc/passwd", "a.png", name + "/.."):
+    for asked in (
+        name,
+        "../config.yaml",
+        "../secret.png",
+        "../../etc/passwd",
+        "..",
+        "",
+        "/etc/passwd",
+        "a.png",
+        name + "/..",
+    ):
         assert run.picture(asked) is None
     real = next(p.name for p in (path / "pictures").iterdir() if not p.is_symlink())
     assert run.picture(real) == (path / "pictures" / real).resolve()

@@ -19,6 +19,7 @@ from actors.replay import ReplayQueue
 from configs.load import dump
 from configs.schema import Config
 from tests.training import tiny
+from tests.training.test_dashboard import gauges, named
 from training import checkpoint, rerun
 from training.learner import _ask, train_loop
 
@@ -136,6 +137,8 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
         assert line["grad_norm"] > 0 and line["entropy"] > 0 and line["tokens_per_s"] > 0
         assert {"reward", "exec_rate", "similarity", "staleness_max", "behaviour_k3", "ess", "lr"} <= line.keys()
         assert {"wait_s", "update_s", "sync_s", "sync_pause_s", "checkpoint_error"} <= line.keys()
+    shown = {name for name in named() if name.startswith("ray_rrvf_train_")}
+    assert shown <= gauges("train", lines[-1]), "the dashboard shows a figure that no step has"
     assert lines[0]["same_version"] == 1.0 and lines[4]["same_version"] == 0.0
 
     names = [path.name for path in checkpoint.all_checkpoints(tmp_path)]

@@ -1,0 +1,164 @@
+"""How far off the model of a step is (serving.bottleneck): runs foretold from one run's trace, then really made.
+
+The rollouts, queue, ledger and recorder are the real ones; engine, renderer, judge and learner sleep (latency_profile)
+with as many servers as the layout has, so that the figures do not depend on what else this machine does. From the
+trace of the first layout alone each other layout's seconds a step are foretold.
+"""
+
+import asyncio
+import json
+import math
+import random
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from actors.contracts import Domain, RenderResult, Verdict
+from tests.bench.latency_profile import Profile, Sleepers
+
+STEPS, GROUPS, MEMBERS, ENGINE_SLOTS = 18, 8, 8, 192
+BASE = {"slots": 12, "renderers": 10, "judges": 32, "max_staleness": 2}
+LAYOUTS = {
+    "the same again": {},
+    "half the renderers": {"renderers": 5},
+    "twice the renderers": {"renderers": 20},
+    "a third of the groups under way": {"slots": 4},
+    "twice the groups under way": {"slots": 24},
+    "a quarter of the judges": {"judges": 8},
+    "synchronous": {"max_staleness": 0},
+}
+
+
+class House(Sleepers):
+    """Sleepers with a number of renderers and judges, which say how long they worked."""
+
+    def __init__(self, renderers: int, judges: int, *rest: Any) -> None:
+        super().__init__(*rest)
+        self._renderers, self._judges = asyncio.Semaphore(renderers), asyncio.Semaphore(judges)
+
+    async def render(self, source: str, domain: Domain) -> RenderResult:
+        async with self._renderers:
+            seconds = await self._sleep(self.profile.render_s * (4 if random.random() < 0.1 else 1))
+        return RenderResult(True, seconds, b"png", (1, 1))
+
+    async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        async with self._judges:
+            p = self.profile
+            seconds = await self._sleep(random.lognormvariate(math.log(p.judge_s), p.judge_sigma))
+        return Verdict(random.random(), "nearly", "profile", seconds=seconds)
+
+    async def _sleep(self, seconds: float) -> float:
+        started = time.perf_counter()
+        await asyncio.sleep(self.profile.scale * seconds)
+        return time.perf_counter() - started
+
+
+class Player:
+    """The rollout actor over such a house, with the real recorder."""
+
+    def __init__(self, config: Any, model: str, queue: Any, profile: Profile, versions: str, run: str) -> None:
+        from actors.dialogue import Codec
+        from actors.rollout import Rollouts
+        from training.records import Recorder
+
+        codec = Codec.load(model, config.prompts)
+        servers = config.render.concurrency, config.judge.concurrency
+        world = House(*servers, profile, codec, ENGINE_SLOTS, Path(versions))
+        recorder = Recorder(Path(run), "player", 100)
+        self.rollouts = Rollouts("player", config, model, queue, world, world, world, recorder)
+
+    async def start(self) -> None:
+        await self.rollouts.start()
+
+    async def stop(self) -> None:
+        await self.rollouts.check()
+        await self.rollouts.stop()
+
+
+def main(out_dir: Path) -> dict[str, Any]:
+    import ray
+
+    from tests.training.tiny import build_model, picture
+    from training.environ import WORKER_ENV
+    from training.explain import against, read
+
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        build_model(folder / "model")
+        (folder / "image.png").write_bytes(picture(0))
+        ray.init(
+            address="local",
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            runtime_env={"env_vars": WORKER_ENV},
+        )
+        try:
+            base = read(play(folder, "base", BASE))
+            rows = {}
+            for number, (name, change) in enumerate(LAYOUTS.items()):
+                rows[name] = against(base, read(play(folder, str(number), BASE | change)))
+                print(f"{name}: {rows[name]}", flush=True)
+        finally:
+            ray.shutdown()
+    errors = sorted(abs(row["error"]) for row in rows.values())
+    found = {
+        "base_s": round(base["step_s"], 3),
+        "model_of_base_s": round(base["model"]["step"], 3),
+        "foretold": {k: {f: round(v, 3) for f, v in row.items()} for k, row in rows.items()},
+        "mean_error": round(sum(errors) / len(errors), 3),
+        "largest_error": round(errors[-1], 3),
+    }
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def play(folder: Path, name: str, layout: dict[str, int]) -> Path:
+    """One run of STEPS steps; its folder, as a real run leaves it."""
+    import ray
+
+    from actors.replay import ReplayQueue
+    from configs.load import dump
+    from configs.schema import Config
+
+    config, profile, run = Config(), Profile(), folder / name
+    run.mkdir()
+    config.rollout = replace(
+        config.rollout, group_size=MEMBERS, concurrency=layout["slots"], max_turns=4, max_wait_s=1e9
+    )
+    config.sampling = replace(config.sampling, max_tokens=256, max_trajectory_tokens=4096)
+    config.queue = replace(
+        config.queue, groups_per_step=GROUPS, max_staleness=layout["max_staleness"], drop_zero_variance=False
+    )
+    config.render.concurrency = layout["renderers"]
+    config.judge = replace(config.judge, backend="mllm", url="http://asleep", concurrency=layout["judges"])
+    (run / "config.yaml").write_text(dump(config))
+    versions = run / "version"
+    versions.write_text("0")
+    queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(  # type: ignore[attr-defined]
+        config, [str(folder / "image.png")] * 4096, None, str(run / "queue.jsonl")
+    )
+    where = str(folder / "model"), queue, profile, str(versions), str(run)
+    player = ray.remote(Player).options(num_cpus=1).remote(config, *where)
+    ray.get(player.start.remote(), timeout=120)
+    for step in range(STEPS):
+        began = time.perf_counter()
+        ray.get(queue.take.remote(step), timeout=120)
+        taken = time.perf_counter()
+        time.sleep(profile.scale * profile.update_s * GROUPS * MEMBERS / 256)
+        updated = time.perf_counter()
+        time.sleep(profile.scale * profile.sync_s)
+        fresh = run / "fresh"
+        fresh.write_text(str(step + 1))
+        fresh.replace(versions)
+        ray.get(queue.set_version.remote(step + 1), timeout=60)
+        ended = time.perf_counter()
+        figures = {"step": step + 1, "wait_s": taken - began, "update_s": updated - taken, "sync_s": ended - updated}
+        with (run / "metrics.jsonl").open("a") as out:
+            out.write(json.dumps(figures | {"step_s": ended - began, "ended_ms": int(1000 * time.time())}) + "\n")
+    ray.get(player.stop.remote(), timeout=60)
+    ray.kill(player)
+    ray.kill(queue)
+    return run
