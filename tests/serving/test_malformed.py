@@ -69,7 +69,7 @@ def send_schema(live: Live, count: int, seed: int) -> Counter[int]:
     takers = [o for o in operations if o.method == "post"]
     with httpx.Client(base_url=live.url, timeout=LIMIT_S) as client:
         for operation in takers:
-            for mode, share in ((GenerationMode.NEGATIVE, 0.7), (GenerationMode.POSITIVE, 0.3)):
+            for mode, share in ((GenerationMode.NEGATIVE, 0.9), (GenerationMode.POSITIVE, 0.1)):
 
                 @settings(
                     max_examples=max(1, round(count * share / len(takers))),
