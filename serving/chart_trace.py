@@ -49,6 +49,9 @@ INNARDS = ("__code__", "__defaults__", "__kwdefaults__")
 KEPT = (types.FunctionType, types.BuiltinFunctionType, classmethod, staticmethod, property, type)
 
 
+Pristine = tuple[tuple[tuple[Any, str, Any], ...], tuple[tuple[type, frozenset[str]], ...]]
+
+
 def opaque(function: Callable[..., Any]) -> Any:
     """A C callable, bound like a function where it is a class's, that calls `function` and does not show it."""
     return functools._lru_cache_wrapper(function, 0, False, functools._CacheInfo)  # type: ignore[attr-defined, call-arg]
@@ -68,6 +71,12 @@ def functions(modules: Iterable[types.ModuleType]) -> tuple[tuple[Any, str, Any]
     return tuple(found.values())
 
 
+def names(found: Iterable[tuple[Any, str, Any]]) -> tuple[tuple[type, frozenset[str]], ...]:
+    """The classes among owners, each with the names in it."""
+    classes = {id(owner): owner for owner, _, _ in found if isinstance(owner, type)}
+    return tuple((owner, frozenset(vars(owner))) for owner in classes.values())
+
+
 def traced_modules() -> list[types.ModuleType]:
     """The modules that a program must leave as they are. pyplot is free: programs do silence `show`."""
     names = [n for n in sys.modules if n.split(".")[0] in ("matplotlib", "mpl_toolkits") and n != "matplotlib.pyplot"]
@@ -77,23 +86,27 @@ def traced_modules() -> list[types.ModuleType]:
 class Records:
     """What a traced child may touch: C callables only. `seal(end, painted)` ends the trace."""
 
-    def __init__(self, secret: list[bytes], pristine: tuple[tuple[Any, str, Any], ...]) -> None:
+    def __init__(self, secret: list[bytes], pristine: Pristine) -> None:
         calls: list[str] = []
         texts: list[str] = []
         objects: list[tuple[str, str, Any]] = []  # function, first colour, artist
         marks: list[str] = []
         replaced: dict[tuple[int, str], Any] = {}
-        key, digest, dumps, vars_, id_ = secret.pop(), hmac.digest, json.dumps, vars, id
+        key, digest, dumps = secret.pop(), hmac.digest, json.dumps
+        vars_, id_, len_, any_ = vars, id, len, any
 
         def seal(end: dict[str, Any], painted: list[tuple[str, str]]) -> bytes:
             body = b'{"tampered": true}'
             if not marks:
-                for owner, name, value in pristine:
-                    if vars_(owner).get(name) is not replaced.get((id_(owner), name), value):
-                        break
-                else:
-                    if len(painted) == len({(where, first) for where, first, _ in objects}):
-                        body = dumps({"calls": calls, "texts": texts, "colors": painted, **end}).encode()
+                changed = False
+                for owner, name, value in pristine[0]:
+                    changed |= vars_(owner).get(name) is not replaced.get((id_(owner), name), value)
+                for kind, known in pristine[1]:  # a new name is harmless unless it hides an inherited one
+                    if len_(vars_(kind)) != len_(known):
+                        new = [name for name in vars_(kind) if name not in known]
+                        changed |= any_([name in vars_(base) for name in new for base in kind.__mro__[1:]])
+                if not changed and len_(painted) == len_({(where, first) for where, first, _ in objects}):
+                    body = dumps({"calls": calls, "texts": texts, "colors": painted, **end}).encode()
             return digest(key, body, "sha256") + body
 
         self.caller = lambda label: opaque(functools.partial(calls.append, label))
@@ -137,7 +150,7 @@ def guard(mark: Callable[[str], None]) -> None:
     sys.addaudithook(hook)
 
 
-def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Any) -> tuple[str, int, int, bytes]:
+def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine) -> tuple[str, int, int, bytes]:
     """Run one program and return its sealed trace in the place of a picture: as wide as it is long, one byte deep."""
     mode, _, source = request.partition("\n")
     if mode not in MODES:
@@ -179,7 +192,7 @@ def end(seal: Any, handle: Any, signals: Any, ignore: Any, no_collection: Any, f
     return seal(found, painted)
 
 
-def attend(source: str, settings: dict[str, Any], jail: Jail, pristine: Any) -> bytes:
+def attend(source: str, settings: dict[str, Any], jail: Jail, pristine: Pristine) -> bytes:
     """One traced child: its reply if it bears the seal of this request, else one that says it is forged."""
     secret = [os.urandom(32)]
     work = functools.partial(trace, secret=secret, pristine=pristine)
@@ -194,14 +207,15 @@ class Prepared:
     """`attend` with what is known of the library after it was warmed and before the first program."""
 
     def __init__(self) -> None:
-        self._pristine: Any = None
+        self._pristine: Pristine | None = None
 
     def __call__(self, source: str, settings: dict[str, Any], jail: Jail) -> bytes:
         if self._pristine is None:
             import matplotlib.backends.backend_pdf  # noqa: F401
             import mpl_toolkits.mplot3d  # noqa: F401
 
-            self._pristine = functions(traced_modules())
+            found = functions(traced_modules())
+            self._pristine = found, names(found)
         return attend(source, settings, jail, self._pristine)
 
 

@@ -57,6 +57,11 @@ ATTACKS: dict[str, tuple[str, bool]] = {
     ),
     "patch_colour_names": ("import matplotlib.colors as c\nc.to_hex = lambda *a, **k: '#D62728'", True),
     "patch_subplotspec": ("from matplotlib.axes import Axes\nAxes.get_subplotspec = lambda self: None", True),
+    "patch_layout": (
+        "from matplotlib.gridspec import GridSpec\nGridSpec.get_geometry = lambda self: (1, 2)",
+        True,
+    ),
+    "add_a_method": ("from matplotlib.axes import Axes\nAxes.mine = lambda self: None", False),
     "patch_json": ("import json\njson.dumps = lambda *a, **k: '{}'", True),
     "patch_builtins": ("import builtins\nbuiltins.vars = lambda x: {}", True),
     "break_builtins": ("import builtins\nbuiltins.len = lambda x: 0", False),
@@ -122,7 +127,6 @@ ATTACKS: dict[str, tuple[str, bool]] = {
         "    def get_subplotspec(self): return [N(1)]\nax.__class__ = A",
         False,
     ),
-    "endless_trace": ("for _ in range(300): fig.text(0, 0, 'x' * 20000)", False),
 }
 
 
