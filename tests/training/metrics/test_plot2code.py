@@ -40,7 +40,7 @@ def test_texts_are_traced_with_tick_labels_and_where_they_stand() -> None:
 
     found = asyncio.run(run())
     assert found.ran and found.inches == (4.0, 3.0)
-    assert ("Up", 0.5, 1.0) in found.words and ("0.50", 0.0, 0.5) in found.words
+    assert ("Up", 0.5, 1.0) in found.words and ("0.8", 0.0, 0.8) in found.words
 
 
 def test_a_white_picture_does_not_pass() -> None:
