@@ -69,6 +69,7 @@ def test_the_disk_it_takes_is_bounded_and_rewards_are_kept_of_all(tmp_path: Path
     assert 0.6 < pictures / 2**18 <= 1.0
     gaps = [b - a for a, b in pairwise(whole)]
     assert gaps[0] == 1 and max(gaps) >= 4, "the early groups are all kept, later ones ever more thinly"
+    assert all((row["target"] is not None) == row["whole"] for row in rows)
     assert all("text" in m["turns"][0] for row in rows if row["whole"] for m in row["members"])
 
 
