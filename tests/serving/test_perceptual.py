@@ -102,6 +102,21 @@ def test_a_picture_several_times_too_large_is_worth_next_to_nothing() -> None:
         assert compare(bars(), png(tall), domain).score < 0.1  # type: ignore[arg-type]
 
 
+def test_a_frame_along_the_border_is_no_content() -> None:
+    image, draw = page()
+    draw.rectangle((0, 0, 639, 479), outline="gray", width=3)
+    assert compare(bars(), png(image)).score == 0
+    draw.rectangle((0, 0, 639, 479), outline="gray", width=30)
+    assert compare(bars(), png(image)).differences[0].category != "blank"
+
+
+@pytest.mark.parametrize("shift", [(3, 3), (-4, 2), (1, -5), (0, 6)])
+def test_a_shift_is_found_to_the_pixel_and_costs_its_share(shift: tuple[int, int]) -> None:
+    wanted = np.asarray(Image.open(io.BytesIO(bars())))
+    verdict = compare(bars(), np.roll(wanted, shift, axis=(1, 0)))
+    assert verdict.score == pytest.approx(1 - abs(shift[0]) / 640 - abs(shift[1]) / 480, abs=1e-6)
+
+
 def test_overlap_is_graded_by_distance() -> None:
     mask = np.zeros((100, 100), bool)
     mask[40:50, 20:30] = True
