@@ -233,8 +233,8 @@ class PolicyEngine:
         return UpdateReport(version, time.perf_counter() - self._paused_at, running)
 
     async def load(self, folder: str, version: int) -> UpdateReport:
-        """Take the weights of a checkpoint's folder, on an engine of any kind: turns under way end first, new ones
-        wait. Raises Outage("sync", ...) after `learner.sync_s`; the weights are then unknown, and it stays closed."""
+        """Take the weights of a checkpoint's folder, in an engine that `update` has never written to: turns under way
+        end first, new ones wait. Raises Outage("sync", ...) after `learner.sync_s`; it then stays closed."""
         limit = self._config.learner.sync_s
         async with self._updating:
             try:

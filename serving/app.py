@@ -191,7 +191,10 @@ class Api:
         asked, _ = await requests.body(request, requests.Judge)
         target = await picture(asked.target, "target", self._config.data.max_pixels)
         render = await picture(asked.render, "render", self._config.data.max_pixels)
-        return asdict(await self._judge.compare(target, render, self._domain(asked.domain)))
+        try:
+            return asdict(await self._judge.compare(target, render, self._domain(asked.domain)))
+        except ValueError as error:
+            raise BadRequest("bad_image", " ".join(str(error).split())[:200]) from None
 
     def _domain(self, asked: requests.Domain | None) -> requests.Domain:
         return asked or self._config.data.domain  # type: ignore[return-value]

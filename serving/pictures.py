@@ -1,8 +1,9 @@
 """Pictures that come from outside: base64 or bytes in, a PNG of ours out, or one clear line.
 
-Guarantees: only the formats of the web are decoded (no EPS, which would start an interpreter), nothing is decoded whose
-head promises more than MOST pixels, and two at a time, beside the event loop: no picture makes the server slow, large
-or fall. Whatever a decoder raises is a BadRequest. Nothing is fetched.
+Guarantees: what comes out is written anew, pixels alone, so that every decoder behind reads it; only formats of the
+web are decoded (no EPS, which would start an interpreter), nothing whose head promises more than MOST pixels, and two
+at a time, beside the event loop: no picture makes the server slow, large or fall. Whatever a decoder raises is a
+BadRequest. Nothing is fetched.
 """
 
 import asyncio
@@ -54,6 +55,9 @@ def _checked(data: bytes, name: str, max_pixels: int) -> bytes:
             said = f"`{name}` has {width} x {height} pixels; at most {MOST // 10**6} million are read"
             raise BadRequest("bad_image", said, param=name)
         try:
-            return normalise(data, max_pixels)
+            with Image.open(io.BytesIO(normalise(data, max_pixels))) as image:
+                out = io.BytesIO()
+                image.convert("RGB").save(out, "PNG", compress_level=3)
+                return out.getvalue()
         except Exception:
             raise BadRequest("bad_image", f"`{name}` is broken: it cannot be decoded", param=name) from None

@@ -160,26 +160,6 @@ async def test_synced_weights_are_the_ones_that_sample_next(
     assert (await engine.sample(Dialogue.start(codec, pictures[0]).short_ids, pictures[:1], 4)).versions[0] == version
 
 
-async def test_a_folder_is_loaded_once_the_turns_under_way_have_ended(
-    engine: PolicyEngine, codec: Codec, tiny_model: Path, tmp_path: Path, picture: Callable[..., bytes]
-) -> None:
-    import shutil
-
-    folder = tmp_path / "other"
-    shutil.copytree(tiny_model, folder)
-    weights = shaken(load_file(tiny_model / "model.safetensors"), 2)
-    (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
-    dialogue = Dialogue.start(codec, picture())
-    before = int((await engine.stats())["version"])
-    calls = [asyncio.create_task(engine.sample(dialogue.short_ids, dialogue.images, 60)) for _ in range(4)]
-    while (await engine.stats())["running"] < 4:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
-    await engine.load(str(folder), before + 1)
-    assert all(call.done() and set(call.result().versions) == {before} for call in calls)
-    assert await parity(engine, codec, folder, [picture("red"), picture("blue")]) < 1e-4
-
-
 async def test_a_listener_hears_the_text_grow(
     engine: PolicyEngine, codec: Codec, picture: Callable[..., bytes]
 ) -> None:

@@ -27,12 +27,13 @@ class Live:
     marker: str  # RRVF_LIVE of all its processes
 
     def processes(self) -> dict[str, int]:
-        """Pids of its replicas and proxy by title."""
+        """Pids of its replicas and proxy by name#pid."""
         found = {}
         for pid in pids(self.marker):
             title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             if title.startswith(("ray::ServeReplica", "ray::ProxyActor")):
-                found[title.removeprefix("ray::")] = pid
+                name = title.split()[0].removeprefix("ray::").split(".")[0]  # what follows is the call under way
+                found[f"{name}#{pid}"] = pid
         return found
 
 

@@ -9,6 +9,8 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -35,7 +37,8 @@ def test_an_odd_picture_is_read_or_refused_in_one_line(name: str) -> None:
     data, readable = odd_pictures()[name]
     if readable:
         image = read(data)
-        assert image.mode == "RGB" and image.width * image.height <= LIMIT
+        assert image.mode == "RGB" and image.width * image.height <= LIMIT and not image.info
+        assert cv2.imdecode(np.frombuffer(asyncio.run(picture(data, "image", LIMIT)), np.uint8), 1) is not None
         return
     with pytest.raises(BadRequest) as refused:
         read(data)
