@@ -45,6 +45,9 @@ class BadRequest(Exception):
         self.param = param
         self.wait_s = wait_s
 
+    def __str__(self) -> str:
+        return self.message
+
 
 def problem(status: int, kind: str, message: str, param: str | None = None, wait_s: int = 0) -> JSONResponse:
     """The answer for one error. `wait_s`: seconds until another try has a chance."""

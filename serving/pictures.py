@@ -48,12 +48,13 @@ def _checked(data: bytes, name: str, max_pixels: int) -> bytes:
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 width, height = image.size
+        except Image.DecompressionBombError:
+            raise _too_many(name) from None
         except Exception:  # broken files make decoders raise nearly everything
             said = f"`{name}` is not a readable image ({', '.join(FORMATS)})"
             raise BadRequest("bad_image", said, param=name) from None
         if width * height > MOST:
-            said = f"`{name}` has {width} x {height} pixels; at most {MOST // 10**6} million are read"
-            raise BadRequest("bad_image", said, param=name)
+            raise _too_many(name)
         try:
             with Image.open(io.BytesIO(normalise(data, max_pixels))) as image:
                 out = io.BytesIO()
@@ -61,3 +62,8 @@ def _checked(data: bytes, name: str, max_pixels: int) -> bytes:
                 return out.getvalue()
         except Exception:
             raise BadRequest("bad_image", f"`{name}` is broken: it cannot be decoded", param=name) from None
+
+
+def _too_many(name: str) -> BadRequest:
+    said = f"`{name}` has too many pixels; at most {MOST // 10**6} million are read"
+    return BadRequest("bad_image", said, param=name)
