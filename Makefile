@@ -17,8 +17,8 @@ setup: .venv/.ready
 train: setup  ## the project's main job, end to end; more settings: make train ARGS="run.steps=50"
 	$(PY) -m training.train $(CONFIG) $(ARGS)
 
-test: setup
-	$(PY) -m pytest $(ARGS)
+test: setup  ## two at a time: most of a test is waiting for processes to start
+	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 bench: setup
 	$(PY) -m tests.bench $(ARGS)

@@ -10,6 +10,18 @@ from PIL import Image, ImageDraw
 from configs.schema import Prompts
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `-n 2 --dist loadgroup`: a file stays with one worker, so do all tests of the served application; what takes
+    longest begins first."""
+
+    def served(item: pytest.Item) -> bool:
+        return "live" in getattr(item, "fixturenames", ())
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("live" if served(item) else item.location[0]))
+    items.sort(key=lambda item: (not item.location[0].endswith("test_train.py"), not served(item)))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained embedded policy in Hugging Face layout."""
