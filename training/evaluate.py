@@ -177,7 +177,7 @@ async def evaluate(args: argparse.Namespace) -> int:
                 await part.close()
         ordered = [done[case.name] for case in benchmark.cases if case.name in done]
         if ordered:
-            scoreboard.write(out, facts, ordered)
+            scoreboard.write(out, {**facts, "answers": answers.name}, ordered)
     for line in left_open[:10]:
         print(f"open: {line}", file=sys.stderr)
     if left_open:

@@ -73,7 +73,7 @@ def _plot2code(rows: Rows) -> Cells:
 
 
 def write(out: Path, facts: dict[str, Any], rows: Rows) -> None:
-    """All files into `out`. `facts`: benchmark, model and what else the run was."""
+    """All files into `out`. `facts`: benchmark, judge, `answers` (the model's own name) and what else the run was."""
     table = summary(facts["benchmark"], rows)
     voids = {row["name"]: row["void"] for row in rows if row["void"]}
     result = {**facts, "n": len(rows) - len(voids), "void": voids, "scores": table}
@@ -85,7 +85,7 @@ def write(out: Path, facts: dict[str, Any], rows: Rows) -> None:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    lines = [f"# {result['benchmark']}: {result['model']}", ""]
+    lines = [f"# {result['benchmark']}: {result['answers']}", ""]
     lines += [f"{result['n']} cases, single turn, no tool, greedy; judge: {result['judge'] or 'none'}.", ""]
     notes: list[str] = []
     for name, cells in result["scores"].items():
@@ -123,7 +123,8 @@ def histograms(path: Path, rows: Rows) -> None:
 def examples(out: Path, rows: Rows, most: int = 8) -> None:
     """Target and answer of samples from the best to the worst."""
     graded = sorted((row for row in rows if row["pictures"]), key=lambda row: -_merit(row))
-    picked = [graded[round(i * (len(graded) - 1) / max(1, most - 1))] for i in range(min(most, len(graded)))]
+    count = min(most, len(graded))
+    picked = [graded[round(i * (len(graded) - 1) / max(1, count - 1))] for i in range(count)]
     pairs = [Image.open(out / row["pictures"]).convert("RGB") for row in picked]
     if not pairs:
         return

@@ -119,6 +119,7 @@ def test_an_endpoint_on_chartmimic(
     assert strict["average"] == pytest.approx((50 + 50 + 25 + strict["color"]) / 4, abs=0.01)
     assert strict["overall"] == pytest.approx((strict["average"] + strict["judge"]) / 2, abs=0.01)
     assert "| code_pass | 50.00 | 50.00 | 50.00 | 25.00 |" in (out / "summary.md").read_text()
+    assert (out / "summary.md").read_text().startswith("# chartmimic: the-model\n")
     for number in range(4):
         assert Image.open(out / "pictures" / f"bar_{number}.png").width > 2 * 100
     assert Image.open(out / "scores.png").width > 300 and Image.open(out / "examples.png").width > 300
