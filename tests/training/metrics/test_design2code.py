@@ -11,8 +11,8 @@ from serving.web import WebRenderer
 from training.metrics.design2code import Block, Painter, blocks, compare, match, pixels, without_text
 
 PAGES = Path(__file__).resolve().parents[4] / "shared" / "data" / "web"
-PAGE = """<!DOCTYPE html><html><head><title>t</title><style>body{margin:0;background:#eee;font-size:30px}h1{color:#c00000}
-p{color:#0000cc;background:#ffff00}</style></head><body><h1>Hello &amp; welcome</h1><p class="a">One
+PAGE = """<!DOCTYPE html><html><head><title>t</title><style>body{margin:0;background:#eee;font-size:30px}
+h1{color:#c00000}p{color:#0000cc;background:#ffff00}</style></head><body><h1>Hello &amp; welcome</h1><p class="a">One
 <b>bold</b> word</p>
 <div><span>left</span><br><img src="x.png" alt=""></div></body></html>"""
 
