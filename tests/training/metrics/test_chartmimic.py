@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.metrics import by_hand
-from tests.training.metrics.pairs import CHARTS, pairs
+from tests.training.metrics.pairs import pairs
 from training.metrics.chartmimic import Result, Scorer, extract, main, prepare
 from training.metrics.colours import color_f1
 
@@ -57,26 +57,32 @@ def traced_by_hand(sources: list[str], folder: Path) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_scores_are_those_by_hand(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def hands(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, str, dict, dict]]:
+    """(name, golden, generated) of the sample with both traces by hand."""
     chosen = pairs(EVERY)
-    ours = scored([(golden, generated) for _, golden, generated in chosen])
-    theirs = traced_by_hand([source for _, golden, generated in chosen for source in (golden, generated)], tmp_path)
+    sources = [source for _, golden, generated in chosen for source in (golden, generated)]
+    traces = traced_by_hand(sources, tmp_path_factory.mktemp("by_hand"))
+    return [(*pair, traces[2 * n], traces[2 * n + 1]) for n, pair in enumerate(chosen)]
+
+
+def test_scores_are_those_by_hand(hands: list[tuple[str, str, str, dict, dict]]) -> None:
+    ours = scored([(golden, generated) for _, golden, generated, _, _ in hands])
     middle = 0
-    for number, ((name, _, _), result) in enumerate(zip(chosen, ours, strict=True)):
-        expected = by_hand.scores(theirs[2 * number], theirs[2 * number + 1])
+    for (name, _, _, left, right), result in zip(hands, ours, strict=True):
+        expected = by_hand.scores(left, right)
         assert not result.tampered, name
         assert five(result) == pytest.approx(list(expected.values()), abs=1e-9), name
         middle += any(0 < value < 1 for value in expected.values())
     assert middle >= 2  # the pairs are not all alike or all different
 
 
-def test_every_chart_against_itself_is_right_in_all_that_it_has(tmp_path: Path) -> None:
-    sources = [path.read_text() for path in sorted(CHARTS.glob("*.py"))[::EVERY]]
-    has = traced_by_hand(sources, tmp_path)
-    for source, result, found in zip(sources, scored([(s, s) for s in sources]), has, strict=True):
+def test_every_chart_against_itself_is_right_in_all_that_it_has(hands: list[tuple[str, str, str, dict, dict]]) -> None:
+    ours = scored([(golden, golden) for _, golden, _, _, _ in hands])
+    for (name, _, _, has, _), result in zip(hands, ours, strict=True):
         # what a chart does not have at all (a text but for tick labels, a counted call) scores 0, as published
-        expected = [float(bool(found[name])) for name in ("exec", "text", "layout", "type", "color")]
-        assert five(result) == pytest.approx(expected if found["exec"] else [0.0] * 5), source
+        expected = [float(bool(has[column])) for column in ("exec", "text", "layout", "type", "color")]
+        assert five(result) == pytest.approx(expected if has["exec"] else [0.0] * 5), name
 
 
 def test_identical_programs_score_one_and_the_rest_follows_the_protocol() -> None:
