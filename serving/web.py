@@ -3,10 +3,9 @@
 Guarantees: a page is drawn offline, without JavaScript unless the settings allow it, in a browser without network or
 foreign files (as far as namespaces are to be had). A page with scripts gets a context of its own; pages without share
 one until it has had `TAB_PAGES` of them or one failed, with an empty document in between: nothing that markup does
-outlives its document. Either is made ready for the next page while another one is drawn. A result comes by
-`render.sandbox.wall_s` plus a margin whatever the page does; a browser is replaced after a number of pages, a size, or
-a death. The same HTML gives the same bytes with one Chromium: animations stand at their end, the clock stands still,
-and random numbers are seeded.
+outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does; a browser is
+replaced after a number of pages, a size, or a death. The same HTML gives the same bytes with one Chromium: animations
+stand at their end, the clock stands still, and random numbers are seeded.
 """
 
 import asyncio
@@ -72,16 +71,14 @@ class _Tab:
 
 @dataclass(eq=False)
 class _Browser:
-    """One browser process, how many pages it has had, how many pages and clean-ups are under way, how many tabs it has,
-    and those that wait for the next page (None: one was closed, another may be made)."""
+    """One browser process, how many pages it has had and has now, and its tabs that wait for the next one."""
 
     handle: Any
     pid_file: Path
     pages: int = 0
     active: int = 0
     retired: bool = False
-    tabs: int = 0
-    idle: asyncio.Queue[_Tab | None] = field(default_factory=asyncio.Queue)
+    idle: list[_Tab] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -111,7 +108,7 @@ class WebRenderer:
         self._browser: _Browser | None = None
         self._playwright: Any = None
         self._scratch: Path | None = None
-        self._background: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def render(self, source: str) -> RenderResult:
         """Picture of one page. Raises Outage("render", ...) when no browser can be kept alive, BrowserMissing."""
@@ -146,8 +143,8 @@ class WebRenderer:
             browser, self._browser = self._browser, None
             if browser is not None:
                 await browser.close()
-            if self._background:
-                await asyncio.wait(self._background, timeout=2 * CLOSE_S)
+            if self._closing:
+                await asyncio.wait(self._closing, timeout=2 * CLOSE_S)
             if self._playwright is not None:
                 await self._playwright.stop()
                 self._playwright = None
@@ -183,7 +180,7 @@ class WebRenderer:
         drawn = False
         try:
             async with asyncio.timeout(self._config.sandbox.wall_s):
-                tab = await self._take(browser)
+                tab = browser.idle.pop() if browser.idle else await self._tab(browser)
                 drawing = asyncio.ensure_future(self._draw(tab.page, source))
                 crash = asyncio.ensure_future(tab.crashed.wait())
                 try:
@@ -206,22 +203,12 @@ class WebRenderer:
             browser.retired = True
             raise _Lost from error
         finally:
-            if tab is None:  # a context may be half made
+            if tab is not None:
+                await self._put_back(browser, tab, drawn)
+            else:  # a context may be half made
                 browser.retired = True
-            elif drawn:
-                browser.active += 1
-                self._spawn(self._put_back(browser, tab))
-            else:
-                await self._close(browser, tab)
-
-    async def _take(self, browser: _Browser) -> _Tab:
-        """A tab for one page: one that waits or soon will; a new one while there are no more than pages at once."""
-        if browser.idle.empty() and browser.tabs <= self._config.web.concurrency:
-            return await self._tab(browser)
-        return await browser.idle.get() or await self._tab(browser)
 
     async def _tab(self, browser: _Browser) -> _Tab:
-        browser.tabs += 1
         context = await self._context(browser)
         page, crashed = await context.new_page(), asyncio.Event()
         page.on("crash", lambda _: crashed.set())
@@ -229,33 +216,18 @@ class WebRenderer:
         page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
         return _Tab(context, page, crashed)
 
-    async def _put_back(self, browser: _Browser, tab: _Tab) -> None:
-        """Keep a tab for the next page where that cannot see this one, else one in its place."""
+    async def _put_back(self, browser: _Browser, tab: _Tab, drawn: bool) -> None:
+        """Keep a tab for the next page where that cannot see this one, else close it."""
         tab.documents += 1
         try:
             async with asyncio.timeout(CLOSE_S):
-                if self._config.javascript or tab.documents >= TAB_PAGES:
-                    await tab.context.close()
-                    browser.tabs -= 1
-                    tab = await self._tab(browser)
-                else:
+                if drawn and not self._config.javascript and tab.documents < TAB_PAGES:
                     await tab.page.goto("about:blank")  # a document keeps more than its text: policies, the address
-            browser.idle.put_nowait(tab)
+                    browser.idle.append(tab)
+                else:
+                    await tab.context.close()
         except Exception:  # a page that cannot be closed keeps its process: the browser goes when the others are done
             browser.retired = True
-            browser.idle.put_nowait(None)
-        finally:
-            browser.active -= 1
-            await self._settle(browser)
-
-    async def _close(self, browser: _Browser, tab: _Tab) -> None:
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await tab.context.close()
-            browser.tabs -= 1
-        except Exception:
-            browser.retired = True
-        browser.idle.put_nowait(None)
 
     async def _draw(self, page: Any, source: str) -> bytes:
         from playwright.async_api import Error
@@ -294,8 +266,6 @@ class WebRenderer:
                     await self._browser.close()
                 self._browser = await self._launch()
             self._browser.pages += 1
-            if self._browser.pages % MEMORY_EVERY == 0:
-                self._spawn(self._weigh(self._browser))
             return self._browser
 
     async def _launch(self) -> _Browser:
@@ -327,13 +297,13 @@ class WebRenderer:
             raise Outage("render", f"the browser does not start: {first[:300]}") from error
         return _Browser(handle, pid_file)
 
-    async def _weigh(self, browser: _Browser) -> None:
-        """Retire a browser that has grown too large."""
-        browser.retired |= await asyncio.to_thread(sandbox.tree_bytes, browser.pid) > self._config.browser_mb * 2**20
-
     async def _settle(self, browser: _Browser) -> None:
-        """Retire a browser that has had its share, and close a retired one when nothing is under way on it any more."""
-        browser.retired |= browser.pages >= self._config.browser_pages
+        """Retire a browser that has had its share, and close a retired one when its last page is done."""
+        if browser.pages >= self._config.browser_pages:
+            browser.retired = True
+        elif browser.pages % MEMORY_EVERY == 0:
+            with contextlib.suppress(OSError, ValueError):
+                browser.retired |= sandbox.tree_bytes(browser.pid) > self._config.browser_mb * 2**20
         if browser.retired and browser.active == 0:
             if self._browser is browser:
                 self._browser = None
@@ -342,12 +312,12 @@ class WebRenderer:
     def _spawn(self, work: Any) -> None:
         async def quietly() -> None:
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(3 * CLOSE_S):
+                async with asyncio.timeout(CLOSE_S):
                     await work
 
         task = asyncio.ensure_future(quietly())
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
 
 class _Crashed(Exception):

@@ -1,8 +1,7 @@
 """Pages: ours, with and without scripts, against a fresh browser a page and against one page that is reused.
 
-All run the same jailed Chromium and the same screenshot call over real pages, in turns of all the pages in a row.
-Without scripts ours shares a context with an empty document in between; with scripts a page has a context of its own,
-and this is what that costs.
+All run the same jailed Chromium and the same screenshot call, in turns, over real pages. Without scripts ours shares a
+context with an empty document in between; with scripts a page has a context of its own, and this is what that costs.
 """
 
 import asyncio
@@ -63,13 +62,13 @@ async def measure() -> dict[str, float]:
             await draw(page, pages[0])
             for renderer in (ours, wide, scripted):
                 assert (await renderer.render(pages[0])).ok
-            ways = {"ours": ours.render, "scripted": scripted.render, "reused": lambda source: draw(page, source)}
             for _ in range(ROUNDS):
-                for way, work in ways.items():  # all pages in a row: what one leaves to do falls on the next
-                    for source in pages:
-                        await timed(way, lambda work=work, source=source: work(source))  # type: ignore[misc]
-                for source in pages[::FRESH_EVERY]:
-                    await timed("fresh", lambda source=source: fresh(source))  # type: ignore[misc]
+                for number, source in enumerate(pages):
+                    await timed("ours", lambda source=source: ours.render(source))  # type: ignore[misc]
+                    await timed("scripted", lambda source=source: scripted.render(source))  # type: ignore[misc]
+                    await timed("reused", lambda source=source: draw(page, source))  # type: ignore[misc]
+                    if number % FRESH_EVERY == 0:
+                        await timed("fresh", lambda source=source: fresh(source))  # type: ignore[misc]
                 every = lambda: asyncio.gather(*(wide.render(source) for source in pages))  # noqa: E731
                 await timed("four at once", every, len(pages))
             await browser.close()  # type: ignore[attr-defined]
