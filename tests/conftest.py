@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from configs.schema import Prompts
 
 
+@pytest.hookimpl(tryfirst=True)  # before the names of tests get their group
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `-n 2 --dist loadgroup`: a file stays with one worker, so do all tests of the served application; what takes
     longest begins first."""
