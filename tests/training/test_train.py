@@ -30,6 +30,7 @@ SMALL = [
     "coldstart.charts=60",
     "coldstart.steps=25",
 ]
+KILLED, SERVED = f"killed-{os.getpid()}", f"served-{os.getpid()}"  # what their processes carry
 
 
 def processes_of(marker: str) -> list[int]:
@@ -69,7 +70,7 @@ def start(arguments: list[str], log: Path, marker: str) -> subprocess.Popen[byte
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A run whose queue, policy actor and driver were killed in turn, resumed, and finished: its folder, and a log."""
-    chaos = Chaos(tmp_path_factory.mktemp("runs"), [*SMALL, "run.checkpoint_every=2"], 5, "killed")
+    chaos = Chaos(tmp_path_factory.mktemp("runs"), [*SMALL, "run.checkpoint_every=2"], 5, KILLED)
     chaos.start()
     try:
         for kind in ("queue", "policy actor", "driver"):
@@ -80,7 +81,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     finally:
         chaos.close()
     # Two agents of Ray wait a minute for the control store that died with the driver, and leave then.
-    wait_until("the end of every process of the run", lambda: not processes_of("killed"), 120)
+    wait_until("the end of every process of the run", lambda: not processes_of(KILLED), 120)
     return chaos.run, chaos.log
 
 
@@ -170,7 +171,7 @@ def server(finished: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     port = free_port()
     options = [f"run.dir={finished[0].parent}", f"http.port={port}"]
-    process = start(["serving.app", "configs/tiny_chart.yaml", *options], log, "served")
+    process = start(["serving.app", "configs/tiny_chart.yaml", *options], log, SERVED)
     try:
         wait_until("serve", lambda: process.poll() is not None or "ready: http" in log.read_text(), 180)
         assert process.poll() is None, log.read_text()[-3000:]
@@ -178,7 +179,7 @@ def server(finished: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
-        wait_until("the end of the server's processes", lambda: not processes_of("served"), 30)
+        wait_until("the end of the server's processes", lambda: not processes_of(SERVED), 30)
 
 
 def test_endpoints_over_http(server: str, finished: tuple[Path, Path]) -> None:
