@@ -18,7 +18,7 @@ train: setup  ## the project's main job, end to end; more settings: make train A
 	$(PY) -m training.train $(CONFIG) $(ARGS)
 
 test: setup  ## two at a time: most of a test is waiting for processes to start
-	$(PY) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: setup
 	$(PY) -m tests.bench $(ARGS)

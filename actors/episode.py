@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from actors.contracts import Domain, Judge, Outage, Policy, Renderer, RenderResult, Verdict
 from actors.dialogue import Codec, Dialogue, parse_turn
+from actors.images import too_thin
 from actors.reward import reward
 from actors.trajectory import Ending, Trajectory, Turn
 from configs.schema import Feedback, RewardWeights, Rollout, Sampling
@@ -82,7 +83,7 @@ async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncI
         if number == budget:
             ending = "last_turn"
             break
-        shown = render.png if rules.feedback.include_render and render is not None and render.ok else None
+        shown = _shown(render) if rules.feedback.include_render else None
         dialogue.add_feedback(words(render, verdict, rules.feedback.max_chars), shown, last=number == budget - 1)
     yield Trajectory(
         token_ids=tuple(dialogue.full_ids),
@@ -94,6 +95,13 @@ async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncI
         ending=ending,
         reward=reward(turns, ending, rules.reward),
     )
+
+
+def _shown(render: RenderResult | None) -> bytes | None:
+    """The picture that goes back to the policy: none where none was drawn, or one that no model takes."""
+    if render is None or render.png is None or render.size is None or too_thin(*render.size):
+        return None
+    return render.png
 
 
 def words(render: RenderResult | None, verdict: Verdict | None, max_chars: int) -> str:

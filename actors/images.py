@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+THIN = 200  # ratio of the sides beyond which the image processors of Qwen2-VL refuse a picture
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 Image.MAX_IMAGE_PIXELS = 80_000_000  # larger ones raise instead of filling the memory
 
@@ -24,6 +25,10 @@ def read_image(path: str | Path, max_pixels: int) -> bytes:
         raise ValueError(f"{path}: {error}") from None
 
 
+def too_thin(width: int, height: int) -> bool:
+    return max(width, height) > THIN * min(width, height)
+
+
 def normalise(data: bytes, max_pixels: int) -> bytes:
     """The same for bytes in any format Pillow reads. A PNG that needs no change is passed through as it is."""
     try:
@@ -31,6 +36,8 @@ def normalise(data: bytes, max_pixels: int) -> bytes:
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a readable image ({' '.join(str(error).split())[:120]})") from None
+    if too_thin(image.width, image.height):
+        raise ValueError(f"{image.width} x {image.height} is too thin: one side is more than {THIN} times the other")
     small = image.width * image.height <= max_pixels
     if small and image.format == "PNG" and image.mode == "RGB" and getattr(image, "n_frames", 1) == 1:
         return data
@@ -39,8 +46,9 @@ def normalise(data: bytes, max_pixels: int) -> bytes:
     flat.paste(rgba, mask=rgba.getchannel("A"))
     if not small:
         scale = math.sqrt(max_pixels / (flat.width * flat.height))
-        size = (max(1, int(flat.width * scale)), max(1, int(flat.height * scale)))
-        flat = flat.resize(size, Image.Resampling.LANCZOS)
+        width, height = (max(1, int(side * scale)) for side in flat.size)
+        short = math.ceil(max(width, height) / THIN)  # rounding must not make it too thin
+        flat = flat.resize((max(width, short), max(height, short)), Image.Resampling.LANCZOS)
     out = io.BytesIO()
     flat.save(out, "PNG")
     return out.getvalue()

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from actors.images import normalise
+from actors.images import normalise, too_thin
 from serving.errors import BadRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
@@ -55,6 +55,8 @@ def _checked(data: bytes, name: str, max_pixels: int) -> bytes:
             raise BadRequest("bad_image", said, param=name) from None
         if width * height > MOST:
             raise _too_many(name)
+        if too_thin(width, height):
+            raise BadRequest("bad_image", f"`{name}` is too thin ({width} x {height})", param=name)
         try:
             with Image.open(io.BytesIO(normalise(data, max_pixels))) as image:
                 out = io.BytesIO()

@@ -10,17 +10,10 @@ from PIL import Image, ImageDraw
 from configs.schema import Prompts
 
 
-@pytest.hookimpl(tryfirst=True)  # before the names of tests get their group
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `-n 2 --dist loadgroup`: a file stays with one worker, so do all tests of the served application; what takes
-    longest begins first."""
-
-    def served(item: pytest.Item) -> bool:
-        return "live" in getattr(item, "fixturenames", ())
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("live" if served(item) else item.location[0]))
-    items.sort(key=lambda item: (not item.location[0].endswith("test_train.py"), not served(item)))
+    """Files that take longest begin first, so that two workers end together."""
+    longest = ("test_train.py", "test_live.py")
+    items.sort(key=lambda item: next((n for n, name in enumerate(longest) if item.location[0].endswith(name)), 9))
 
 
 @pytest.fixture(scope="session")

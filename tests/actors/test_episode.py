@@ -47,6 +47,8 @@ class Easel:
     async def render(self, source: str, domain: str) -> RenderResult:
         if source.startswith("ok:"):
             return RenderResult(True, 0.01, self.picture(source[3:]), (168, 140))
+        if source == "thin":
+            return RenderResult(True, 0.01, self.picture("red", (804, 4)), (804, 4))
         return RenderResult(False, 0.01, kind="exception", message="line 1: NameError: " + source)
 
 
@@ -89,6 +91,12 @@ def test_the_picture_is_shown_when_asked_for(play: Callable[..., tuple]) -> None
     rules = replace(play.rules, feedback=Feedback(include_render=True))  # type: ignore[attr-defined]
     found, script = play(CALL.format("ok:blue"), ANSWER.format("ok:red"), rules=rules)
     assert script.seen[1][1] == 2 and len(found.images) == 2
+
+
+def test_a_picture_that_no_model_takes_is_told_of_in_words_alone(play: Callable[..., tuple]) -> None:
+    rules = replace(play.rules, feedback=Feedback(include_render=True))  # type: ignore[attr-defined]
+    found, script = play(CALL.format("thin"), ANSWER.format("ok:red"), rules=rules)
+    assert script.seen[1][1] == 1 and found.turns[0].render.ok
 
 
 def test_a_failed_program_is_told_what_failed(play: Callable[..., tuple]) -> None:

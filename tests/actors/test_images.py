@@ -47,6 +47,13 @@ def test_large_images_are_scaled_to_the_area_with_their_shape() -> None:
     assert image.size == (200, 100)
 
 
+def test_what_no_model_takes_is_refused_and_never_made_by_scaling() -> None:
+    with pytest.raises(ValueError, match="too thin"):
+        normalise(encode(Image.new("RGB", (2, 402)), "PNG"), 100_000)
+    thin = Image.open(io.BytesIO(normalise(encode(Image.new("RGB", (4000, 20)), "PNG"), 39_000)))
+    assert thin.width / thin.height <= 200 and thin.width > 2500
+
+
 @pytest.mark.parametrize("data", [b"", b"hello", encode(Image.new("RGB", (90, 90), "red"), "PNG")[:60]])
 def test_garbage_is_one_line(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a readable image") as caught:
