@@ -213,7 +213,8 @@ def test_endpoints_over_http(server: str, finished: tuple[Path, Path]) -> None:
         ("/v1/image-to-code", [1], "not_json"),
         ("/render", {"source": ""}, "no_source"),
         ("/render", {"source": "x", "domain": "poem"}, "bad_domain"),
-        ("/judge", {"target": "aGVsbG8="}, "bad_image"),
+        ("/judge", {"target": "aGVsbG8="}, "no_image"),
+        ("/judge", {"target": "aGVsbG8=", "render": "aGVsbG8="}, "bad_image"),
     ],
 )
 def test_bad_requests_get_a_kind(server: str, path: str, body: object, kind: str) -> None:
