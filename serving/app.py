@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import base64
 import os
+import signal
 import socket
 import sys
 import time
@@ -255,6 +256,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     import ray
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell is born deaf to the first
+        signal.signal(number, signal.default_int_handler)
     try:
         named = [o.split("=", 1)[1] for o in args.overrides if o.startswith("model=")]
         config = load(args.config, [o for o in args.overrides if not o.startswith("model=")])

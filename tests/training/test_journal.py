@@ -33,7 +33,7 @@ GROUP = Group(0, 0, (member(0.1, None), member(0.9, png("green", (80, 160))), me
 
 def test_a_sheet_shows_the_target_and_renders_by_reward() -> None:
     pixels = np.asarray(sheet(GROUP))
-    middle = [tuple(pixels[80, 164 * place + 40]) for place in range(4)]
+    middle = [tuple(pixels[40, 164 * place + 40]) for place in range(4)]
     assert middle[0] == (0, 0, 255) and middle[1] == (0, 128, 0) and middle[2] == (255, 0, 0)
     assert middle[3] == (211, 211, 211), "grey where the program did not run"
 
