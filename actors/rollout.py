@@ -8,6 +8,7 @@ let a request wait longer than `rollout.max_wait_s`: what cannot be played soon 
 
 import asyncio
 import contextlib
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -25,8 +26,10 @@ from actors.trajectory import Group, Trajectory
 from actors.waits import SESSION, Waits, watched
 from configs.schema import Config
 
+log = logging.getLogger(__name__)
 ROOM_S = 0.2  # between two looks at whether there is room for a group
 Record = Callable[[Group, bytes, Sequence[str], str | None, float], None]
+RECORD_S = 30.0  # deadline of one group's record
 QUEUE_S = 60.0  # deadline of one call to the queue; admission itself answers within 5 s
 
 
@@ -117,8 +120,16 @@ class Rollouts:
             members, group = await play_group(ticket, image, self._world, self._rules)
             state = await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
             if self._record is not None:
-                async with self._recording:
-                    await asyncio.to_thread(self._record, group, image, members, state, began)
+                await self._keep(self._record, group, image, members, state, began)
+
+    async def _keep(self, record: Record, *played: Any) -> None:
+        """Records are by the way: a disk that does not answer ends them, not the playing."""
+        try:
+            async with asyncio.timeout(RECORD_S), self._recording:
+                await asyncio.to_thread(record, *played)
+        except TimeoutError:
+            self._record = None
+            log.error("no more trajectories are recorded: the disk did not answer within %g s", RECORD_S)
 
 
 RolloutActor = ray.remote(Rollouts)

@@ -213,9 +213,8 @@ def outage(folder: Path, seconds: float, steps: int) -> dict[str, object]:
     assert chaos.lives == 1, "the run ended"
     groups = [json.loads(line) for path in chaos.run.glob("trajectories/*.jsonl") for line in path.open()]
     turns = [turn for g in groups for member in g["members"] for turn in member.get("turns", [])]
-    assert all(turn["score"] is not None for turn in turns if turn.get("picture")), (
-        "a picture has a reward and no verdict"
-    )
+    drawn = [turn for turn in turns if turn.get("picture")]
+    assert drawn and all(turn["score"] is not None for turn in drawn), "a picture has a reward and no verdict"
     return {
         "outage_s": seconds,
         "judges_stopped": len(stopped),

@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.load import ConfigError, load
+from configs.load import ConfigError, dump, load
 from configs.schema import Config
 from training.data import ImageSet, training_and_evaluation
 from training.environ import set_environment
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     set_environment()
     try:
+        begin(args.dir, load(args.config, args.overrides))
         for seed in range(args.seeds):
             settings = [*args.overrides, f"run.seed={seed}", f"coldstart.seed={seed}", f"run.dir={args.dir}"]
             config = load(args.config, settings)
@@ -47,7 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise ConfigError(
                     "the experiment needs labels and a weak start: data.images=drawn, policy.path=embedded"
                 )
-            args.dir.mkdir(parents=True, exist_ok=True)
             learn_from_pictures(args.config, settings, args.dir / f"rrvf-{seed}")
             learn_from_labels(args.config, settings, args.dir / f"sft-{seed}", config)
             use_of_feedback(config, args.dir / f"rrvf-{seed}")
@@ -61,6 +61,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     print(report(args.dir, load(args.config, args.overrides), args.seeds))
     return 0
+
+
+def begin(folder: Path, config: Config) -> None:
+    """Note the settings, so that one table never holds two experiments. Raises ConfigError where they are others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, settings = folder / "settings.yaml", dump(config)
+    if kept.exists() and kept.read_text() != settings:
+        raise ConfigError(f"{folder} was begun with other settings (see {kept}); choose another --dir")
+    kept.write_text(settings)
 
 
 def learn_from_pictures(file: str, settings: Sequence[str], folder: Path) -> None:

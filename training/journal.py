@@ -29,7 +29,7 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = run / "metrics.jsonl"
-        trim(run, start)
+        trim(self._path, start)
         self._board: Any = SummaryWriter(str(run / "tensorboard"), purge_step=start + 1 if start else None)
         self._wandb: Any = None
         if config.run.wandb:
@@ -65,13 +65,12 @@ class Journal:
             self._wandb.finish()
 
 
-def trim(run: Path, start: int) -> None:
-    """Drop the lines of steps that are to be done again; a file without such lines is not touched."""
-    path = run / "metrics.jsonl"
+def trim(path: Path, start: int) -> None:
+    """Drop the lines of steps after `start`, which are to be done again; a file without such lines is not touched."""
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if _step(line) <= start]
     if len(kept) < len(lines):
-        fresh = path.with_name(".metrics.jsonl")
+        fresh = path.with_name(f".{path.name}")
         fresh.write_text("".join(f"{line}\n" for line in kept))
         fresh.replace(path)
 

@@ -15,8 +15,11 @@ A line of DATA is a pair or a trace; paths are relative to the file:
 
 import argparse
 import json
+import os
 import random
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +32,7 @@ from configs.schema import Config
 from training.environ import set_environment
 
 CURVE = "sft.jsonl"
+POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,8 @@ def train(config: Config, examples: Sequence[Example], model: str, folder: Path,
     from ray.train.torch import TorchTrainer
 
     from training.checkpoint import latest, read_state
+    from training.journal import trim
 
-    config.grpo.surrogate = "likelihood"
-    config.grpo.aggregate = "token"
     start = read_state(resume)["step"] if resume else 0
     resources = {"CPU": config.learner.cpus} | ({"GPU": config.learner.gpus} if config.learner.gpus else {})
     trainer = TorchTrainer(
@@ -183,13 +186,42 @@ def train(config: Config, examples: Sequence[Example], model: str, folder: Path,
         ),
         run_config=RunConfig(name="sft", storage_path=str(folder / ".train")),
     )
-    try:
-        trainer.fit()
-    except Exception as error:
-        raise Outage("learner", (str(error).strip().splitlines() or [type(error).__name__])[-1]) from error
+    failed: list[str] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except Exception as error:
+            failed.append((str(error).strip().splitlines() or [type(error).__name__])[-1])
+
+    stop = folder / "STOP"
+    stop.unlink(missing_ok=True)
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130) if stop.exists() else stop.touch())
+    trim(folder / CURVE, start)
+    thread = threading.Thread(target=fit, name="learner", daemon=True)
+    thread.start()
+    told = start
+    while thread.is_alive():
+        thread.join(POLL_S)
+        told = _tell(folder / CURVE, told, config.run.steps)
+    if failed:
+        raise Outage("learner", failed[0])
+    if stop.exists():
+        print(f"stopped cleanly; go on with: --resume {folder}", flush=True)
     done = latest(folder)
-    assert done is not None
+    if done is None:
+        raise Outage("learner", f"{folder} has no checkpoint")
     return done
+
+
+def _tell(curve: Path, told: int, steps: int) -> int:
+    """Print the steps after `told`; the last one that was printed. A line is read when it is complete."""
+    for line in curve.read_text().splitlines(keepends=True)[told:] if curve.exists() else []:
+        if line.endswith("\n"):
+            row = json.loads(line)
+            told = row["step"]
+            print(f"step {told:4d}/{steps}  loss {row['loss']:.4f}  {row['step_s']:.1f} s", flush=True)
+    return told
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -203,6 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_environment()
     try:
         config = load(args.config, args.overrides)
+        config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"
         examples = read(args.data)
         from training.checkpoint import latest
         from training.coldstart import ensure_policy

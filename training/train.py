@@ -168,6 +168,11 @@ class Run:
             return {}
         return evaluate_sets(self.config, cluster.world, sets, kept, lambda line: self._say(f"{when} training: {line}"))
 
+    def _unmeasured(self) -> bool:
+        """The run ended between its last step and its summary."""
+        kept = self.folder / "evaluation_after.pkl"
+        return not (self.folder / "summary.json").exists() or (self.config.evaluate.before_after and not kept.exists())
+
     def _train(self, cluster: Any, model: str, checkpoint: Path | None) -> str | None:
         """Run the learner to its end while showing its progress; the reason where it failed."""
         from ray.train import RunConfig, ScalingConfig
@@ -181,7 +186,10 @@ class Run:
         config = self.config
         start = int(checkpoint.name.split("_")[-1]) if checkpoint is not None else 0
         if start >= config.run.steps:
-            raise ConfigError(f"run.steps={config.run.steps} are done; a longer run: run.steps={start + 20}")
+            if not self._unmeasured():
+                raise ConfigError(f"run.steps={config.run.steps} are done; a longer run: run.steps={start + 20}")
+            self._say("all steps are done; what is left is to measure what they brought")
+            return None
         cluster.start_rollouts()
         resources = {"CPU": config.learner.cpus}
         if config.learner.gpus:
@@ -213,7 +221,7 @@ class Run:
             except Exception as error:
                 outcome.append(_last_line(error))
 
-        trim(self.folder, start)  # before the display looks: it follows the end of that file
+        trim(self.folder / "metrics.jsonl", start)  # before the display looks: it follows the end of that file
         thread = threading.Thread(target=fit, name="learner", daemon=True)
         self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
         with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:

@@ -99,6 +99,15 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.
     assert len(started) == 2
 
 
+def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
+    from configs.load import ConfigError, load
+
+    for _ in range(2):
+        experiment.begin(tmp_path / "x", load("configs/tiny_chart.yaml", ["run.steps=60"]))
+    with pytest.raises(ConfigError, match="begun with other settings"):
+        experiment.begin(tmp_path / "x", load("configs/tiny_chart.yaml", ["run.steps=61"]))
+
+
 def test_pairs_are_the_training_images_with_their_programs(tmp_path: Path) -> None:
     from configs.load import load
     from training.drawn import draw

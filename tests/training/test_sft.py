@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,22 +77,34 @@ def test_the_learner_learns_what_it_is_told_and_goes_on(policy_folder: Path, tmp
     data = write(tmp_path, {"image": "1.png", "code": "import x\nx.draw(1)"})
     settings = [
         "configs/tiny_chart.yaml", str(data), f"policy.path={policy_folder}", f"run.dir={tmp_path}", "run.name=sft",
-        "sft.batch=2", "run.checkpoint_every=3", "learner.lr=3e-3", "learner.warmup_steps=0", "cluster.logical_cpus=2",
+        "sft.batch=2", "run.checkpoint_every=1000", "learner.lr=3e-3", "learner.warmup_steps=0",
+        "cluster.logical_cpus=2",
     ]  # fmt: skip
 
-    def go(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "training.sft", *settings, *more],
-            capture_output=True, text=True, timeout=300, env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-        )  # fmt: skip
+    command = [sys.executable, "-m", "training.sft", *settings]
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled"}
 
-    done = go("run.steps=4")
-    assert done.returncode == 0, done.stdout + done.stderr
+    def go(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300, env=env)
+
+    first = subprocess.Popen([*command, "run.steps=100000"], stdout=subprocess.PIPE, text=True, env=env)
+    assert first.stdout is not None
+    said = ""
+    while "step    2/" not in said:  # the test's own limit ends this where no step comes
+        line = first.stdout.readline()
+        assert line, said
+        said += line
+    first.send_signal(signal.SIGINT)
+    said += first.communicate(timeout=120)[0]
+    assert first.returncode == 0 and "stopped cleanly; go on with: --resume" in said, said
+    [kept] = (tmp_path / "sft" / "checkpoints").glob("step_*")
+    done = int(kept.name.split("_")[1])
     again = go("run.steps=4")
     assert again.returncode == 2 and "exists" in again.stderr
-    more = go("run.steps=8", "--resume", str(tmp_path / "sft"))
+    more = go(f"run.steps={done + 4}", "--resume", str(tmp_path / "sft"))
     assert more.returncode == 0, more.stdout + more.stderr
+    assert f"step {done + 4:4d}/{done + 4}" in more.stdout
     lines = [json.loads(line) for line in (tmp_path / "sft" / "sft.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert [line["step"] for line in lines] == list(range(1, done + 5))
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
-    assert (tmp_path / "sft" / "checkpoints" / "step_000008" / "model.safetensors").exists()
+    assert (tmp_path / "sft" / "checkpoints" / f"step_{done + 4:06d}" / "model.safetensors").exists()
