@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -285,6 +286,37 @@ def test_the_first_interrupt_stops_cleanly_and_says_how_to_resume(finished: tupl
     assert "stopping after this step" in text and "python -m training.train --resume" in text
     assert list((tmp_path / "tiny_chart" / "checkpoints").glob("step_*"))
     wait_until("the end of its processes", lambda: not processes_of("interrupted"), 30)
+
+
+def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
+    finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "measured"
+    shutil.copytree(finished[0], run, symlinks=True)
+    for name in ("summary.json", "summary.md", "evaluation_after.pkl"):
+        (run / name).unlink()
+    log = tmp_path / "log.txt"
+    driver = start(["training.train", "--resume", str(run)], log, "measured")
+    try:
+        assert driver.wait(timeout=240) == 0, log.read_text()[-3000:]
+    finally:
+        if driver.poll() is None:
+            driver.kill()
+    kept = json.loads((run / "summary.json").read_text())
+    assert kept["steps"] == 5 and 0 <= kept["exec_rate"]["after"] <= 1
+    consumed, before = (
+        [e for line in (folder / "ledger.jsonl").open() if (e := json.loads(line))["state"] == "consumed"]
+        for folder in (run, finished[0])
+    )
+    assert consumed == before
+    again = subprocess.run(
+        [sys.executable, "-m", "training.train", "--resume", str(run)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert again.returncode == 2 and "a longer run" in again.stderr
 
 
 @pytest.mark.parametrize(
