@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
 from training.data import ImageSet, training_and_evaluation
@@ -31,9 +32,9 @@ FEEDBACK = "feedback_use.json"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 an arm failed (start again to go on), 2 unusable input."""
+    """Exit status: 0 done, 1 an arm failed (start again to go on), 2 unusable input, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m training.experiment", description="Base, SFT and RRVF, by seeds.")
-    parser.add_argument("config", help="a YAML file of configs/ whose data is drawn (configs/experiment.yaml)")
+    parser.add_argument("config", help="a YAML file of configs/ whose data is drawn (configs/tiny_chart.yaml)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--dir", type=Path, default=Path("runs/experiment"))
@@ -44,10 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seed in range(args.seeds):
             settings = [*args.overrides, f"run.seed={seed}", f"coldstart.seed={seed}", f"run.dir={args.dir}"]
             config = load(args.config, settings)
-            if config.data.images != "drawn" or config.policy.path != "embedded":
-                raise ConfigError(
-                    "the experiment needs labels and a weak start: data.images=drawn, policy.path=embedded"
-                )
             learn_from_pictures(args.config, settings, args.dir / f"rrvf-{seed}")
             learn_from_labels(args.config, settings, args.dir / f"sft-{seed}", config)
             use_of_feedback(config, args.dir / f"rrvf-{seed}")
@@ -57,6 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except subprocess.CalledProcessError as error:
         print(f"error: {' '.join(error.cmd[1:4])} ended with {error.returncode}; start again to go on", file=sys.stderr)
         return 1
+    except (Outage, OSError) as error:
+        print(f"error: {error}; start again to go on", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; start again to go on", file=sys.stderr)
+        return 130
     from training.experiment_report import report
 
     print(report(args.dir, load(args.config, args.overrides), args.seeds))
@@ -64,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def begin(folder: Path, config: Config) -> None:
-    """Note the settings, so that one table never holds two experiments. Raises ConfigError where they are others."""
+    """Note the settings, so that one table never holds two experiments. Raises ConfigError where they are others, or
+    no experiment can be made of them."""
+    if config.data.images != "drawn" or config.policy.path != "embedded":
+        raise ConfigError("the experiment needs labels and a weak start: data.images=drawn, policy.path=embedded")
     folder.mkdir(parents=True, exist_ok=True)
     kept, settings = folder / "settings.yaml", dump(config)
     if kept.exists() and kept.read_text() != settings:
@@ -80,9 +86,11 @@ def learn_from_pictures(file: str, settings: Sequence[str], folder: Path) -> Non
         return
     if latest(folder) is not None:
         _run("training.train", "--resume", str(folder))
-        return
-    shutil.rmtree(folder, ignore_errors=True)
-    _run("training.train", file, *settings, f"run.name={folder.name}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        _run("training.train", file, *settings, f"run.name={folder.name}")
+    if not (folder / AFTER).exists():
+        raise Outage("experiment", f"{folder} was stopped before its end")
 
 
 def learn_from_labels(file: str, settings: Sequence[str], folder: Path, config: Config) -> None:
@@ -100,7 +108,8 @@ def learn_from_labels(file: str, settings: Sequence[str], folder: Path, config: 
         _run("training.sft", file, str(pairs), *settings, f"run.name={folder.name}", f"sft.batch={batch}")
         (folder / "seconds.json").write_text(json.dumps({"train_s": round(time.monotonic() - started, 1)}))
     newest = latest(folder)
-    assert newest is not None
+    if newest is None or read_state(newest)["step"] < config.run.steps:
+        raise Outage("experiment", f"{folder} was stopped before its end")
     measure(config, str(newest), folder, images, held)
 
 
@@ -150,8 +159,20 @@ def measure(config: Config, model: str, folder: Path, images: ImageSet, held: li
 
 
 def _run(module: str, *arguments: str) -> None:
-    print(f"python -m {module} {' '.join(arguments)}", flush=True)
-    subprocess.run([sys.executable, "-m", module, *arguments], check=True)
+    """Run one arm. An interrupt reaches it as well: it is left to save and to end, and then we do."""
+    command = [sys.executable, "-m", module, *arguments]
+    print(" ".join(["python", *command[1:]]), flush=True)
+    interrupted = False
+    with subprocess.Popen(command) as process:
+        while process.returncode is None:
+            try:
+                process.wait()
+            except KeyboardInterrupt:
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 if __name__ == "__main__":

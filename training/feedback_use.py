@@ -12,6 +12,7 @@ import asyncio
 import json
 import random
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,7 +151,8 @@ async def _all(jobs: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
 
 
 def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[str, Any]:
-    """The study with `model` in an engine of its own; `folder` is for the engine's queue journal. Raises Outage."""
+    """The study with `model` in an engine of its own. What engine and queue write goes into a passing folder within
+    `folder`, which may be that of a run: its books stay as they are. Raises Outage."""
     import ray
 
     from actors.rollout import rules_of
@@ -158,7 +160,10 @@ def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[
 
     try:
         connect(config, needed_cpus(config), needed_gpus(config))
-        with Cluster(config, folder, model, model, images.paths, None) as cluster:
+        with (
+            tempfile.TemporaryDirectory(prefix=".feedback_use-", dir=folder, ignore_cleanup_errors=True) as own,
+            Cluster(config, Path(own), model, model, images.paths, None) as cluster,
+        ):
             world = cluster.world(1.0)
             return asyncio.run(study(images, world, rules_of(config), config.run.seed, config.data.max_pixels))
     finally:

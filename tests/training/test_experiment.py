@@ -2,12 +2,17 @@
 
 import io
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from actors.contracts import Outage
 from training import experiment, experiment_report
 from training.experiment_report import report
 from training.heldout import Row
@@ -79,15 +84,21 @@ def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
 
 def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, ...]] = []
+    stopped = False
 
     def run(module: str, *arguments: str) -> None:
         started.append((module, *arguments))
+        folder = Path(arguments[1]) if arguments[0] == "--resume" else tmp_path / arguments[-1].split("=")[1]
+        if not stopped:
+            folder.mkdir(exist_ok=True)
+            (folder / "evaluation_after.pkl").touch()
 
     monkeypatch.setattr(experiment, "_run", run)
     leave(tmp_path, 0, {"base": 1, "SFT": 2, "RRVF": 3})
     done = tmp_path / "rrvf-0"
     experiment.learn_from_pictures("c.yaml", [], done)
-    assert started == [("training.train", "c.yaml", "run.name=rrvf-0")] and not done.exists()  # no summary: begun anew
+    assert started == [("training.train", "c.yaml", "run.name=rrvf-0")]
+    assert not (done / "metrics.jsonl").exists()  # no summary: begun anew
     leave_checkpoint = tmp_path / "rrvf-1" / "checkpoints" / "step_000005"
     leave_checkpoint.mkdir(parents=True)
     (leave_checkpoint / "state.json").write_text("{}")
@@ -97,6 +108,57 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "rrvf-1" / "evaluation_after.pkl").touch()
     experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-1")
     assert len(started) == 2
+    stopped = True
+    with pytest.raises(Outage, match="rrvf-2 was stopped before its end"):
+        experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-2")
+
+
+def test_an_arm_that_was_stopped_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is stopped saves and ends with status 0, as one that is finished does."""
+    from configs.load import load
+
+    measured: list[Path] = []
+    monkeypatch.setattr(experiment, "measure", lambda config, model, folder, *rest: measured.append(folder))
+    monkeypatch.setattr(experiment, "training_and_evaluation", lambda *rest: (None, []))
+    steps = 3
+
+    def run(module: str, *arguments: str) -> None:
+        checkpoint = tmp_path / "sft-0" / "checkpoints" / f"step_{steps:06d}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "state.json").write_text(json.dumps({"step": steps}))
+
+    monkeypatch.setattr(experiment, "_run", run)
+    config = load("configs/tiny_chart.yaml", ["data.count=2", "run.steps=4"])
+    with pytest.raises(Outage, match="sft-0 was stopped before its end"):
+        experiment.learn_from_labels("c.yaml", [], tmp_path / "sft-0", config)
+    assert not measured
+    steps = 4
+    experiment.learn_from_labels("c.yaml", [], tmp_path / "sft-0", config)
+    assert measured == [tmp_path / "sft-0"]
+
+
+def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
+    """As a terminal does it: both processes get the signal."""
+    (tmp_path / "slow_arm.py").write_text(
+        "import signal, sys, time\n"
+        "stop = []\n"
+        "signal.signal(signal.SIGINT, lambda *rest: stop.append(1))\n"
+        "print('begun', flush=True)\n"
+        "while not stop: time.sleep(0.05)\n"
+        "time.sleep(1)\n"
+        "open('saved', 'w').close()\n"
+    )
+    code = "from training.experiment import _run\n_run('slow_arm')"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "python -m slow_arm\n" and process.stdout.readline() == "begun\n"
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=120)
+    assert (tmp_path / "saved").exists() and told.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
@@ -106,6 +168,9 @@ def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
         experiment.begin(tmp_path / "x", load("configs/tiny_chart.yaml", ["run.steps=60"]))
     with pytest.raises(ConfigError, match="begun with other settings"):
         experiment.begin(tmp_path / "x", load("configs/tiny_chart.yaml", ["run.steps=61"]))
+    with pytest.raises(ConfigError, match="needs labels"):
+        experiment.begin(tmp_path / "y", load("configs/tiny_chart.yaml", ["data.images=folder"]))
+    assert not (tmp_path / "y").exists()  # the folder is free for settings that serve
 
 
 def test_pairs_are_the_training_images_with_their_programs(tmp_path: Path) -> None:

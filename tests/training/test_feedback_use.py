@@ -1,7 +1,13 @@
-"""The feedback study, by hand: who is told what, and the reckoning. The whole of it runs in test_experiment.py."""
+"""The feedback study, by hand: who is told what, and the reckoning."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from actors.dialogue import Dialogue
-from training.feedback_use import Attempt, Second, _shuffled, summary
+from training import cluster, feedback_use
+from training.feedback_use import Attempt, Second, _shuffled, measure, summary
 
 
 def test_everybody_gets_somebody_elses_words() -> None:
@@ -29,3 +35,31 @@ def test_the_gain_is_paired_and_apart_by_first_attempt() -> None:
     mean, low, high = ran["correct - empty: likeness"]
     assert abs(mean - 0.3) < 1e-9 and low < 0 < high
     assert broken["correct - empty: ran"][0] == 1.0 and broken["correct - shuffled: ran"][0] == 0.0
+
+
+def test_the_books_of_a_run_outlive_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study's queue begins a journal of its own: not in the place of the run's."""
+    from configs.load import load
+    from training.data import ImageSet
+
+    class Cluster:
+        def __init__(self, config: Any, folder: Path, *rest: Any) -> None:
+            self.folder = folder
+
+        def __enter__(self) -> Any:
+            (self.folder / "queue.jsonl").write_text("begun anew")
+            return self
+
+        def __exit__(self, *rest: Any) -> None: ...
+
+        def world(self, temperature: float) -> None: ...
+
+    async def study(*rest: Any) -> dict[str, Any]:
+        return {"tried": 3}
+
+    monkeypatch.setattr(cluster, "Cluster", Cluster)
+    monkeypatch.setattr(cluster, "connect", lambda *rest: None)
+    monkeypatch.setattr(feedback_use, "study", study)
+    (tmp_path / "queue.jsonl").write_text("the books")
+    assert measure(load("configs/tiny_chart.yaml", []), "m", tmp_path, ImageSet("held", ())) == {"tried": 3}
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("queue.jsonl", "the books")]
