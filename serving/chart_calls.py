@@ -2,11 +2,14 @@
 
 Guarantees: the functions, their nesting and the keys are those of ChartMimic's evaluators (arXiv 2406.09961): the kind
 of a chart is told by outermost calls, a colour by the artists that outermost painting calls returned, read when the
-program has ended; a collection counts with the first of its colours, hlines, vlines, quiver and broken_barh with each.
+program has ended; a collection counts with the first of its colours, or with each where the evaluators take each
+(hlines, vlines, quiver, broken_barh, networks, scatter and collections in three dimensions).
 The texts of Plot2Code (arXiv 2405.07990) are the visible ones of the artist tree. Nothing here is trusted to keep a
 record: that is `serving.chart_trace`, which runs this inside the jail.
 """
 
+import functools
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ AXES = """bar barh plot axhline axvline axvspan axhspan hlines vlines errorbar b
     fill_between fill_betweenx scatter quiver pie fill imshow pcolor contour contourf broken_barh tripcolor"""
 AXES_3D = "scatter plot plot_surface bar3d bar add_collection3d"
 NETWORKX = ("draw_networkx_nodes", "draw_networkx_edges", "draw_networkx_labels")
-Part = tuple[Any, str | int]  # an artist and what its colour is: "line", "face", "cmap" or a number among several
+Part = tuple[Any, str]  # an artist and what its colour is: line, edge, face, cmap; each edge or face: edges, faces
 Painted = Callable[[tuple[Any, ...], dict[str, Any], Any], list[Part]]  # arguments, options, result -> parts
 
 
@@ -49,30 +52,31 @@ def watch(records: "Records", label: str, original: Callable[..., Any], counted:
         if keep and parts is not None:
             where = f"{label}_polar" if round_axes else label
             for part in parts(args, options, result):
-                paint((where, colour(part), part))
+                if now := colours(part):
+                    paint((where, now[-1], part))
         return result
 
     return traced
 
 
-def colour(part: Part) -> str:
-    """`#RRGGBB`, or the name of a colour map; "" where there is none."""
+def colours(part: Part) -> list[str]:
+    """The distinct `#RRGGBB` of a part as it is now, or the name of its colour map; none where it shows none."""
     from matplotlib.colors import to_hex
 
     artist, what = part
     if what == "cmap":
-        return str(artist.get_cmap().name)
+        return [str(artist.get_cmap().name)]
     if what == "line":
         found = artist.get_color()
-    elif what == "edge":
+    elif what in ("edge", "edges"):
         found = artist.get_edgecolor()
     else:
         found = artist.get_facecolor()
-    if isinstance(what, int) or getattr(found, "ndim", 1) == 2:
-        if len(found) == 0:
-            return ""
-        found = found[what % len(found) if isinstance(what, int) else 0]
-    return to_hex(found).upper()
+    if getattr(found, "ndim", 1) == 2:
+        rows = found if what in ("edges", "faces") else found[:1]
+        distinct = list(dict.fromkeys(map(tuple, rows[::-1, :3])))[::-1]  # the last stays the last
+        return list(dict.fromkeys(to_hex(row).upper() for row in distinct))
+    return [to_hex(found).upper()]
 
 
 def install(records: "Records", source: str) -> dict[str, bool]:
@@ -85,10 +89,10 @@ def install(records: "Records", source: str) -> dict[str, bool]:
 
     state = {"calls": False, "paints": False, "texts": True}
 
-    def add(owner: Any, name: str, counted: bool, painted: Painted | None, called: str = "") -> None:
+    def add(owner: Any, name: str, counted: bool, painted: Painted | None) -> None:
         original = getattr(owner, name, None)
         if original is not None and (counted or painted):
-            label = f"{original.__module__}.{called or original.__name__}"
+            label = f"{original.__module__}.{original.__name__}"  # so that all constructors of a file are one
             records.replace(owner, name, watch(records, label, original, counted, painted, state))
 
     for name in AXES.split():
@@ -97,9 +101,9 @@ def install(records: "Records", source: str) -> dict[str, bool]:
         add(Axes3D, name, True, PAINTED_3D.get(name))
     add(Axes, "_fill_between_x_or_y", False, face)
     add(_process_plot_var_args, "_make_line", False, lambda args, options, result: [(result[0], "line")])
-    add(image.NonUniformImage, "__init__", True, lambda args, options, result: [(args[0], "cmap")], "NonUniformImage")
+    add(image.NonUniformImage, "__init__", True, lambda args, options, result: [(args[0], "cmap")])
     for kind in (patches.Ellipse, patches.Circle):
-        add(kind, "__init__", True, lambda args, options, result: [(args[0], "face")], kind.__name__)
+        add(kind, "__init__", True, functools.partial(own_face, kind))
     add_optional(add, source)
     draw_text, write = RendererPdf.draw_text, records.text
 
@@ -138,7 +142,7 @@ def add_optional(add: Callable[..., None], source: str) -> None:
             pass
         else:
             patches: Painted = lambda args, options, result: [(p, "face") for p in args[0].patches if p]  # noqa: E731
-            add(VennDiagram, "__init__", True, patches, "VennDiagram")
+            add(VennDiagram, "__init__", True, patches)
 
 
 def line(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
@@ -149,12 +153,17 @@ def face(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Pa
     return [(result, "face")] if len(result.get_facecolor()) else []
 
 
+def own_face(kind: type, args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    """Of what `kind` itself constructed; an heir's counts as a call, not as a colour."""
+    return [(args[0], "face")] if type(args[0]) is kind else []
+
+
 def each_face(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
-    return [(result, number) for number in range(len(result.get_facecolor()))]
+    return [(result, "faces")]
 
 
 def each_line(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
-    return [(_Edges(result), number) for number in range(len(result.get_edgecolor()))]
+    return [(result, "edges")]
 
 
 def cmap(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
@@ -163,6 +172,10 @@ def cmap(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Pa
 
 def mapped(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
     return cmap(args, options, result) if options.get("cmap") is not None else face(args, options, result)
+
+
+def mapped_each(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return cmap(args, options, result) if options.get("cmap") is not None else each_face(args, options, result)
 
 
 def faces(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
@@ -186,13 +199,6 @@ def network_labels(args: tuple[Any, ...], options: dict[str, Any], result: Any) 
     return [(text, "line") for text in result.values()]
 
 
-class _Edges:
-    """Edge colours in the place of face colours: those of collections of lines."""
-
-    def __init__(self, lines: Any) -> None:
-        self.get_facecolor = lines.get_edgecolor
-
-
 PAINTED: dict[str, Painted] = {
     "bar": faces, "plot": line, "scatter": mapped, "axhline": line, "axvline": line, "hist": hist, "boxplot": boxes,
     "axvspan": lambda args, options, result: [(result, "face")], "hlines": each_line, "vlines": each_line,
@@ -202,7 +208,8 @@ PAINTED: dict[str, Painted] = {
     "imshow": cmap, "pcolor": cmap, "contour": cmap, "contourf": cmap, "tripcolor": cmap,
 }  # fmt: skip
 PAINTED_3D: dict[str, Painted] = {
-    "scatter": mapped, "plot": line, "plot_surface": mapped, "bar": faces, "bar3d": face,
+    "scatter": mapped_each, "plot": line, "plot_surface": mapped, "bar": faces, "bar3d": face,
+    "add_collection3d": each_face,
 }  # fmt: skip
 
 
@@ -222,14 +229,14 @@ def read_chartmimic(
     except BaseException:
         saved = False
     last = {(where, first): part for where, first, part in painted()}
-    colours = []
+    shown = []
     for (where, first), part in last.items():
         try:
-            colours.append((where, colour(part)))
+            shown.append((where, colours(part)))
         except Exception:  # an artist of the program's own kind
-            colours.append((where, first))
-    layout = []
-    for axes in pyplot.gcf().axes:
+            shown.append((where, [first]))
+    layout, every = [], pyplot.gcf().axes
+    for axes in every:
         place = axes.get_subplotspec()
         if place is not None:
             rows, columns = place.get_gridspec().get_geometry()
@@ -244,13 +251,14 @@ def read_chartmimic(
         drawn = True
     except BaseException:  # the benchmark's text evaluator ends here, the others do not
         drawn = False
-    return {"ran": ran and saved, "drawn": drawn, "layout": layout}, colours
+    return {"ran": ran and saved, "drawn": drawn, "layout": layout, "axes": len(every)}, shown
 
 
 def read_plot2code(
     painted: Any, state: dict[str, bool], namespace: dict[str, Any], ran: bool
 ) -> tuple[dict[str, Any], list[Any]]:
-    """Visible texts with where each stands in its own coordinates, tick labels included, and the figure's inches."""
+    """Visible texts with where each stands in its own coordinates, tick labels included, and the figure's inches. A
+    text at no finite place stands alone."""
     from matplotlib import pyplot
     from matplotlib.text import Text
 
@@ -262,7 +270,8 @@ def read_plot2code(
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
             x, y = text.get_position()
-            words.append([text.get_text(), float(text.convert_xunits(x)), float(text.convert_yunits(y))])
+            place = float(text.convert_xunits(x)), float(text.convert_yunits(y))
+            words.append([text.get_text(), *(place if all(map(math.isfinite, place)) else ())])
     return {"ran": ran, "words": words, "inches": [float(side) for side in figure.get_size_inches()]}, []
 
 

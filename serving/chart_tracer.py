@@ -31,11 +31,12 @@ class Trace:
     failure: str = ""
     tampered: bool = False
     texts: tuple[str, ...] = ()  # drawn lines of text
-    layout: tuple[Place, ...] = ()
+    layout: tuple[Place, ...] = ()  # of axes that have a place in a grid
     calls: tuple[str, ...] = ()  # one name for each outermost plotting call
     colors: frozenset[tuple[str, str]] = frozenset()  # (function, #RRGGBB or colour map)
-    words: tuple[tuple[str, float, float], ...] = ()  # plot2code: visible texts and where they stand
+    words: tuple[tuple[str, float, float], ...] = ()  # plot2code: visible texts and where they stand, NaN for nowhere
     inches: tuple[float, float] = (0.0, 0.0)
+    axes: int = 0  # all of them
 
 
 class ChartTracer:
@@ -77,23 +78,24 @@ def read(body: bytes, mode: Mode) -> Trace:
         calls = _all(found.pop("calls"), str)
         texts = _all(found.pop("texts"), str)
         colors = frozenset(
-            (where, colour) for where, colour in (_all(pair, str, 2) for pair in _all(found.pop("colors"), list))
+            (_one(where, str), colour) for where, each in _all(found.pop("colors"), list) for colour in _all(each, str)
         )
+        if len(colors) > MOST:
+            raise ValueError("too many colours")
         failure, ran = found.pop("error"), found.pop("ran")
         if type(failure) is not str or type(ran) is not bool:
             raise ValueError("error or ran")
         failure = failure or ("" if ran else "the figure cannot be saved")
         if mode == "plot2code":
-            words = tuple(
-                (_one(w[0], str), _number(w[1]), _number(w[2])) for w in _all(found.pop("words"), list) if len(w) == 3
-            )
+            words = tuple(_word(*w) for w in _all(found.pop("words"), list))
             width, height = _all(found.pop("inches"), float, 2)
             return Trace(ran, failure, words=words, inches=(_number(width), _number(height)))
         drawn = _one(found.pop("drawn"), bool)
         layout = tuple(_all(place, int, 6) for place in _all(found.pop("layout"), list))
-        if found:
+        axes = _one(found.pop("axes"), int)
+        if found or not 0 <= axes <= MOST:
             raise ValueError("more than a trace")
-        return Trace(ran, failure, False, texts if drawn else (), layout, calls, colors)  # type: ignore[arg-type]
+        return Trace(ran, failure, False, texts if drawn else (), layout, calls, colors, axes=axes)  # type: ignore[arg-type]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Trace(False, "the trace is malformed", tampered=True)
 
@@ -108,6 +110,11 @@ def _one(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise ValueError(f"not a {kind.__name__}")
     return value
+
+
+def _word(text: Any, *place: Any) -> tuple[str, float, float]:
+    x, y = map(_number, place) if place else (math.nan, math.nan)
+    return _one(text, str), x, y
 
 
 def _number(value: Any) -> float:

@@ -83,7 +83,7 @@ class EndpointAnswers:
         s: float = 600.0,
     ) -> None:
         """`model` empty: the first that the endpoint lists. `key`: the environment variable that holds its key. `s`:
-        deadline of one answer, retries included."""
+        deadline of one answer, retries included; it begins when it is one of `concurrency` under way."""
         self.name = model or url
         self._url = url.rstrip("/")
         self._model = model
@@ -91,6 +91,7 @@ class EndpointAnswers:
         self._max_tokens = max_tokens
         self._deadline_s = s
         self._caller = Caller("model", RETRIES, concurrency)
+        self._under_way = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession | None = None
         self._asking = asyncio.Lock()
 
@@ -100,7 +101,7 @@ class EndpointAnswers:
     async def ask(self, images: list[bytes], prompt: str) -> str:
         """The model's words about pictures, in order, and a prompt. Raises Outage."""
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with self._under_way, asyncio.timeout(self._deadline_s):
                 async with self._asking:
                     if not self._model:
                         found = await self._caller.call(lambda: self._request("GET", "models", None))
@@ -172,13 +173,14 @@ def connect(model: str, name: str, config: Config) -> Answers:
 
 
 def code_of(text: str, domain: Domain) -> str | None:
-    """The program or page in an answer: of the answer tag where there is one, else its first fenced block; a page may
-    stand there without a fence."""
+    """The program or page in an answer: of the answer tag where there is one, else its first block that is fenced as
+    one, or fenced at all; a page may stand there without a fence."""
     if "<answer>" in text:
         return parse_turn(text, tool=False)[1]
     language = "python" if domain == "chart" else "html"
-    for part in FENCE.finditer(text):
-        if part[0].startswith(("```\n", f"```{language}")):
-            return part[1].strip("\n") or None
+    for opening in (f"```{language}", "```\n"):
+        for part in FENCE.finditer(text):
+            if part[0].startswith(opening):
+                return part[1].strip("\n") or None
     start = text.lower().find("<html")
     return text[start:] if domain == "web" and start >= 0 else None

@@ -6,10 +6,11 @@ without a test split (WebSight) are drawn from with a fixed seed.
 """
 
 import csv
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,19 @@ class Benchmark:
 
 
 def load(name: str, path: Path, limit: int | None = None) -> Benchmark:
-    """The first `limit` cases of a benchmark. Raises ConfigError."""
+    """The first `limit` cases of a benchmark, each with a name of its own. Raises ConfigError."""
     if name not in LOADERS:
         raise ConfigError(f"no benchmark {name!r}; there are {', '.join(LOADERS)}")
     if not path.exists():
         raise ConfigError(f"{path}: not there; {name}: {LAYOUTS[name]}")
     cases: list[Case] = []
+    names: set[str] = set()
     for case in LOADERS[name](path):
         if limit is not None and len(cases) >= limit:
             break
+        fresh = (case.name if n == 1 else f"{case.name}-{n}" for n in itertools.count(1))
+        case = replace(case, name=next(n for n in fresh if n not in names))
+        names.add(case.name)
         cases.append(case)
     if not cases:
         raise ConfigError(f"{path}: no case in it; {name}: {LAYOUTS[name]}")

@@ -15,6 +15,7 @@ import io
 import json
 import re
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,10 +100,16 @@ class Evaluation:
         prompt = PROMPTS[self.benchmark.domain].replace("{width}", str(width)).replace("{height}", str(height))
         text = await self.answers.answer(target, prompt)
         graded = await self.grader.grade(case, target, text)
-        name = f"pictures/{re.sub(r'[^A-Za-z0-9.-]+', '_', case.name)}.png"
+        name = f"pictures/{file_name(case.name)}.png"
         both = await asyncio.to_thread(scoreboard.side_by_side, target, graded.picture, graded.failure)
         (self.out / name).write_bytes(both)
         return {**row(graded, name), "response": text}
+
+
+def file_name(name: str) -> str:
+    """A name that every file system takes, another for every case."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:100]
+    return plain if plain == name else f"{plain}-{zlib.crc32(name.encode('utf-8', 'backslashreplace')):08x}"
 
 
 def open_folder(out: Path, facts: dict[str, Any], resume: bool) -> dict[str, dict[str, Any]]:
@@ -148,9 +155,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def settings_of(args: argparse.Namespace) -> Config:
-    """Settings of engine and renderer; without a file the context and answer length of a full-size model."""
-    roomy = [] if args.config else ["engine.max_model_len=16384", "sampling.max_tokens=4096", "engine.turn_s=1200"]
-    return load(args.config, [*roomy, *args.overrides])
+    """Settings of engine and renderer; without a file what a full-size model needs: context, answer length, its own
+    precision, room for one such context, and the GPU where there is one."""
+    if args.config:
+        return load(args.config, args.overrides)
+    roomy = ["engine.max_model_len=16384", "sampling.max_tokens=4096", "engine.turn_s=1200"]
+    if not args.model.startswith(("http://", "https://")):
+        import torch
+
+        gpus = min(1, torch.cuda.device_count())
+        roomy += ["policy.dtype=bfloat16", "engine.kv_cache_mb=4096", f"engine.gpus={gpus}"]
+    return load(None, [*roomy, *args.overrides])
 
 
 async def evaluate(args: argparse.Namespace) -> int:
@@ -159,8 +174,10 @@ async def evaluate(args: argparse.Namespace) -> int:
     benchmark = benchmarks.load(args.benchmark, args.data, args.limit)
     model = args.model.rstrip("/")
     out = args.out or Path("evaluations") / f"{args.benchmark}-{re.sub(r'[^A-Za-z0-9.-]+', '_', Path(model).name)}"
+    judge_model = args.judge_model if args.judge not in ("", "perceptual") else ""
     facts = {"benchmark": args.benchmark, "model": model, "model_name": args.model_name,
-             "data": str(args.data.resolve()), "judge": args.judge, "clip": args.clip}  # fmt: skip
+             "data": str(args.data.resolve()), "judge": args.judge, "judge_model": judge_model, "clip": args.clip,
+             "config": args.config or "", "settings": " ".join(args.overrides)}  # fmt: skip
     done = open_folder(out, facts, args.resume)
     known = {case.name for case in benchmark.cases}
     done = {name: found for name, found in done.items() if name in known}

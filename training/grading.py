@@ -5,6 +5,7 @@ here (no judge, no CLIP model) is None, never a number; an outage leaves as `Out
 Programs and pages run in the jail and the offline browser of `serving/`.
 """
 
+import asyncio
 import base64
 import re
 from dataclasses import asdict, dataclass, replace
@@ -85,9 +86,7 @@ class Grader:
     async def grade(self, case: Case, target: bytes, text: str) -> Graded:
         """Grade a model's words about a case. Raises Outage."""
         name = self._benchmark.name
-        code = code_of(text, self._benchmark.domain)
-        if code is None and name == "plot2code" and "<answer>" not in text:
-            code = plot2code.extract(text)
+        code = program(self._benchmark, text)
         result = await self._render(code) if code else None
         executed = result is not None and result.ok
         shot = result.png if executed and result is not None else None
@@ -99,12 +98,15 @@ class Grader:
             scores |= asdict(found.code_pass)
             partial = {k: v for k, v in asdict(found.no_filter).items() if k != "exec"}
             failure = failure or found.failure
+            if found.reference:
+                void = f"its reference program does not run here ({found.reference})"
+                return Graded(case.name, code, executed, failure, {}, {}, shot, void)
         if name == "plot2code":
             scores |= await self._plot2code(case, code, target, shot)
         elif name == "design2code":
             scores |= await self._design2code(case, code, target, shot)
         elif name == "websight":
-            scores["clip"] = self._likeness(target, shot) if self._clip else None
+            scores["clip"] = await asyncio.to_thread(self._likeness, target, shot) if self._clip else None
         if name not in ("plot2code", "design2code"):
             scores["judge"] = await self._judged(target, shot)
         return Graded(case.name, code, executed, failure, scores, partial, shot)
@@ -131,7 +133,9 @@ class Grader:
         if found["pass"] and code is not None and case.reference is not None and shot is not None:
             golden = await self._tracers[0].trace(case.reference, "plot2code")
             traced = await self._tracers[1].trace(code, "plot2code")
-            found["text_match"] = plot2code.text_match(golden, traced) if traced.ran and not traced.tampered else 0.0
+            if golden.ran:  # else it cannot be measured here
+                good = traced.ran and not traced.tampered
+                found["text_match"] = plot2code.text_match(golden, traced) if good else 0.0
             if self._rater is not None:
                 words = await self._rater.ask([target, shot], plot2code.QUESTION)
                 found["rating"] = plot2code.parse_rating(words)
@@ -149,17 +153,29 @@ class Grader:
 
         golden = await design2code.blocks(case.reference or "", seen, shoot)
         generated = await design2code.blocks(code, other, shoot) if code and shot is not None else []
-        clip = None
-        if self._clip is not None:
-            views = design2code.without_text(seen, golden), design2code.without_text(other, generated)
-            clip = self._clip.similarity(*views)
-        scores = design2code.compare(golden, generated, clip)
+
+        def compared() -> design2code.Scores:
+            clip = None
+            if self._clip is not None:
+                views = design2code.without_text(seen, golden), design2code.without_text(other, generated)
+                clip = self._clip.similarity(*views)
+            return design2code.compare(golden, generated, clip)
+
+        scores = await asyncio.to_thread(compared)  # long for long pages, and others' deadlines go on
         return {**asdict(scores), "final": scores.final}
 
     async def close(self) -> None:
         for part in (self._renderer, self._scorer, *self._tracers):
             if part is not None:
                 await part.close()
+
+
+def program(benchmark: Benchmark, text: str) -> str | None:
+    """The program or page in a model's words, where the benchmark looks for it; None where there is none."""
+    code = code_of(text, benchmark.domain)
+    if benchmark.name == "plot2code" and "<answer>" not in text and (code is None or plot2code.BLOCK.search(text)):
+        return plot2code.extract(text)
+    return code
 
 
 def _graph(case: Case) -> bool:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from configs.load import ConfigError
 from training.benchmarks import LAYOUTS, LOADERS, load
+from training.evaluate import file_name
 
 
 def png(colour: str = "red") -> bytes:
@@ -110,6 +111,18 @@ def test_a_plain_folder(tmp_path: Path) -> None:
     (tmp_path / "deep" / "a.png").write_bytes(png())
     (case,) = load("folder", tmp_path).cases
     assert case.name == "deep_a" and case.reference is None
+
+
+def test_every_case_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """It is graded, kept and counted by its name."""
+    (tmp_path / "deep").mkdir()
+    for file in ("deep/a.png", "deep/a.jpg", "deep_a.png"):
+        (tmp_path / file).write_bytes(png())
+    cases = load("folder", tmp_path).cases
+    assert [case.name for case in cases] == ["deep_a", "deep_a-2", "deep_a-3"]
+    assert len({case.image for case in cases}) == 3
+    assert len({file_name(name) for name in ("bar_0", "a b", "a?b", "図1", "表1", "x" * 300, "x" * 301)}) == 7
+    assert file_name("bar_0") == "bar_0" and len(file_name("図" * 300)) < 120
 
 
 @pytest.mark.parametrize("name", LOADERS)

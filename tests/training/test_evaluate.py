@@ -14,8 +14,9 @@ from aiohttp import web
 from PIL import Image
 
 from training import scoreboard
-from training.answers import code_of
-from training.evaluate import main
+from training.answers import EndpointAnswers, code_of
+from training.evaluate import main, parse, settings_of
+from training.metrics import design2code
 
 IMPORT = "import matplotlib.pyplot as plt\n"
 GOOD = f"{IMPORT}plt.bar(['a', 'b'], [1, 2], color='red')\nplt.title('Sales')\nplt.savefig('x.png')\n"
@@ -102,6 +103,8 @@ def test_an_endpoint_on_chartmimic(
     ][1]["text"]  # fmt: skip
     assert main(command) == 2 and "go on with --resume" in capsys.readouterr().err
     assert main([*command[:-1], "", "--resume"]) == 2 and "choose another --out" in capsys.readouterr().err
+    assert main([*command, "--resume", "sampling.max_tokens=9"]) == 2
+    assert "begun with settings='', this is 'sampling.max_tokens=9'" in capsys.readouterr().err
     with (out / "samples.jsonl").open("a") as file:
         file.write('{"name": "bar_2", "torn')  # killed while writing
     assert main([*command, "--resume"]) == 0
@@ -143,15 +146,50 @@ def test_an_outage_leaves_a_case_open_and_scores_nothing(
     }  # fmt: skip
 
 
-def test_pages_are_rendered_offline_and_clip_says_that_it_is_missing(tmp_path: Path, model: Model) -> None:
+def test_a_case_without_a_reference_that_runs_is_left_out_and_named(tmp_path: Path, model: Model) -> None:
+    data, out = dataset(tmp_path / "data", 2), tmp_path / "out"
+    (data / "bar_1.py").write_text("import a_library_that_is_not_here\n")
+    model.answers = [f"```python\n{GOOD}```"] * 2
+    assert main(["chartmimic", "--model", model.url, "--data", str(data), "--out", str(out)]) == 0
+    result = json.loads((out / "summary.json").read_text())
+    assert result["n"] == 1 and result["scores"]["code_pass"]["text"] == 100.0
+    assert "a_library_that_is_not_here" in result["void"]["bar_1"]
+    assert "Left out: bar_1: its reference program does not run here" in (out / "summary.md").read_text()
+
+
+async def test_an_answers_deadline_begins_with_its_turn(model: Model) -> None:
+    """Where many wait for few, each has the whole of its seconds."""
+    under_way = 0
+
+    class Slow(EndpointAnswers):
+        async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+            nonlocal under_way
+            under_way += 1
+            assert under_way == 1
+            await asyncio.sleep(2)
+            under_way -= 1
+            return {"choices": [{"message": {"content": "x"}}]}
+
+    slow = Slow("http://127.0.0.1:9/v1", "m", concurrency=1, s=5)
+    assert await asyncio.gather(*(slow.ask([], "?") for _ in range(4))) == ["x"] * 4
+
+
+def test_pages_are_rendered_offline_and_clip_says_that_it_is_missing(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = "<html><body style='margin:0'><h1>Hello</h1><img src='rick.jpg'><p>World of words</p></body></html>"
     data = tmp_path / "data"
     data.mkdir()
     (data / "0.html").write_text(page)
     Image.new("RGB", (30, 20), "green").save(data / "rick.jpg")
     model.answers = [f"```html\n{page}\n```"] * 2000
+    compare, where = design2code.compare, []
+    monkeypatch.setattr(
+        design2code, "compare", lambda *rest: where.append(threading.current_thread()) or compare(*rest)
+    )
     out = tmp_path / "out"
     assert main(["design2code", "--model", model.url, "--data", str(data), "--out", str(out)]) == 0
+    assert len(where) == 1 and where[0] is not threading.main_thread()  # others' deadlines are not held up
     (row,) = samples(out).values()  # its screenshot was not there: the page was rendered
     assert row["scores"]["block"] == row["scores"]["text"] == row["scores"]["position"] == pytest.approx(1.0)
     both = Image.open(out / row["pictures"]).convert("RGB")
@@ -160,6 +198,18 @@ def test_pages_are_rendered_offline_and_clip_says_that_it_is_missing(tmp_path: P
     cells = json.loads((out / "summary.json").read_text())["scores"]["all"]
     assert cells["clip"] == cells["final"] == "no CLIP model: --clip PATH"
     assert "[^1]: no CLIP model: --clip PATH" in (out / "summary.md").read_text()
+
+
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_a_full_size_model_finds_room_and_the_gpu(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    command = ["design2code", "--model", "Qwen/Qwen2.5-VL-7B-Instruct", "--data", "testset_final"]
+    config = settings_of(parse(command))
+    assert config.engine.gpus == min(1, gpus) and config.policy.dtype == "bfloat16"
+    a_token = 28 * 2 * 4 * 128 * 2  # bytes: layers, keys and values, heads, their width, bfloat16
+    assert config.engine.max_model_len * a_token <= config.engine.kv_cache_mb * 2**20
+    assert settings_of(parse([*command, "engine.gpus=2"])).engine.gpus == 2
+    assert settings_of(parse([*command, "--config", "configs/tiny_chart.yaml"])).engine.gpus == 0
 
 
 def test_a_policy_on_the_engine(tmp_path: Path, tiny_model: Path) -> None:

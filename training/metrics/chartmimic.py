@@ -28,7 +28,6 @@ from serving.sandbox import MissingLayer
 from training.metrics.colours import color_f1
 
 COLUMNS = ("text", "layout", "type", "color")
-FENCE = re.compile(r"```python(.*?)```", re.DOTALL)
 ENDS = (re.compile(r"plt\.savefig\(.*", re.DOTALL), re.compile(r"plt\.show\(.*", re.DOTALL))
 CONSTANT = (1, 1, 0, 0, 0, 0)  # the place of every axes of a graph
 PATIENT = Render(sandbox=Sandbox(cpu_s=60, wall_s=240))
@@ -58,12 +57,7 @@ class Result:
     no_filter: Scores
     failure: str = ""
     tampered: bool = False
-
-
-def extract(response: str) -> str | None:
-    """The first Python block of a model's answer."""
-    found = FENCE.search(response)
-    return found[1].strip("\n") if found else None
+    reference: str = ""  # why the reference itself does not run here: then the scores say nothing
 
 
 def prepare(code: str) -> str:
@@ -81,8 +75,9 @@ def f1(golden: Iterable[Hashable], generated: Iterable[Hashable]) -> float:
 
 
 def compare(golden: Trace, generated: Trace, *, graph: bool = False) -> Result:
-    """Scores of one trace against its reference. `graph`: the layout of such charts is the number of axes."""
-    places = [[CONSTANT] * len(t.layout) if graph else t.layout for t in (golden, generated)]
+    """Scores of one trace against its reference. `graph`: the layout of such charts is the number of axes, in a grid or
+    not."""
+    places = [[CONSTANT] * t.axes if graph else t.layout for t in (golden, generated)]
     partial = Scores(
         float(generated.ran),
         f1(golden.texts, generated.texts),
@@ -91,7 +86,7 @@ def compare(golden: Trace, generated: Trace, *, graph: bool = False) -> Result:
         color_f1(golden.colors, generated.colors),
     )
     passed = partial if generated.ran else Scores(0.0, 0.0, 0.0, 0.0, 0.0)
-    return Result(passed, partial, generated.failure, generated.tampered)
+    return Result(passed, partial, generated.failure, generated.tampered, "" if golden.ran else golden.failure)
 
 
 class Scorer:
@@ -109,8 +104,6 @@ class Scorer:
             reference, candidate = await asyncio.gather(
                 self._golden.trace(prepare(golden)), self._generated.trace(prepare(generated))
             )
-        if not reference.ran:
-            print(f"warning: the reference program does not run ({reference.failure})", file=sys.stderr)
         return compare(reference, candidate, graph=graph)
 
     async def close(self) -> None:
@@ -166,6 +159,8 @@ async def score_all(pairs: list[tuple[Path, Path]], details: bool) -> None:
         for golden, generated in pairs:
             texts = [file.read_text(encoding="utf-8", errors="replace") for file in (golden, generated)]
             result = await scorer.score(*texts, graph=is_graph(golden))
+            if result.reference:
+                print(f"warning: {golden}: the reference does not run here ({result.reference})", file=sys.stderr)
             print(json.dumps(as_row(result, details)), flush=True)
     finally:
         await scorer.close()

@@ -6,6 +6,7 @@ here it follows their sorted order); colours are compared by CIEDE2000 in double
 """
 
 import functools
+import re
 from collections import defaultdict
 from collections.abc import Collection
 
@@ -15,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from serving.perceptual.colour import difference
 
 Entry = tuple[str, str]  # function, and #RRGGBB or the name of a colour map
+HEX = re.compile(r"#[0-9A-Fa-f]{6}")  # a colour; all else, with whatever sign it begins, is a name that a program chose
 MANY = 10  # entries beyond which those alike are left out
 ALIKE = 0.7
 TO_XYZ = np.array(
@@ -36,26 +38,29 @@ def lab(colour: str) -> tuple[float, float, float]:
 def similarity(first: Collection[str], second: Collection[str]) -> np.ndarray:
     """[n, m] of 0..1: 1 - CIEDE2000 / 100 between two colours, equality between two names, else 0."""
     found = np.array([[float(a == b) for b in second] for a in first]).reshape(len(first), len(second))
-    rows = [i for i, colour in enumerate(first) if colour.startswith("#")]
-    columns = [i for i, colour in enumerate(second) if colour.startswith("#")]
+    rows = [i for i, colour in enumerate(first) if HEX.fullmatch(colour)]
+    columns = [i for i, colour in enumerate(second) if HEX.fullmatch(colour)]
     if rows and columns:
-        a, b = ([lab(c) for c in colours if c.startswith("#")] for colours in (first, second))
+        a, b = ([lab(c) for c in colours if HEX.fullmatch(c)] for colours in (first, second))
         gaps = difference(np.array(a), np.array(b))  # type: ignore[arg-type]
         found[np.ix_(rows, columns)] = np.maximum(0, 1 - gaps / 100)
     return found
 
 
 def thinned(entries: Collection[Entry]) -> list[Entry]:
-    """Of more than MANY entries those whose colours are not alike, first come (in sorted order) first kept."""
+    """Of more than MANY entries those whose colours are not alike, first come (in sorted order) first kept. The time
+    grows with their number, not its square: a program can show tens of thousands."""
     ordered = sorted(entries)
     if len(ordered) <= MANY:
         return ordered
-    alike = similarity([c for _, c in ordered], [c for _, c in ordered]) > ALIKE
-    kept: list[int] = []
-    for i in range(len(ordered)):
-        if not alike[i, kept].any():
-            kept.append(i)
-    return [ordered[i] for i in kept]
+    first = {colour: (where, colour) for where, colour in reversed(ordered)}  # of each name; names are equal or unlike
+    kept = [entry for colour, entry in first.items() if not HEX.fullmatch(colour)]
+    left = [entry for entry in ordered if HEX.fullmatch(entry[1])]
+    while left:
+        kept.append(left[0])
+        unlike = similarity([left[0][1]], [colour for _, colour in left])[0] <= ALIKE
+        left = [entry for entry, other in zip(left, unlike, strict=True) if other]
+    return sorted(kept)
 
 
 def color_f1(golden: Collection[Entry], generated: Collection[Entry]) -> float:

@@ -213,6 +213,16 @@ def merge_neighbours(a: list[Block], b: list[Block]) -> list[Block]:
     return a
 
 
+def bonuses(likeness: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each pair that is alike gains from the two best of the up to eight pairs beside it."""
+    found = np.zeros_like(likeness)
+    for i, j in zip(*np.nonzero(likeness > LEAST), strict=True):
+        around = likeness[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2].ravel()
+        others = np.delete(around, np.flatnonzero(around == likeness[i, j])[0])
+        found[i, j] = BONUS * np.sort(others)[-2:].sum()
+    return found
+
+
 def match(a: list[Block], b: list[Block]) -> tuple[list[Block], list[Block], list[tuple[int, int]]]:
     """Both sides after joining, and the pairs that are alike."""
     if not a or not b:
@@ -220,11 +230,7 @@ def match(a: list[Block], b: list[Block]) -> tuple[list[Block], list[Block], lis
     a = merge_neighbours(a, b)
     b = merge_neighbours(b, a)
     likeness = _likeness(a, b)
-    helped = likeness.copy()
-    for i, j in zip(*np.nonzero(likeness > LEAST), strict=True):
-        around = np.sort(likeness[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2], axis=None)[::-1][:3]
-        helped[i, j] += BONUS * (around.sum() - likeness[i, j])
-    pairs = zip(*linear_sum_assignment(helped, maximize=True), strict=True)
+    pairs = zip(*linear_sum_assignment(likeness + bonuses(likeness), maximize=True), strict=True)
     return a, b, [(int(i), int(j)) for i, j in pairs if likeness[i, j] >= LEAST]
 
 

@@ -88,8 +88,8 @@ def trace_type(source: str) -> list:
         wrap(Axes, name, f"2d {name}")
     for name in ("scatter", "plot", "plot_surface", "bar3d", "bar", "add_collection3d"):
         wrap(Axes3D, name, f"3d {name}")
-    for kind in (NonUniformImage, Ellipse, Circle):
-        wrap(kind, "__init__", kind.__name__)
+    for kind, file in ((NonUniformImage, "image"), (Ellipse, "patches"), (Circle, "patches")):
+        wrap(kind, "__init__", f"{file}.py __init__")  # the key is file and function, whichever class it is of
     run(source)
     return list(counts.elements())
 
@@ -107,7 +107,7 @@ def trace_color(source: str) -> list:
     inside = False
 
     def wrap(owner, name, label, read, when=lambda args: True):
-        """`read`: result, args, kwargs -> functions that say a colour now."""
+        """`read`: result, args, kwargs -> functions that say a colour now, or the colours of all elements."""
         function = getattr(owner, name)
 
         @functools.wraps(function)
@@ -122,7 +122,8 @@ def trace_color(source: str) -> list:
                 inside = False
             for now in read(result, args, kwargs):
                 key = label + " polar" if isinstance(args[0], PolarAxes) and name in ("plot", "scatter") else label
-                stored[key, now()] = now
+                first = now()
+                stored[key, first if isinstance(first, str) else first[-1]] = now
             return result
 
         setattr(owner, name, call)
@@ -139,9 +140,6 @@ def trace_color(source: str) -> list:
     def nth_face(artist, n):
         return lambda: hexed(artist.get_facecolor()[n])
 
-    def nth_edge(artist, n):
-        return lambda: hexed(artist.get_edgecolor()[n])
-
     def of_map(artist):
         return lambda: artist.get_cmap().name
 
@@ -149,13 +147,16 @@ def trace_color(source: str) -> list:
         return [nth_face(result, 0)] if len(result.get_facecolor()) else []
 
     def all_faces(result, args, kwargs):
-        return [nth_face(result, n) for n in range(len(result.get_facecolor()))]
+        return [lambda: [hexed(rgba) for rgba in result.get_facecolor()]] if len(result.get_facecolor()) else []
 
     def all_edges(result, args, kwargs):
-        return [nth_edge(result, n) for n in range(len(result.get_edgecolor()))]
+        return [lambda: [hexed(rgba) for rgba in result.get_edgecolor()]] if len(result.get_edgecolor()) else []
 
     def mapped(result, args, kwargs):
         return [of_map(result)] if kwargs.get("cmap") is not None else first_face(result, args, kwargs)
+
+    def mapped_all(result, args, kwargs):
+        return [of_map(result)] if kwargs.get("cmap") is not None else all_faces(result, args, kwargs)
 
     def of_hist(result, args, kwargs):
         patches = result[2]
@@ -191,17 +192,20 @@ def trace_color(source: str) -> list:
     }.items():  # fmt: skip
         wrap(Axes, name, f"2d {name}", read)
     for name, read in {
-        "scatter": mapped, "plot": lines_of, "plot_surface": mapped, "bar": patches_of, "bar3d": first_face,
+        "scatter": mapped_all, "plot": lines_of, "plot_surface": mapped, "bar": patches_of, "bar3d": first_face,
+        "add_collection3d": all_faces,
     }.items():  # fmt: skip
         wrap(Axes3D, name, f"3d {name}", read)
     wrap(NonUniformImage, "__init__", "NonUniformImage", lambda result, args, kwargs: [of_map(args[0])])
     for kind in (Ellipse, Circle):
-        wrap(kind, "__init__", kind.__name__, lambda result, args, kwargs: [of_patch(args[0])])
+        only = lambda result, args, kwargs, kind=kind: [of_patch(args[0])] if type(args[0]) is kind else []  # noqa: E731
+        wrap(kind, "__init__", "patches.py __init__", only)
     run(source)
     import matplotlib.pyplot as plt
 
     plt.savefig(io.BytesIO(), format="pdf")
-    return sorted({(where, now()) for (where, _), now in stored.items()})
+    shown = [(where, now()) for (where, _), now in stored.items()]
+    return sorted({(where, c) for where, seen in shown for c in ([seen] if isinstance(seen, str) else seen)})
 
 
 def trace_exec(source: str) -> list:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.chart_tracer import ChartTracer, Trace
 from tests.training.metrics import by_hand
 from tests.training.metrics.pairs import pairs
-from training.metrics.chartmimic import Result, Scorer, extract, main, prepare
-from training.metrics.colours import color_f1
+from training.metrics.chartmimic import PATIENT, Result, Scorer, compare, main, prepare
+from training.metrics.colours import color_f1, thinned
 
 EVERY = 1 if os.environ.get("RRVF_ALL") else 5
 FULL = """
@@ -32,11 +33,11 @@ right.set_xlabel("time")
 END = "plt.tight_layout()\nplt.savefig('x.png')\n"
 
 
-def scored(pairs_: list[tuple[str, str | None]]) -> list[Result]:
+def scored(pairs_: list[tuple[str, str | None]], *, graph: bool = False) -> list[Result]:
     async def run() -> list[Result]:
         scorer = Scorer()
         try:
-            return [await scorer.score(golden, generated) for golden, generated in pairs_]
+            return [await scorer.score(golden, generated, graph=graph) for golden, generated in pairs_]
         finally:
             await scorer.close()
 
@@ -132,11 +133,68 @@ def test_many_colours_are_assigned_optimally() -> None:
     assert color_f1([("imshow", "viridis")], [("imshow", "plasma")]) == 0.0
 
 
+def test_colours_are_those_that_the_evaluators_take(tmp_path: Path) -> None:
+    """Of collections whose every element counts all are taken, as they are after drawing; constructors of one file are
+    one function; so it is by hand."""
+    start = "import matplotlib.pyplot as plt\nfrom matplotlib.patches import Arc, Circle, Ellipse\n"
+    space = start + "axes = plt.figure().add_subplot(projection='3d')\n"
+    several = [
+        start + "plt.quiver([0, 1, 2], [0, 0, 0], [1, 1, 1], [1, 1, 1], [0.0, 0.5, 1.0])\n",
+        start + "plt.gca().add_patch(Circle((0.5, 0.5), 0.2, color='red'))\n",
+        start + "plt.gca().add_patch(Ellipse((0.5, 0.5), 0.2, 0.2, color='red'))\n",
+        start + "plt.gca().add_patch(Arc((0.5, 0.5), 0.2, 0.2))\n",
+        space + "axes.scatter([0, 1, 2], [0, 1, 2], [0, 1, 2], c=['red', 'green', 'blue'])\n",
+        space + "from mpl_toolkits.mplot3d.art3d import Poly3DCollection\n"
+        "axes.add_collection3d(Poly3DCollection([[(0, 0, 0), (1, 0, 0), (0, 1, 0)]] * 2, color=['red', 'blue']))\n",
+    ]
+
+    async def traced() -> list[Trace]:
+        tracer = ChartTracer(PATIENT)
+        try:
+            return [await tracer.trace(source) for source in several]
+        finally:
+            await tracer.close()
+
+    ours = asyncio.run(traced())
+    assert [len(trace.colors) for trace in ours] == [3, 1, 1, 0, 3, 2]
+    assert ours[1].calls == ours[2].calls == ours[3].calls == ("matplotlib.patches.__init__",)
+    assert ours[1].colors == ours[2].colors
+    for trace, hand in zip(ours, traced_by_hand(several, tmp_path), strict=True):
+        assert sorted(colour for _, colour in trace.colors) == sorted(colour for _, colour in hand["color"])
+
+
+def test_the_layout_of_a_graph_is_how_many_axes_it_has() -> None:
+    free = "import matplotlib.pyplot as plt\nplt.figure().add_axes([0, 0, 1, 1])\nplt.plot([1, 2])\n"
+    golden, inset = Trace(True, layout=((1, 1, 0, 0, 0, 0),), axes=1), Trace(True, axes=2)
+    assert compare(golden, inset).code_pass.layout == 0.0
+    assert compare(golden, inset, graph=True).code_pass.layout == pytest.approx(2 / 3)
+    (result,) = scored([(free, free)], graph=True)
+    assert result.code_pass.layout == 1.0
+
+
+def test_a_reference_that_does_not_run_here_is_told() -> None:
+    (result,) = scored([("import no_such_library\n", FULL + END)])
+    assert "no_such_library" in result.reference
+    (result,) = scored([(FULL + END, FULL + END)])
+    assert result.reference == ""
+
+
+def test_names_and_numbers_of_colours_are_the_programs_to_choose() -> None:
+    """Neither a colour map whose name looks like a colour nor tens of thousands of colours stop the scorer."""
+    assert color_f1([("imshow", "#zz")], [("imshow", "#zz")]) == 1.0
+    assert color_f1([("imshow", "viridis")], [("imshow", "#12345G")]) == 0.0
+    maps = [("imshow", f"map {n}") for n in range(20_000)]
+    assert len(thinned([*maps, ("pcolor", "map 7")])) == 20_000
+    many = [("hlines", f"#{n * 797:06X}") for n in range(20_000)]
+    kept = thinned(many)
+    assert len(kept) < 100 and color_f1(many, many) == pytest.approx(1.0)
+    few = [many[n] for n in range(0, 20_000, 97)]
+    assert thinned(few) == by_hand.few(few)
+
+
 def test_programs_are_cut_where_the_benchmark_cuts() -> None:
     assert prepare("a\nplt.show()\nb") == "a\n"
     assert prepare("a\nplt.savefig('x')\nplt.show()") == "a\n"
-    assert extract("x\n```python\na\n```\n```python\nb\n```") == "a"
-    assert extract("no code") is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from configs.schema import Render
 from serving.web import WebRenderer
-from training.metrics.design2code import Block, Painter, blocks, compare, match, pixels, without_text
+from training.metrics.design2code import Block, Painter, blocks, bonuses, compare, match, pixels, without_text
 
 PAGES = Path(__file__).resolve().parents[4] / "shared" / "data" / "web"
 PAGE = """<!DOCTYPE html><html><head><title>t</title><style>body{margin:0;background:#eee;font-size:30px}
@@ -79,6 +79,13 @@ def test_neighbours_are_joined_where_that_helps() -> None:
     _, b, pairs = match(golden, generated)
     assert [x.text for x in b] == ["hello world", "foot"] and pairs == [(0, 0), (1, 1)]
     assert b[0].box == pytest.approx((0.0, 0.0, 0.3, 0.1))
+
+
+def test_a_pair_gains_from_the_two_best_pairs_beside_it() -> None:
+    """Also where more than two beside it are more alike than it is itself."""
+    likeness = np.array([[1.0, 0.2, 0.9], [0.2, 0.6, 0.3], [0.8, 0.1, 0.4]])
+    expected = [[0.6 + 0.2, 0.0, 0.6 + 0.3], [0.0, 1.0 + 0.9, 0.0], [0.6 + 0.2, 0.0, 0.0]]
+    assert bonuses(likeness) == pytest.approx(0.1 * np.array(expected))
 
 
 def test_scores_by_hand() -> None:

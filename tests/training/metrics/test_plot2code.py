@@ -2,12 +2,15 @@
 
 import asyncio
 import io
+import math
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from serving.chart_tracer import ChartTracer, Trace
+from training.benchmarks import Benchmark
+from training.grading import program
 from training.metrics.chartmimic import PATIENT
 from training.metrics.plot2code import extract, headline, parse_rating, passes, text_match
 
@@ -28,7 +31,8 @@ def test_text_match_is_a_jaccard_ratio_of_texts_near_their_place() -> None:
 
 def test_texts_are_traced_with_tick_labels_and_where_they_stand() -> None:
     source = (
-        "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3))\nplt.plot([0, 1])\nplt.title('Up')\nplt.show()"
+        "import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 3))\nplt.plot([0, 1])\nplt.title('Up')\n"
+        "plt.text(float('nan'), 1, 'lost')\nplt.show()"
     )
 
     async def run() -> Trace:
@@ -41,6 +45,9 @@ def test_texts_are_traced_with_tick_labels_and_where_they_stand() -> None:
     found = asyncio.run(run())
     assert found.ran and found.inches == (4.0, 3.0)
     assert ("Up", 0.5, 1.0) in found.words and ("0.8", 0.0, 0.8) in found.words
+    assert [math.isnan(x) for word, x, _ in found.words if word == "lost"] == [True]
+    count = len(found.words)  # what stands nowhere is near nothing, not even itself
+    assert text_match(found, found) == pytest.approx((count - 1) / (count + 1))
 
 
 def test_a_white_picture_does_not_pass() -> None:
@@ -66,3 +73,8 @@ def test_ratings_and_programs_are_read_as_published() -> None:
     assert parse_rating("Rating: 8") is None and parse_rating("Rating: [[11]]") is None
     assert extract("```python\na\n```\nand\n```python\nb\n```") == "a\nb"
     assert extract("print(1)") == "print(1)"
+    several = "```\npip install matplotlib\n```\n```python\na\n```\nand\n```python\nb\n```"
+    plot, mimic = (Benchmark(name, "chart", (), {}) for name in ("plot2code", "chartmimic"))
+    assert program(plot, several) == "a\nb" and program(mimic, several) == "a"  # all blocks, or the first
+    assert program(plot, "```\na\n```") == program(mimic, "```\na\n```") == "a"
+    assert program(plot, "print(1)") == "print(1)" and program(mimic, "print(1)") is None
