@@ -10,10 +10,7 @@ source; a reply is a header (REPLY) and the body.
 """
 
 import contextlib
-import ctypes
 import fcntl
-import gc
-import importlib
 import io
 import json
 import mmap
@@ -28,50 +25,23 @@ import struct
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from serving import chart_memory
+from serving.chart_warm import HEAVY, LIGHT, WARM_UP, WARM_UP_HEAVY, warm
 from serving.sandbox import Jail
 
 PROGRAM = "<program>"
 KINDS = ("", "syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed")
 REPLY = struct.Struct("!BIII")  # kind, width, height, bytes of the body: RGB rows or a message
 MAX_MESSAGE = 2000
-HUGE, COLLAPSE = 2 * 2**20, 25  # bytes of a huge page; MADV_COLLAPSE
+ARENAS = {False: 28, True: 66}  # MB of small objects after the imports of a light and a heavy server
+WORTH_COPYING = 80  # pages that programs write on a huge page, above which a copy of all 512 at once is cheaper
 MAX_ENTRIES = 1000  # files left behind beyond which a server ends itself rather than tidy up
-LIGHT = tuple(
-    """
-    matplotlib.animation matplotlib.dates matplotlib.patches matplotlib.gridspec matplotlib.sankey matplotlib.tri
-    matplotlib.widgets mpl_toolkits.mplot3d PIL.Image
-    """.split()  # noqa: SIM905
-)
-HEAVY = tuple(
-    """
-    pandas seaborn scipy.stats scipy.interpolate scipy.ndimage scipy.signal mpl_toolkits.axes_grid1
-    mpl_toolkits.axisartist
-    """.split()  # noqa: SIM905
-)
 Work = Callable[[str, int], tuple[str, int, int, bytes]]  # source, most pixels -> kind, width, height, body
-Attend = Callable[[str, dict[str, Any], Jail], bytes]
+Attend = Callable[[str, dict[str, Any], Jail], bytes | memoryview]
 REFUSED = ("PermissionError", "gaierror", "URLError")  # by name: the modules of some are not loaded
-# a few figures fill the caches of fonts, glyphs, paths and projections, and let the interpreter specialise its code
-WARM_UP = """
-for size, dpi in (((2.1, 1.75), 80), ((6.4, 4.8), 100)):
-    figure, axes = pyplot.subplots(figsize=size, dpi=dpi)
-    axes.bar([1, 2], [3, 4], color="red", label="a")
-    axes.plot([1, 2], [3, 4], "o-", label="abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,-()%")
-    axes.scatter([1, 2], [3, 4]), axes.hist([1, 2, 2]), axes.grid(True), axes.tick_params(axis="x", rotation=45)
-    axes.set_title("warm"), axes.set_xlabel("x"), axes.set_ylabel("y"), axes.legend()
-    figure.savefig(io.BytesIO(), format="png")
-figure, axes = pyplot.subplots(1, 2)
-axes[0].pie([1, 2], labels=["a", "b"], autopct="%d"), figure.colorbar(axes[1].imshow([[1, 2], [3, 4]]))
-figure.savefig(io.BytesIO(), format="png"), pyplot.close("all")
-"""
-WARM_UP_HEAVY = """
-import pandas, seaborn
-seaborn.barplot(pandas.DataFrame({"x": ["a", "b", "b"], "y": [1.0, 3.0, 2.0]}), x="x", y="y")
-pyplot.savefig(io.BytesIO(), format="png"), pyplot.close("all")
-"""
 
 
 class TooLarge(Exception):
@@ -166,52 +136,6 @@ class Capture:
             canvas.print_png = ours
 
 
-def warm(modules: Iterable[str]) -> None:
-    """Import, pin the settings, draw once and seed: what every child starts from. Modules may be absent."""
-    import logging
-
-    import matplotlib
-    import numpy
-    from matplotlib import font_manager, pyplot
-
-    logging.disable(logging.CRITICAL)  # nobody reads a child's log, and fonts that are not there fill it
-    for name in modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    matplotlib.rcdefaults()
-    pinned: dict[Any, Any] = {
-        "backend": "agg",
-        "figure.max_open_warning": 0,
-        "savefig.dpi": "figure",
-        "text.usetex": False,
-    }
-    matplotlib.rcParams.update(pinned)
-    fonts = font_manager.fontManager
-    fonts.ttflist = sorted((f for f in fonts.ttflist if "mpl-data" in f.fname), key=lambda f: (f.name, f.fname))
-    exec(WARM_UP, {"pyplot": pyplot, "io": io})
-    if "seaborn" in sys.modules:
-        exec(WARM_UP_HEAVY, {"pyplot": pyplot, "io": io})
-    fresh_generator = numpy.random.default_rng
-    numpy.random.default_rng = lambda seed=None: fresh_generator(0 if seed is None else seed)  # type: ignore[assignment]
-    numpy.random.seed(0)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)  # a collection writes to every page that it visits, and each is then copied
-
-
-def collapse() -> None:
-    """Put the heap on huge pages, where the kernel can: a fork then copies one entry for 512."""
-    madvise = ctypes.CDLL(None).madvise
-    with open("/proc/self/maps") as maps:
-        lines = [line.split() for line in maps]
-    for where, access, *_, name in (fields if len(fields) > 5 else [*fields, ""] for fields in lines):
-        if access == "rw-p" and name in ("", "[heap]"):
-            start, end = (int(part, 16) for part in where.split("-"))
-            start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE
-            if start < end:
-                madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), COLLAPSE)
-
-
 def run(source: str, max_pixels: int) -> tuple[str, int, int, bytes]:
     """Kind ("" for a picture), width, height and body of one program; whatever it raises is caught."""
     reserve = mmap.mmap(-1, 4 * 2**20)  # address space given back when memory ran out, for the few words about it
@@ -274,6 +198,7 @@ def describe(error: BaseException, source: str) -> bytes:
 def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail, work: Work) -> None:
     """Do `work` with one program inside the jail and write its reply to `pipe`; never returns."""
     try:
+        chart_memory.copy(settings["hot"])
         os.setsid()
         os.dup2(pipe, 0)  # over the socket to the worker
         quiet = os.open(os.devnull, os.O_RDWR)
@@ -284,15 +209,16 @@ def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail, work: Wo
         jail.enter(cpu_s=settings["cpu_s"], memory_bytes=settings["memory_bytes"])
         os.closerange(3, 4096)
         kind, width, height, body = work(source, settings["max_pixels"])
-        data = memoryview(REPLY.pack(KINDS.index(kind), width, height, len(body)) + body)
-        while data:
-            data = data[os.write(0, data) :]
+        for part in (REPLY.pack(KINDS.index(kind), width, height, len(body)), body):
+            data = memoryview(part)
+            while data:
+                data = data[os.write(0, data) :]
     finally:
         os._exit(0)
 
 
-def attend(source: str, settings: dict[str, Any], jail: Jail, work: Work = run, depth: int = 3) -> bytes:
-    """Fork, wait by a deadline, kill and reap: the child's reply, or one that says how it ended."""
+def attend(source: str, settings: dict[str, Any], jail: Jail, work: Work = run, depth: int = 3) -> bytes | memoryview:
+    """Fork, wait by a deadline, kill and reap: the child's reply, good until the next one, or how it ended."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2**20)
     pid = os.fork()
@@ -300,7 +226,7 @@ def attend(source: str, settings: dict[str, Any], jail: Jail, work: Work = run, 
         child(source, writer, settings, jail, work)
     os.close(writer)
     handle, started = os.pidfd_open(pid), time.monotonic()
-    data, late = read_reply(reader, settings["wall_s"], settings["max_pixels"], depth)
+    data, late = read_reply(reader, settings["inbox"], settings["wall_s"], settings["max_pixels"], depth)
     signal.pidfd_send_signal(handle, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(handle)
@@ -320,26 +246,27 @@ def reply(kind: str, message: str) -> bytes:
     return REPLY.pack(KINDS.index(kind), 0, 0, len(message.encode())) + message.encode()
 
 
-def read_reply(reader: int, wall_s: float, max_pixels: int, depth: int) -> tuple[bytes | None, bool]:
-    """A well-formed reply (`depth` bytes a pixel) or None, and whether the deadline passed first."""
-    data = bytearray()
-    wanted = REPLY.size
+def read_reply(
+    reader: int, inbox: memoryview, wall_s: float, max_pixels: int, depth: int
+) -> tuple[memoryview | None, bool]:
+    """A well-formed reply (`depth` bytes a pixel) in `inbox` or None, and whether the deadline passed first."""
+    count, wanted = 0, REPLY.size
     deadline = time.monotonic() + wall_s
-    while len(data) < wanted:
+    while count < wanted:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reader], [], [], left)[0]:
             return None, True
-        part = os.read(reader, 1 << 20)
-        if not part:
+        got = os.readv(reader, [inbox[count:]])
+        if not got:
             return None, False
-        data += part
-        if len(data) >= REPLY.size:
-            kind, width, height, size = REPLY.unpack_from(data)
+        count += got
+        if count >= REPLY.size:
+            kind, width, height, size = REPLY.unpack_from(inbox)
             picture = kind == 0 and 0 < width * height <= max_pixels and size == depth * width * height
             if not (picture or (0 < kind < len(KINDS) and (width, height) == (0, 0) and size <= MAX_MESSAGE)):
                 return None, False
             wanted = REPLY.size + size
-    return (bytes(data) if len(data) == wanted else None), False
+    return (inbox[:count] if count == wanted else None), False
 
 
 def tidy(folder: str) -> bool:
@@ -372,15 +299,19 @@ def serve(channel: socket.socket, settings: dict[str, Any], attend: Attend = att
     """Answer requests one after the other until the other side goes away or the folder is beyond tidying."""
     folder = settings["folder"]
     os.chdir(folder)
+    chart_memory.reserve(ARENAS[settings["heavy"]])
     jail = Jail(folder, settings["layers"])
     warm(HEAVY + LIGHT if settings["heavy"] else LIGHT)
-    collapse()
+    chart_memory.collapse()
+    typical = WARM_UP_HEAVY if settings["heavy"] else WARM_UP
+    settings["hot"] = chart_memory.written(lambda: exec(typical, {}), WORTH_COPYING)
     with open("/proc/self/statm") as statm:
         own = int(statm.read().split()[0]) * resource.getpagesize()
     settings["memory_bytes"] = own + settings["memory_mb"] * 2**20
+    settings["inbox"] = chart_memory.unshared(REPLY.size + 3 * settings["max_pixels"])
     first = attend("from matplotlib import pyplot\npyplot.plot([1, 2])", settings, jail)
     if first[0] != 0:
-        raise RuntimeError(f"a first program does not render in the jail: {first[REPLY.size :].decode()}")
+        raise RuntimeError(f"a first program does not render in the jail: {bytes(first[REPLY.size :]).decode()}")
     channel.sendall(b"R")
     while True:
         try:

@@ -192,7 +192,7 @@ def end(seal: Any, handle: Any, signals: Any, ignore: Any, no_collection: Any, f
     return seal(found, painted)
 
 
-def attend(source: str, settings: dict[str, Any], jail: Jail, pristine: Pristine) -> bytes:
+def attend(source: str, settings: dict[str, Any], jail: Jail, pristine: Pristine) -> bytes | memoryview:
     """One traced child: its reply if it bears the seal of this request, else one that says it is forged."""
     secret = [os.urandom(32)]
     work = functools.partial(trace, secret=secret, pristine=pristine)
@@ -209,7 +209,7 @@ class Prepared:
     def __init__(self) -> None:
         self._pristine: Pristine | None = None
 
-    def __call__(self, source: str, settings: dict[str, Any], jail: Jail) -> bytes:
+    def __call__(self, source: str, settings: dict[str, Any], jail: Jail) -> bytes | memoryview:
         if self._pristine is None:
             import matplotlib.backends.backend_pdf  # noqa: F401
             import mpl_toolkits.mplot3d  # noqa: F401

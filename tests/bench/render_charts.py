@@ -31,7 +31,8 @@ PROGRAMS = {
 }
 # the server's own settings, capture and encoder in a loop without fork or jail: the limit
 LOOP = """import sys, time
-from serving.chart_server import HEAVY, LIGHT, Capture, warm
+from serving.chart_server import Capture
+from serving.chart_warm import HEAVY, LIGHT, warm
 from serving.charts import encode_png
 warm(HEAVY + LIGHT)
 from matplotlib import pyplot
