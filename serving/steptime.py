@@ -56,8 +56,12 @@ def members(group: Mapping[str, Any]) -> Iterator[Played]:
 
 def explain(run: RunFolder) -> dict[str, Any]:
     """All that a page or a terminal shows, as plain data; `steps` 0 where there is nothing to explain yet."""
-    groups = list(run.groups())
-    played = {int(g["group"]): list(members(g)) for g in groups}
+    groups: list[dict[str, Any]] = []
+    played: dict[int, list[Played]] = {}
+    for group in run.groups():  # one at a time: the texts of a long run do not fit into memory
+        played[int(group["group"])] = list(members(group))
+        outcomes = [{"outcome": m.get("outcome")} for m in group["members"]]
+        groups.append({**{key: group[key] for key in ("group", "state", "step")}, "members": outcomes})
     metrics = [m for m in run.metrics() if {"step", "step_s", "wait_s", "ended_ms"} <= m.keys()]
     states = {int(g["group"]): (g["state"], g["step"]) for g in groups}
     if not metrics or not any(played.values()):

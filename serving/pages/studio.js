@@ -15,6 +15,11 @@ for (const name of EXAMPLES) {
 }
 
 function choose(blob) {
+  if (running) { // what still comes is of the picture before
+    running.abort("another picture");
+    running = null;
+    busy(false);
+  }
   if (picture) URL.revokeObjectURL(picture.url);
   picture = { blob, url: URL.createObjectURL(blob) };
   $("target").src = picture.url;
@@ -68,17 +73,20 @@ function fail(message) {
 
 async function draw() {
   clear();
-  running = new AbortController();
+  const control = (running = new AbortController());
   busy(true);
   $("status").textContent = "Asking the model…";
   try {
-    await listen(running);
+    await listen(control);
   } catch (error) {
-    const stopped = running.signal.aborted;
-    fail(stopped && running.signal.reason === "stopped" ? "Stopped." : stopped ? "The server went silent." : error.message);
+    if (running !== control) return;
+    const { aborted, reason } = control.signal;
+    fail(aborted && reason === "stopped" ? "Stopped." : aborted ? "The server went silent." : error.message);
   } finally {
-    running = null;
-    busy(false);
+    if (running === control) {
+      running = null;
+      busy(false);
+    }
   }
 }
 

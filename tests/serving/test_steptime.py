@@ -1,11 +1,14 @@
 """Where a step's time went, on traces whose answer is known."""
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving.steptime import CAUSES, Played, causes, explain, idle, token_seconds
-from serving.trace import RunFolder
+from serving.trace import Query, RunFolder
 from tests.training.made_run import STEP_S, WAIT_S, make
 
 FIGURES = {"ended_ms": 110_000, "step_s": 10.0, "wait_s": 7.0, "prepare_s": 0.5, "update_s": 1.5, "sync_s": 0.75}
@@ -67,6 +70,29 @@ def test_a_run_is_explained_from_its_folder(tmp_path: Path) -> None:
     assert {row["state"]: row["groups"] for row in found["wasted"]} == {"consumed": 39, "stale": 9}
     assert sum(row["share"] for row in found["wasted"]) == pytest.approx(1)
     assert found["next_units"][0]["unit"] == "one more render process"
+
+
+def test_a_long_run_is_read_a_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Line(dict[str, Any]):
+        """A group's line with all its texts."""
+
+    alive: weakref.WeakSet[Line] = weakref.WeakSet()
+    most = 0
+
+    def groups(run: RunFolder) -> Iterator[dict[str, Any]]:
+        nonlocal most
+        for row in run.find(Query(sort="oldest")):
+            line = Line(run.read(row))
+            alive.add(line)
+            most = max(most, len(alive))
+            yield line
+
+    Line.__hash__ = object.__hash__  # type: ignore[assignment, method-assign]
+    monkeypatch.setattr(RunFolder, "groups", groups)
+    run = RunFolder(make(tmp_path / "run", steps=12))
+    run.refresh()
+    assert explain(run)["counted"] == 10
+    assert 1 <= most <= 2  # of 48
 
 
 def test_an_empty_run_is_not_explained(tmp_path: Path) -> None:
