@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from serving.perceptual.backdrop import stand_out
 from serving.perceptual.colour import Lab, to_lab
 from serving.perceptual.palette import Palette, find_palette
 from serving.perceptual.shapes import Shapes, find_shapes
@@ -28,6 +29,7 @@ MAX_PIXELS = 16_000_000
 SIGMAS = (1.2, 3.0, 8.0)  # blur of the ink levels at a canvas of 400x300, scaled with the canvas
 FULL_INK = 50.0  # CIELAB distance from the background that counts as full ink
 FAINT = 0.06  # ink below this is compression noise or nothing a reader sees
+SLACK = 0.01  # of a page's extent: ink that little beyond it is no overflow
 BLANK_INK = 4e-4  # share of inked pixels below which a page is blank
 
 
@@ -49,7 +51,7 @@ class Features:
     shapes: Shapes
     lines: NDArray[np.bool_]  # long straight lines
     frame: tuple[int, int, int, int]  # x0, y0, x1, y1 around the axes, or around all ink that is not text
-    overflow: float  # ink of a page below or right of the canvas, as a share of all its ink
+    overflow: float  # ink of a page below or right of the target's extent, as a share of all its ink
 
 
 def decode(image: bytes | Rgb) -> Rgb:
@@ -164,10 +166,13 @@ def _measure(small: Rgb, domain: Domain, size: tuple[int, int], paper: NDArray[n
     factor = (w * h / 120_000) ** 0.5
     levels = tuple(_blur(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
     lines, frame = find_lines(mass)
-    chroma = np.hypot(lab[:, :, 1], lab[:, :, 2])
-    text = find_text(mass, lines, chroma if domain == "chart" else None)
+    if domain == "chart":
+        text = find_text(mass, lines, np.hypot(lab[:, :, 1], lab[:, :, 2]))
+    else:
+        strokes = np.minimum(stand_out(small, lab) / FULL_INK, 1.0)
+        text = find_text(strokes, find_lines(strokes)[0], None)
     edges = _edges(ink) & ~text.mask
-    palette, labels = find_palette(lab, background, mass)
+    palette, labels = find_palette(lab, background, mass, domain)
     shapes = find_shapes(mass, labels, palette.coloured, text.mask, lines)
     if frame is None:
         frame = shapes.box if shapes.count else (0, 0, w, h)
@@ -231,12 +236,13 @@ def _edges(ink: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _overflow(rgb: Rgb, target: tuple[int, int]) -> float:
-    """Share of a page's ink that lies outside the target's extent."""
+    """Share of a page's ink that lies outside the target's extent (width, height) and its SLACK."""
     h, w = rgb.shape[:2]
-    if w <= target[0] and h <= target[1]:
+    right, bottom = (round(side * (1 + SLACK)) for side in target)
+    if w <= right and h <= bottom:
         return 0.0
     step = max(1, int((h * w / 400_000) ** 0.5))
     few = np.ascontiguousarray(rgb[::step, ::step])
     ink = _largest(cv2.absdiff(few, np.full_like(few, _mode(few.reshape(-1, 3))))) > 24
-    inside = ink[: max(1, target[1] // step), : max(1, target[0] // step)].sum()
+    inside = ink[: max(1, bottom // step), : max(1, right // step)].sum()
     return float(1 - inside / max(1, ink.sum()))

@@ -1,16 +1,20 @@
 """The colours of a picture's ink and how well two palettes agree.
 
-Guarantees: anti-aliased outlines are blends of a colour with the background and never colours of their own; black and
-gray weigh at most a quarter where there is any colour; agreement is the best one-to-one assignment (Hungarian method,
-as in ChartMimic's colour score) under CIEDE2000.
+Guarantees: anti-aliased outlines are blends of a colour with the background and never colours of their own. A chart is
+told by its hues: black and gray weigh at most a quarter where there is any colour, and agreement is the best one-to-one
+assignment (Hungarian method, as in ChartMimic's colour score) under CIEDE2000. A page is told by all of its colours,
+black and gray as any other, and agreement is what need not be moved from one palette to the other (earth mover's
+distance): it follows amounts steadily, so that a small icon or a few words more cannot turn it.
 """
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from actors.contracts import Domain
 from serving.perceptual.colour import Lab, difference
 
 MAX_COLOURS = 10
@@ -21,7 +25,7 @@ FAR = 40.0  # CIEDE2000 at which two colours have nothing in common
 @dataclass(frozen=True)
 class Palette:
     """Colours of the ink, Lab [k, 3], largest area first; `weights` [k] sum to 1 (square root of area times strength,
-    neutral colours together at most NEUTRAL); `coloured` [k] marks those with a hue."""
+    a chart's neutral colours together at most NEUTRAL); `coloured` [k] marks those with a hue."""
 
     colours: Lab
     weights: NDArray[np.float32]
@@ -38,9 +42,10 @@ class Pairing:
     agreement: float
 
 
-def pair(target: Palette, render: Palette) -> Pairing:
-    """Assign the colours of two palettes. Agreement = sum of min(w_i, w_j) (1 - dE/FAR) over pairs nearer than FAR (a
-    histogram intersection, Swain and Ballard 1991)."""
+def pair(target: Palette, render: Palette, domain: Domain) -> Pairing:
+    """Assign the colours of two palettes. Agreement of charts = sum of min(w_i, w_j) (1 - dE/FAR) over pairs nearer
+    than FAR (a histogram intersection, Swain and Ballard 1991); of pages = 1 - the earth mover's distance (Rubner,
+    Tomasi, Guibas 2000) between the weights, at a cost of min(1, dE/FAR) (thresholded as by Pele and Werman 2009)."""
     if len(target.weights) == 0 or len(render.weights) == 0:
         return Pairing([], list(range(len(target.weights))), list(range(len(render.weights))), 0.0)
     apart = difference(target.colours, render.colours)
@@ -50,14 +55,21 @@ def pair(target: Palette, render: Palette) -> Pairing:
     good = [(int(i), int(j), float(apart[i, j])) for i, j in zip(rows, columns, strict=True) if likeness[i, j] > 0]
     missing = sorted(set(range(len(target.weights))) - {i for i, _, _ in good})
     extra = sorted(set(range(len(render.weights))) - {j for _, j, _ in good})
-    return Pairing(good, missing, extra, float(gain[rows, columns].sum()))
+    agreement = float(gain[rows, columns].sum())
+    if domain == "web":
+        cost = (1 - likeness).astype(np.float32)
+        work, _, _ = cv2.EMD(target.weights[:, None], render.weights[:, None], cv2.DIST_USER, cost)
+        agreement = float(np.clip(1 - work, 0.0, 1.0))
+    return Pairing(good, missing, extra, agreement)
 
 
-NEUTRAL = 0.25  # weight of all neutral colours together, where there is a coloured one
+NEUTRAL = 0.25  # weight of all neutral colours of a chart together, where there is a coloured one
 HUED = 14.0  # chroma above which a colour has a hue
 
 
-def find_palette(lab: Lab, background: Lab, mass: NDArray[np.float32]) -> tuple[Palette, NDArray[np.int8]]:
+def find_palette(
+    lab: Lab, background: Lab, mass: NDArray[np.float32], domain: Domain
+) -> tuple[Palette, NDArray[np.int8]]:
     """Palette of the ink and, for each pixel, the index of its colour (-1: no ink).
 
     Colours are bins of CIELAB merged greedily from the largest: a bin joins a colour within 12, or one whose blend
@@ -96,7 +108,7 @@ def find_palette(lab: Lab, background: Lab, mass: NDArray[np.float32]) -> tuple[
     weights = np.sqrt(area) * strength
     coloured = np.hypot(colours[:, 1], colours[:, 2]) > HUED
     strong = coloured & (weights > 0.02 * weights.sum())
-    if strong.any() and (~coloured).any():
+    if domain == "chart" and strong.any() and (~coloured).any():
         neutral, rest = weights[~coloured].sum(), weights[coloured].sum()
         limit = NEUTRAL / (1 - NEUTRAL) * rest
         weights[~coloured] *= min(1.0, limit / max(neutral, 1e-9))

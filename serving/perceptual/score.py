@@ -4,7 +4,8 @@ Guarantees: 0..1; 0 for a blank render, 1 for the same picture; every term is 0 
 pays nothing, and terms that unrelated charts share by chance are corrected for it: s' = (s - c) / (1 - c), as Cohen's
 kappa (1960) does. Where ink, marks and outlines are, c is about the upper quartile of pairs of different charts: most
 have their axes on the same spot. For text it is what other words on the same spot are worth. Colours and kinds of marks
-are drawn from few, so that different charts may truly share them: there c is less than the median.
+are drawn from few, so that different charts may truly share them: there c is less than the median (of the colours of
+different pages, where black on white is common, that is 0.43).
 
 score = size * background * place * (sum(w_i s'_i^p) / sum(w_i))^(1/p) with p = 1/2 over the terms that either picture
 gives a reason for. That generalised mean (Hardy, Littlewood, Polya 1934) lies between sum and product: a picture must
@@ -14,9 +15,11 @@ ink      1 - sum|A-B| / (sum|A| + sum|B|) over colour-difference maps at three b
          as Wang et al. 2003)
 data     the same of where the marks are, whatever their colour, at wider blurs
 edges    F1 of outlines, exp(-(d/r)^2) of the distance to the other's nearest outline (chamfer, Barrow et al. 1977)
-palette  Hungarian assignment under CIEDE2000 (ChartMimic's colour score)
+palette  Hungarian assignment under CIEDE2000 (ChartMimic's colour score); of pages 1 - the earth mover's distance under
+         it (Rubner et al. 2000)
 text     F1 of text lines, each matched by normalised cross-correlation (Lewis 1995), titles weighing 0.4 of it; for
-         WHERE of the term the overlap of blurred text areas: the right words at another size are worth something
+         WHERE of the term the overlap of blurred text areas: the right words at another size are worth something.
+         A page's text is found by its contrast to the panel it stands on, not to the page's background
 kind     overlap of the shares of mark shapes (histogram intersection, Swain and Ballard 1991)
 """
 
@@ -35,10 +38,13 @@ from serving.perceptual.text import TextLines, match
 
 WEIGHTS: dict[Domain, dict[str, float]] = {
     "chart": {"ink": 0.2, "data": 0.15, "edges": 0.15, "palette": 0.15, "text": 0.2, "kind": 0.15},
-    "web": {"ink": 0.3, "edges": 0.2, "palette": 0.2, "text": 0.3},
+    "web": {"ink": 0.25, "edges": 0.15, "palette": 0.2, "text": 0.4},  # a page is words first, whatever its panels
 }
 POWER = 0.5
-CHANCE = {"ink": 0.25, "data": 0.3, "edges": 0.3, "palette": 0.2, "text": 0.25, "kind": 0.1}
+CHANCE: dict[Domain, dict[str, float]] = {
+    "chart": {"ink": 0.25, "data": 0.3, "edges": 0.3, "palette": 0.2, "text": 0.25, "kind": 0.1},
+    "web": {"ink": 0.25, "edges": 0.3, "palette": 0.4, "text": 0.25},
+}
 MAX_SHIFT = 0.03  # of the canvas, undone before comparing
 WHERE = 0.4
 TITLE = 0.4  # of the text term, where there is a title
@@ -66,7 +72,7 @@ def compare_features(target: Features, render: Features, rgb: Rgb, domain: Domai
     render, shift = _align(target, render, rgb, domain)
     h, w = target.mass.shape
     play = max(2, round(0.008 * (h + w)))
-    pairing = pair(target.palette, render.palette)
+    pairing = pair(target.palette, render.palette, domain)
     found, known = match(target.text, render.text, play), match(render.text, target.text, play)
     terms = {"ink": _ink(target, render), "palette": pairing.agreement}
     if target.edges.any() or render.edges.any():
@@ -77,10 +83,8 @@ def compare_features(target: Features, render: Features, rgb: Rgb, domain: Domai
         terms["data"] = overlap(target.shapes.spread, render.shapes.spread)
         terms["kind"] = likeness(target.shapes, render.shapes)
     factors = {"size": _size(target, render), "background": _background(target, render), "place": _place(render, shift)}
-    weights = WEIGHTS[domain]
-    corrected = {
-        name: max(0.0, (s - CHANCE[name]) / (1 - CHANCE[name])) for name, s in terms.items() if name in weights
-    }
+    weights, chance = WEIGHTS[domain], CHANCE[domain]
+    corrected = {name: max(0.0, (s - chance[name]) / (1 - chance[name])) for name, s in terms.items()}
     mean = sum(weights[name] * s**POWER for name, s in corrected.items()) / sum(weights[name] for name in corrected)
     score = float(np.clip(mean ** (1 / POWER) * np.prod(list(factors.values())), 0.0, 1.0))
     terms = {name: float(s) for name, s in corrected.items()} | factors

@@ -4,9 +4,9 @@ Guarantees: scores come from `serving.perceptual.compare` alone; a pair is neste
 the other and more; a kind counts as named when the first sentences of the feedback speak of it.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import cycle, islice
 from typing import Any
 
 import cv2
@@ -39,7 +39,7 @@ WORDS = {"title": ("title",), "legend": ("legend",), "font": ("Make the text",),
 
 @dataclass
 class Found:
-    """Scores by version, nested pairs in the right order or not, what was named or not, and who broke a rule."""
+    """Scores by version, nested pairs in the right order or not, what was named or not, who broke a rule."""
 
     scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     ordered: list[bool] = field(default_factory=list)
@@ -47,13 +47,17 @@ class Found:
     named: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     silent: list[str] = field(default_factory=list)
     fooled: list[str] = field(default_factory=list)
+    raised: list[float] = field(default_factory=list)  # what words to the judge add to a rough attempt
 
 
-def measure(versions: dict[str, dict[str, bytes]], singles: tuple[str, ...], domain: Domain, others: int = 3) -> Found:
-    """Everything about targets (their version `base`) and their versions. Each meets `others` more targets."""
+def measure(
+    versions: Iterable[tuple[str, dict[str, bytes]]], singles: tuple[str, ...], domain: Domain, others: int = 3
+) -> Found:
+    """Everything about targets (their version `base`) and their versions, one after the other. Each meets the `others`
+    targets before it."""
     found = Found()
-    ring = list(versions)
-    for place, (name, made) in enumerate(versions.items()):
+    before: deque[bytes] = deque(maxlen=others)
+    for name, made in versions:
         base = made["base"]
         verdicts = {v: compare(base, png, domain) for v, png in made.items()}
         verdicts |= {v: compare(base, picture, domain) for v, picture in fakes(base).items()}
@@ -61,8 +65,9 @@ def measure(versions: dict[str, dict[str, bytes]], singles: tuple[str, ...], dom
             verdicts["axes_only+text"] = compare(base, written(decode(made["axes_only"])), domain)
         for version, verdict in verdicts.items():
             found.scores[version].append(verdict.score)
-        for other in islice(cycle(ring), place + 1, place + 1 + min(others, len(ring) - 1)):
-            found.scores["another"].append(compare(base, versions[other]["base"], domain).score)
+        for other in before:
+            found.scores["another"].append(compare(base, other, domain).score)
+        before.append(base)
         _rank(found, name, verdicts, singles)
         for kind in singles:
             if kind in made and changed(base, made[kind]) > VISIBLE:
@@ -90,7 +95,8 @@ def _fooling(found: Found, name: str, verdicts: dict[str, Verdict]) -> None:
     for fake in FAKES:
         if fake in verdicts and verdicts[fake].score < 1 and verdicts[fake].score > honest:
             found.fooled.append(f"{fake} {verdicts[fake].score:.3f} > rough {honest:.3f} {name}")
-    if verdicts["rough+sway"].score > honest + 0.01:  # ink in the middle may touch a mark by chance
+    found.raised.append(verdicts["rough+sway"].score - honest)
+    if found.raised[-1] > 0.01:  # ink in the middle may touch a mark by chance
         found.fooled.append(f"sway {verdicts['rough+sway'].score:.3f} > rough {honest:.3f} {name}")
 
 
@@ -151,4 +157,5 @@ def table(found: Found) -> str:
             line += f"  {np.mean(found.named[version]):.2f} of {len(found.named[version])}"
         lines.append(line)
     lines.append(f"nested pairs in order: {sum(found.ordered)} of {len(found.ordered)} = {np.mean(found.ordered):.3f}")
+    lines.append(f"words to the judge change a rough attempt by at most {max(found.raised, default=0.0):+.3f}")
     return "\n".join([*lines, *found.fooled])

@@ -22,12 +22,12 @@ LOOKALIKES = (  # the pairs of different charts that are most alike: one default
 
 @pytest.fixture(scope="module")
 def charts() -> Found:
-    return measure(pictures.all_versions(pictures.names()[CHART_SAMPLE]), pictures.SINGLE, "chart")
+    return measure(pictures.all_versions(pictures.names()[CHART_SAMPLE]).items(), pictures.SINGLE, "chart")
 
 
 @pytest.fixture(scope="module")
 def pages() -> Found:
-    return measure(web_edits.all_versions(web_edits.names()[WEB_SAMPLE]), web_edits.SINGLE, "web")
+    return measure(web_edits.all_versions(web_edits.names()[WEB_SAMPLE]).items(), web_edits.SINGLE, "web")
 
 
 @pytest.fixture(params=["charts", "pages"])

@@ -56,12 +56,14 @@ async def _render(which: list[str]) -> None:
         await renderer.close()
 
 
+def versions(name: str) -> dict[str, bytes]:
+    """PNG bytes of every version of a page that differs from the page itself."""
+    asyncio.run(_render([name]))
+    found = {v: (CACHE / name / f"{v}.png").read_bytes() for v in VERSIONS}
+    same = {v for v in SINGLE if found[v] == found["base"]}
+    return {v: png for v, png in found.items() if png and not same & set(v.split("+"))}
+
+
 def all_versions(which: list[str]) -> dict[str, dict[str, bytes]]:
-    """PNG bytes of every version of the pages that differs from the page itself."""
     asyncio.run(_render(which))
-    out = {}
-    for name in which:
-        found = {v: (CACHE / name / f"{v}.png").read_bytes() for v in VERSIONS}
-        same = {v for v in SINGLE if found[v] == found["base"]}
-        out[name] = {v: png for v, png in found.items() if png and not same & set(v.split("+"))}
-    return out
+    return {name: versions(name) for name in which}
