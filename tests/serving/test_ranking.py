@@ -18,6 +18,7 @@ LOOKALIKES = (  # the pairs of different charts that are most alike: one default
     ("mplot3d__surface3d_2", "mplot3d__voxels_rgb"),
     ("lines_bars_and_markers__xcorr_acorr_demo", "statistics__errorbar_features"),
 )
+PANELS_AND_ICONS = ("1438", "12121")  # most of the text on dark panels; one small icon in a page of gray text
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,14 @@ def test_what_is_right_in_one_respect_is_worth_little(found: Found) -> None:
 
 def test_text_to_the_judge_lowers_the_score_of_a_good_render(found: Found) -> None:
     assert max(found.scores["sway"]) < 1
+
+
+@pytest.mark.parametrize("name", PANELS_AND_ICONS)
+def test_a_page_of_panels_may_shift_and_gains_nothing_by_words_to_the_judge(name: str) -> None:
+    made = web_edits.versions(name)
+    score = {version: compare(made["base"], made[version], "web").score for version in ("shift", "rough", "rough+sway")}
+    assert score["shift"] > 0.9
+    assert score["rough+sway"] <= score["rough"]
 
 
 @pytest.mark.parametrize("kind", pictures.SINGLE)
