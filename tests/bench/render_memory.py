@@ -1,11 +1,14 @@
 """Memory of a render worker over 2,000 renders of each kind: of the whole tree of processes, shared pages once (PSS).
 
 Looked at after every 20 renders and averaged over 200, because a tree of browser processes breathes: contexts are left
-after 50 pages, the browser is replaced after 200.
+after 50 pages, the browser is replaced after 200. Growth is told of the tree's own memory: its share of the libraries'
+pages changes with every stranger on the machine that runs the same ones.
 """
 
 import asyncio
+import contextlib
 import os
+import re
 import statistics
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ from configs.schema import Render, Workers
 from serving import sandbox
 from serving.charts import ChartRenderer
 from serving.web import WebRenderer
+from tests.serving.canaries import family
 
 RENDERS = 2000
 WINDOW = 200
@@ -22,26 +26,41 @@ PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "web"
 CHART = "import matplotlib.pyplot as plt\nplt.figure(figsize=(2.1, 1.75), dpi=80)\nplt.bar([1, 2], [{n}, 5])\n"
 
 
+def own_bytes(pid: int) -> int:
+    """Proportional bytes of a tree of processes without the pages of files."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):  # gone in between
+            rollup = Path("/proc", str(member), "smaps_rollup").read_text()
+            total += 1024 * sum(int(kb) for kb in re.findall(r"^Pss_(?:Anon|Shmem): *(\d+)", rollup, re.MULTILINE))
+    return total
+
+
 async def watch(domain: str) -> dict:
-    """Mean MB of every WINDOW renders, and the largest growth of a later one over the first."""
+    """Mean MB of every WINDOW renders, in all and own, and the largest growth of a later own one over the first."""
     pages = [path.read_text() for path in sorted(PAGES.glob("*.html"))]
     renderer = ChartRenderer(Render()) if domain == "chart" else WebRenderer(Render(web=Workers(concurrency=2)))
-    started, looks = time.perf_counter(), []
+    started, looks, own = time.perf_counter(), [], []
     for first in range(0, RENDERS, EVERY):
         numbers = range(first, first + EVERY)
         sources = [CHART.format(n=n) if domain == "chart" else f"{pages[n % 30]}<!--{n}-->" for n in numbers]
         results = await asyncio.gather(*(renderer.render(source) for source in sources))
         assert all(result.ok for result in results), [result.message for result in results if not result.ok]
         looks.append(sandbox.tree_bytes(os.getpid()) / 2**20)
+        own.append(own_bytes(os.getpid()) / 2**20)
     seconds = time.perf_counter() - started
     await renderer.close()
     per_window = WINDOW // EVERY
-    series = [statistics.mean(looks[first : first + per_window]) for first in range(0, len(looks), per_window)]
-    growth = max(series[1:]) / series[0] - 1
-    print(
-        f"{domain:5} {RENDERS} in {seconds:.0f} s; MB {', '.join(f'{mb:.0f}' for mb in series)}; growth {growth:+.1%}"
+    series, own_series = (
+        [statistics.mean(each[first : first + per_window]) for first in range(0, len(each), per_window)]
+        for each in (looks, own)
     )
-    return {"seconds": seconds, "mb": series, "growth": growth, "peak_mb": max(looks)}
+    growth = max(own_series[1:]) / own_series[0] - 1
+    print(
+        f"{domain:5} {RENDERS} in {seconds:.0f} s; MB {', '.join(f'{mb:.0f}' for mb in series)}; "
+        f"own MB {', '.join(f'{mb:.0f}' for mb in own_series)}; growth of own {growth:+.1%}"
+    )
+    return {"seconds": seconds, "mb": series, "own_mb": own_series, "growth": growth, "peak_mb": max(looks)}
 
 
 def main(out_dir: Path) -> dict:
