@@ -7,10 +7,11 @@ token is compared in constant time. Health, metrics and pages are answered howev
 
 import asyncio
 import hmac
+import ipaddress
 import math
 import time
 from collections import Counter, OrderedDict
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -96,6 +97,11 @@ class Guard:
         headers = Headers(scope=scope)
         if self._token and not _open(path) and not hmac.compare_digest(_presented(headers), self._token):
             return BadRequest("unauthorized", "send `Authorization: Bearer TOKEN` (http.token)", 401)
+        if not self._token and _rebound(scope, headers):
+            said = (
+                "ask for localhost or an address, or set a token (http.token): another name may be a trick on a browser"
+            )
+            return BadRequest("unknown_host", said, 403)
         if scope["method"] == "POST" and _foreign(headers):
             return BadRequest("cross_site", "a page of another site may not use this server", 403)
         length = headers.get("content-length", "")
@@ -146,6 +152,26 @@ def _foreign(headers: Headers) -> bool:
     """A page of another site asks, through the browser of someone who may reach this server."""
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] != headers.get("host", "")
+
+
+def _rebound(scope: Scope, headers: Headers) -> bool:
+    """On loopback by a name that is not its own: a page whose name was made to point here (DNS rebinding) is no foreign
+    one to its browser."""
+    server = _address((scope.get("server") or ("",))[0])
+    if server is None or not server.is_loopback:
+        return False
+    try:
+        asked = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        return True
+    return asked not in (None, "localhost") and _address(asked) is None
+
+
+def _address(host: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host or "")
+    except ValueError:
+        return None
 
 
 def _presented(headers: Headers) -> bytes:

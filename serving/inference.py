@@ -7,6 +7,7 @@ listening stops the episode.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import uuid
 import zlib
@@ -73,6 +74,11 @@ class Inference:
             JudgeClient(judge, config),
             Codec.load(folder, config.prompts),
         )
+        # A failed request's frames hold its body in a cycle. Full collections only come once a quarter of all objects
+        # is new, which beside an engine's two million would be gigabytes of such bodies: leave those out of the count.
+        gc.collect()
+        gc.freeze()
+        gc.collect()
 
     async def image_to_code(self, image: bytes, turns: int) -> dict[str, Any]:
         """Program for one PNG. `turns` 1 to rollout.max_turns. Raises Outage."""

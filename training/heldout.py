@@ -118,7 +118,9 @@ def evaluate_sets(
                     max_pixels=config.data.max_pixels,
                 )
             )
-    kept.write_bytes(pickle.dumps(found))
+    fresh = kept.with_name(f".{kept.name}")  # the file says that the measurement is done
+    fresh.write_bytes(pickle.dumps(found))
+    fresh.replace(kept)
     return found
 
 

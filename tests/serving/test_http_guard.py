@@ -119,6 +119,19 @@ async def test_pages_of_other_sites_are_kept_out(origin: str, status: int) -> No
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("localhost:8000", 200), ("127.0.0.1:8000", 200), ("[::1]:8000", 200), ("evil.example:8000", 403), ("[", 403)],
+)
+async def test_a_name_that_was_made_to_point_at_loopback_is_refused(name: str, status: int) -> None:
+    for settings, expected in (({}, status), ({"token": "secret"}, 200)):
+        house = House(**settings)
+        house.client.base_url = httpx.URL("http://127.0.0.1")
+        answer = await house.client.get("/health", headers={"host": name})
+        assert answer.status_code == expected, answer.text
+    assert (await House().client.get("/health")).status_code == 200, "bound elsewhere, any name may be its own"
+
+
 async def test_the_rate_is_kept_and_refills() -> None:
     house = House(rate_per_minute=2)
     house.gate.set()
