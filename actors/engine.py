@@ -5,7 +5,11 @@ Guarantees: one construction for every use; log-probabilities are those of the s
 environment that vLLM reads at import is set before it is imported.
 """
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from typing import TYPE_CHECKING, Any
 
 from configs.schema import Engine
@@ -37,6 +41,21 @@ def prepare_environment(config: Engine) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # else vLLM puts one more process under its core
 
 
+@contextmanager
+def buffered_logs_kept() -> Iterator[None]:
+    """Handlers that buffer (Ray Serve's) keep their target: vLLM's set-up of logging closes all that it finds, and one
+    without a target holds every later record for ever, with its exception and all that hangs on that."""
+    loggers = [log for log in logging.root.manager.loggerDict.values() if isinstance(log, logging.Logger)]
+    buffers = [h for log in (logging.root, *loggers) for h in log.handlers if isinstance(h, MemoryHandler)]
+    kept = [(handler, handler.target) for handler in buffers]
+    try:
+        yield
+    finally:
+        for handler, target in kept:
+            handler.setTarget(target)
+
+
+@buffered_logs_kept()
 def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: int, sync: str | None) -> "AsyncLLM":
     """An AsyncLLM for `model` (hub name or folder) that takes up to `images` pictures a prompt.
 

@@ -74,8 +74,8 @@ class Inference:
             JudgeClient(judge, config),
             Codec.load(folder, config.prompts),
         )
-        # A failed request's frames hold its body in a cycle. Full collections only come once a quarter of all objects
-        # is new, which beside an engine's two million would be gigabytes of such bodies: leave those out of the count.
+        # A failed request's frames hold its body in a cycle, and a full collection comes when a quarter of all objects
+        # is new: beside an engine's 800,000 those bodies would be gigabytes, so these are left out of the count.
         gc.collect()
         gc.freeze()
         gc.collect()

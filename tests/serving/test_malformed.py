@@ -102,3 +102,21 @@ def test_malformed_requests_break_nothing(live: Live) -> None:
     assert set(after) == set(before), "a process was replaced"
     for name, (mb, files) in grown.items():
         assert mb <= GROWTH_MB + (CACHE_MB if "Inference" in name else 0) and files <= GROWTH_FDS, grown
+
+
+def test_the_bodies_of_refused_chats_are_let_go(live: Live) -> None:
+    def refused(number: int) -> int:
+        junk = base64.b64encode(random.Random(number).randbytes(600_000)).decode()
+        part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{junk}"}}
+        chat = {"messages": [{"role": "user", "content": [part]}], "stream": number % 2 == 0}
+        return client.post("/v1/chat/completions", json=chat).status_code
+
+    def grown_mb() -> float:
+        after = held(live)
+        return max(after[name][0] - before[name][0] for name in before if "Inference" in name)
+
+    with httpx.Client(base_url=live.url, timeout=LIMIT_S) as client, ThreadPoolExecutor(AT_ONCE) as threads:
+        assert set(threads.map(refused, range(20))) == {400}
+        before = held(live)
+        assert set(threads.map(refused, range(20, 170))) <= {400, 503}
+    assert grown_mb() < 70, "150 bodies of 1.4 MB, text and bytes, would be 210"
