@@ -148,7 +148,8 @@ def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
         "time.sleep(1)\n"
         "open('saved', 'w').close()\n"
     )
-    code = "from training.experiment import _run\n_run('slow_arm')"
+    hear = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs are deaf
+    code = f"{hear}from training.experiment import _run\n_run('slow_arm')"
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
