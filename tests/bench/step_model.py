@@ -18,7 +18,7 @@ from typing import Any
 from actors.contracts import Domain, RenderResult, Verdict
 from tests.bench.latency_profile import Profile, Sleepers
 
-STEPS, GROUPS, MEMBERS, ENGINE_SLOTS = 18, 8, 8, 192
+STEPS, GROUPS, MEMBERS, ENGINE_SLOTS = 12, 8, 8, 192
 BASE = {"slots": 12, "renderers": 10, "judges": 32, "max_staleness": 2}
 LAYOUTS = {
     "the same again": {},
@@ -132,6 +132,7 @@ def play(folder: Path, name: str, layout: dict[str, int]) -> Path:
     config.queue = replace(
         config.queue, groups_per_step=GROUPS, max_staleness=layout["max_staleness"], drop_zero_variance=False
     )
+    config.engine.max_model_len = config.sampling.max_trajectory_tokens
     config.render.concurrency = layout["renderers"]
     config.judge = replace(config.judge, backend="mllm", url="http://asleep", concurrency=layout["judges"])
     (run / "config.yaml").write_text(dump(config))
