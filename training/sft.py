@@ -241,8 +241,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from training.coldstart import ensure_policy
 
         resume = latest(args.resume) if args.resume else None
+        if args.resume and not args.resume.is_dir():
+            raise ConfigError(f"--resume {args.resume}: no such folder")
         if args.resume and resume is None:
-            raise ConfigError(f"--resume {args.resume}: no checkpoint there")
+            print(f"{args.resume} has no checkpoint yet: starting it anew")
         folder = (args.resume or Path(config.run.dir) / config.run.name).resolve()
         if args.resume is None and folder.exists():
             raise ConfigError(f"{folder} exists; choose another run.name, or --resume it")

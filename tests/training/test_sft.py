@@ -87,7 +87,9 @@ def test_the_learner_learns_what_it_is_told_and_goes_on(policy_folder: Path, tmp
     def go(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *more], capture_output=True, text=True, timeout=300, env=env)
 
-    first = subprocess.Popen([*command, "run.steps=100000"], stdout=subprocess.PIPE, text=True, env=env)
+    (tmp_path / "sft").mkdir()  # what a start that failed leaves behind
+    begin = [*command, "run.steps=100000", "--resume", str(tmp_path / "sft")]
+    first = subprocess.Popen(begin, stdout=subprocess.PIPE, text=True, env=env)
     assert first.stdout is not None
     said = ""
     while "step    2/" not in said:  # the test's own limit ends this where no step comes
@@ -97,6 +99,7 @@ def test_the_learner_learns_what_it_is_told_and_goes_on(policy_folder: Path, tmp
     first.send_signal(signal.SIGINT)
     said += first.communicate(timeout=120)[0]
     assert first.returncode == 0 and "stopped cleanly; go on with: --resume" in said, said
+    assert "has no checkpoint yet: starting it anew" in said
     [kept] = (tmp_path / "sft" / "checkpoints").glob("step_*")
     done = int(kept.name.split("_")[1])
     again = go("run.steps=4")
