@@ -6,7 +6,7 @@ const $ = (id) => document.getElementById(id);
 const SIZE = 20, LOOK_MS = 2000;
 const CURVES = { reward: "Reward", exec_rate: "Programs that run", similarity: "Likeness", staleness_mean: "Staleness", step_s: "Seconds a step" };
 const form = $("filters");
-let offset = 0, revision = -1, newest = 0, figures = null;
+let offset = 0, revision = -1, newest = 0, latest = 0, figures = null;
 const plots = new Map();
 
 $("name").textContent = decodeURIComponent(location.pathname.split("/").at(-2));
@@ -23,12 +23,14 @@ function query() {
 }
 
 async function load() {
+  const mine = ++latest; // an answer that a later question has overtaken is dropped
   const asked = query();
   history.replaceState(null, "", asked.size ? `?${asked}` : location.pathname);
   asked.set("offset", offset);
   asked.set("limit", SIZE);
   try {
     const found = await ask(`api/groups?${asked}`);
+    if (mine !== latest) return;
     revision = found.revision;
     if (offset >= found.total && offset > 0) return void ((offset = 0), await load());
     options(form.elements.state, found.states);
@@ -39,7 +41,7 @@ async function load() {
     $("on").disabled = offset + SIZE >= found.total;
     $("alert").replaceChildren();
   } catch (error) {
-    problem(error);
+    if (mine === latest) problem(error);
   }
 }
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.serving.browser import WAIT_MS, opened, too_wide
 from tests.training.made_run import make
@@ -75,6 +75,23 @@ def test_paging_and_filters(address: str) -> None:
         expect(page.locator("#place")).not_to_have_text("1–8 of 8")
         rewards = page.locator("article.group").first.locator(".member b").all_text_contents()
         assert max(map(float, rewards)) >= 0.9
+
+
+def test_a_slow_answer_does_not_undo_a_newer_filter(address: str) -> None:
+    held: list[Route] = []
+    with opened() as page:
+        page.goto(address)
+        expect(page.locator("#place")).to_have_text("1–20 of 60")
+        page.route("**/api/groups?state=consumed*", lambda route: held.append(route))
+        page.get_by_label("State").select_option("consumed")
+        page.wait_for_timeout(600)
+        page.get_by_label("State").select_option("stale")
+        expect(page.locator("#place")).to_have_text("1–12 of 12")
+        assert len(held) == 1
+        with page.expect_response("**/api/groups?state=consumed*"):
+            held[0].continue_()
+        page.wait_for_timeout(300)
+        expect(page.locator("#place")).to_have_text("1–12 of 12")
 
 
 def test_a_member_in_full_and_by_keyboard(address: str) -> None:
