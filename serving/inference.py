@@ -7,7 +7,6 @@ listening stops the episode.
 
 import asyncio
 import contextlib
-import gc
 import logging
 import uuid
 import zlib
@@ -74,11 +73,6 @@ class Inference:
             JudgeClient(judge, config),
             Codec.load(folder, config.prompts),
         )
-        # A failed request's frames hold its body in a cycle, and a full collection comes when a quarter of all objects
-        # is new: beside an engine's 800,000 those bodies would be gigabytes, so these are left out of the count.
-        gc.collect()
-        gc.freeze()
-        gc.collect()
 
     async def image_to_code(self, image: bytes, turns: int) -> dict[str, Any]:
         """Program for one PNG. `turns` 1 to rollout.max_turns. Raises Outage."""
