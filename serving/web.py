@@ -23,6 +23,7 @@ from typing import Any
 from actors.contracts import Outage, RenderResult
 from configs.schema import Render
 from serving import sandbox
+from serving.web_page import Crashed, Failed, Tab, draw, empty, open_tab
 
 LAUNCH_S = 30.0
 CLOSE_S = 5.0
@@ -35,7 +36,6 @@ FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none
 # a seeded xorshift in place of Math.random
 SEEDED = """(() => { let s = 123456789; Math.random = () => { s ^= s << 13; s ^= s >>> 17; s ^= s << 5;
   return (s >>> 0) / 4294967296; }; })()"""
-HEIGHT = "Math.max(document.documentElement.scrollHeight, document.body ? document.body.scrollHeight : 0)"
 
 
 class BrowserMissing(RuntimeError):
@@ -60,16 +60,6 @@ def find_browser(configured: str, playwright_own: str) -> str:
 
 
 @dataclass(eq=False)
-class _Tab:
-    """A context with its one page, whether that crashed, and how many documents it has shown."""
-
-    context: Any
-    page: Any
-    crashed: asyncio.Event
-    documents: int = 0
-
-
-@dataclass(eq=False)
 class _Browser:
     """One browser process, how many pages it has had and has now, and its tabs that wait for the next one."""
 
@@ -78,7 +68,7 @@ class _Browser:
     pages: int = 0
     active: int = 0
     retired: bool = False
-    idle: list[_Tab] = field(default_factory=list)
+    idle: list[Tab] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -125,10 +115,10 @@ class WebRenderer:
             except TimeoutError:
                 message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
                 return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
-            except (_Crashed, _Lost):
+            except (Crashed, _Lost):
                 message = "the page crashed the browser that draws it; make it smaller or simpler"
                 return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
-            except _Failed as error:
+            except Failed as error:
                 message = f"the page could not be drawn: {error}"
                 return RenderResult(False, time.perf_counter() - started, kind="exception", message=message)
             seconds = time.perf_counter() - started
@@ -175,31 +165,22 @@ class WebRenderer:
             await browser.close()
 
     async def _picture(self, browser: _Browser, source: str) -> bytes:
-        """PNG of one page. Raises TimeoutError, _Crashed, _Failed, _Lost."""
-        tab: _Tab | None = None
+        """PNG of one page. Raises TimeoutError, Crashed, Failed, _Lost."""
+        tab: Tab | None = None
         drawn = False
         try:
             async with asyncio.timeout(self._config.sandbox.wall_s):
                 tab = browser.idle.pop() if browser.idle else await self._tab(browser)
-                drawing = asyncio.ensure_future(self._draw(tab.page, source))
-                crash = asyncio.ensure_future(tab.crashed.wait())
-                try:
-                    await asyncio.wait({drawing, crash}, return_when=asyncio.FIRST_COMPLETED)
-                    if tab.crashed.is_set():
-                        raise _Crashed
-                    png = await drawing
-                    drawn = True
-                    return png
-                finally:
-                    for task in (drawing, crash):
-                        task.cancel()
-                    await asyncio.gather(drawing, crash, return_exceptions=True)
-        except (TimeoutError, _Crashed):
+                png = await draw(tab, source, self._config)
+                drawn = True
+                return png
+        except (TimeoutError, Crashed, Failed):
             raise
         except Exception as error:
             if browser.handle.is_connected():
                 words = str(error).splitlines()[0][:200] if str(error) else repr(error)
-                raise _Failed("it closed itself" if "has been closed" in words else words) from error
+                own = {"has been closed": "it closed itself", "navigated": "it left for another address"}
+                raise Failed(next((said for mark, said in own.items() if mark in words), words)) from error
             browser.retired = True
             raise _Lost from error
         finally:
@@ -208,42 +189,24 @@ class WebRenderer:
             else:  # a context may be half made
                 browser.retired = True
 
-    async def _tab(self, browser: _Browser) -> _Tab:
-        context = await self._context(browser)
-        page, crashed = await context.new_page(), asyncio.Event()
-        page.on("crash", lambda _: crashed.set())
-        page.on("popup", lambda popup: self._spawn(popup.close()))
-        page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
-        return _Tab(context, page, crashed)
+    async def _tab(self, browser: _Browser) -> Tab:
+        tab = await open_tab(await self._context(browser))
+        tab.page.on("popup", lambda popup: self._spawn(popup.close()))
+        tab.page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
+        return tab
 
-    async def _put_back(self, browser: _Browser, tab: _Tab, drawn: bool) -> None:
+    async def _put_back(self, browser: _Browser, tab: Tab, drawn: bool) -> None:
         """Keep a tab for the next page where that cannot see this one, else close it."""
         tab.documents += 1
         try:
             async with asyncio.timeout(CLOSE_S):
                 if drawn and not self._config.javascript and tab.documents < TAB_PAGES:
-                    await tab.page.goto("about:blank")  # a document keeps more than its text: policies, the address
+                    await empty(tab)
                     browser.idle.append(tab)
                 else:
                     await tab.context.close()
         except Exception:  # a page that cannot be closed keeps its process: the browser goes when the others are done
             browser.retired = True
-
-    async def _draw(self, page: Any, source: str) -> bytes:
-        from playwright.async_api import Error
-
-        width, least = self._config.viewport
-        limit_ms = 1000 * self._config.sandbox.wall_s
-        await page.set_content(source, wait_until="load", timeout=limit_ms)
-        try:
-            height = await page.evaluate(HEIGHT)
-        except Error:  # a script of the page has replaced what the question needs
-            height = least
-        height = int(height) if isinstance(height, int | float) and height == height else least
-        clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(height, self._config.max_height))}
-        return await page.screenshot(
-            type="png", full_page=True, clip=clip, animations="disabled", caret="hide", timeout=limit_ms
-        )
 
     async def _context(self, browser: _Browser) -> Any:
         width, height = self._config.viewport
@@ -318,14 +281,6 @@ class WebRenderer:
         task = asyncio.ensure_future(quietly())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-class _Crashed(Exception):
-    """The page's own process died."""
-
-
-class _Failed(Exception):
-    """The page got in the way of its own drawing, for instance by leaving; the browser is well."""
 
 
 class _Lost(Exception):

@@ -22,6 +22,18 @@ REFERENCE = """<h1 style='color:teal'>Reference</h1><p style='animation: k 1s in
 <style>:target { background: red }</style><input value=x>
 <img src="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='9'/></svg>">
 """
+# four squares that animations would paint red, a field with a red caret, and names that pass for the document's own
+RESTLESS = """<style>@keyframes k { to { background: red } } div, p { width: 60px; height: 60px; margin: 0 }</style>
+<style>@keyframes end { from { background: red } to { background: rgb(1, 2, 3) } }</style>
+<div style='animation: end 60s 60s forwards'></div>
+<div style='background: rgb(4, 5, 6); animation: k .1s infinite'></div>
+<div><template shadowrootmode=open><style>@keyframes k { to { background: red } }
+b { display: block; height: 60px; background: rgb(7, 8, 9); animation: k .1s infinite }</style><b></b></template></div>
+<svg width=60 height=60 style='display: block'><rect width=60 height=60 fill='rgb(10, 11, 12)'>
+<animate attributeName=fill to=red dur=.1s repeatCount=indefinite /></rect></svg>
+<input autofocus style='display: block; border: 0; height: 60px; font-size: 50px; caret-color: red'>
+<style>:focus { background: rgb(13, 14, 15) }</style><p style='height: 2000px'></p>
+<img name=body><img name=documentElement><form name=fonts></form><img name=querySelectorAll><img name=getAnimations>"""
 SCRIPTED = Render(javascript=True, web=Workers(concurrency=2), sandbox=Sandbox(wall_s=120))
 HASTY = Render(javascript=True, sandbox=Sandbox(wall_s=5))
 PLAIN = Render(sandbox=Sandbox(wall_s=120))
@@ -152,6 +164,20 @@ async def test_scripts_are_off_by_default_and_the_clock_and_chance_stand_still_w
     assert pictures[0] != pictures[1] == pictures[2]
 
 
+@pytest.mark.parametrize("javascript", [False, True])
+async def test_animations_stand_still_and_names_in_the_markup_mislead_nobody(javascript: bool) -> None:
+    renderer = WebRenderer(Render(javascript=javascript))
+    results = [await renderer.render(RESTLESS) for _ in range(3)]
+    await renderer.close()
+    assert len({result.png for result in results}) == 1
+    assert results[0].png is not None and results[0].size is not None and 2240 < results[0].size[1] < 2400
+    with Image.open(io.BytesIO(results[0].png)) as picture:
+        squares = [picture.convert("RGB").getpixel((38, y)) for y in (38, 98, 158, 218, 278)]
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(2**24)}
+    assert squares == [(1, 2, 3), (4, 5, 6), (7, 8, 9), (10, 11, 12), (13, 14, 15)]
+    assert (255, 0, 0) not in colours
+
+
 async def test_a_context_is_left_after_its_share_and_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "TAB_PAGES", 3)
     renderer = WebRenderer(PLAIN)
@@ -167,7 +193,7 @@ async def test_a_context_is_left_after_its_share_and_after_a_failure(monkeypatch
         for _ in range(count):
             assert (await renderer.render(REFERENCE)).ok
         assert len(made) == expected
-    monkeypatch.setattr(renderer, "_draw", None)
+    monkeypatch.setattr(web, "draw", None)
     assert (await renderer.render(REFERENCE)).kind == "exception"
     monkeypatch.undo()
     assert renderer._browser is not None and renderer._browser.idle == []

@@ -1,0 +1,112 @@
+"""One tab of a browser: a page's source in, PNG of the whole page out, over the DevTools protocol.
+
+Guarantees: a page is photographed when it and its fonts have loaded, with its animations at their end (endless ones at
+their start) and without a blinking caret; what asks the page runs in a world that neither its scripts nor the names in
+its markup (`<img name=body>`) reach. Three calls a page, where a browser library's general ones are a dozen.
+"""
+
+import asyncio
+import base64
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from configs.schema import Render
+
+# Writes a document, waits until it and its fonts have loaded, brings it to rest and returns its height.
+SHOW = """(async source => {
+  document.open();
+  const loaded = new Promise(done => window.addEventListener('load', done, {once: true}));
+  document.write(source);
+  document.close();
+  await loaded;
+  await document.fonts.ready;
+  const still = new CSSStyleSheet();
+  still.replaceSync(':focus, :focus * { caret-color: transparent !important }');
+  document.adoptedStyleSheets = [still];
+  const roots = [document];
+  for (const root of roots) {
+    for (const element of root.querySelectorAll('*')) {
+      if (element.shadowRoot instanceof ShadowRoot) roots.push(element.shadowRoot);
+      if (element instanceof SVGSVGElement) { element.setCurrentTime(0); element.pauseAnimations(); }
+    }
+    for (const animation of root.getAnimations())
+      try { animation.finish(); } catch { animation.cancel(); }
+  }
+  return Math.max(0, ...[document.documentElement, document.body].map(element => element ? element.scrollHeight : 0));
+})"""
+
+
+class Crashed(Exception):
+    """The page's own process died."""
+
+
+class Failed(Exception):
+    """The page got in the way of its own drawing, for instance by leaving; the browser is well."""
+
+
+@dataclass(eq=False)
+class Tab:
+    """A context with its one page, the session that drives it, whether that crashed, and its documents so far."""
+
+    context: Any
+    page: Any
+    session: Any
+    frame: str
+    crashed: asyncio.Event
+    documents: int = 0
+
+
+async def open_tab(context: Any) -> Tab:
+    """The first page of a context."""
+    page, crashed = await context.new_page(), asyncio.Event()
+    page.on("crash", lambda _: crashed.set())
+    session = await context.new_cdp_session(page)
+    tree = await session.send("Page.getFrameTree")
+    return Tab(context, page, session, tree["frameTree"]["frame"]["id"], crashed)
+
+
+async def draw(tab: Tab, source: str, render: Render) -> bytes:
+    """PNG of one page. Raises Crashed, or what Playwright raises; has no deadline of its own."""
+    drawing = asyncio.ensure_future(_draw(tab, source, render))
+    crash = asyncio.ensure_future(tab.crashed.wait())
+    try:
+        await asyncio.wait({drawing, crash}, return_when=asyncio.FIRST_COMPLETED)
+        if tab.crashed.is_set():
+            raise Crashed
+        return await drawing
+    finally:
+        for task in (drawing, crash):
+            task.cancel()
+        await asyncio.gather(drawing, crash, return_exceptions=True)
+
+
+async def _draw(tab: Tab, source: str, render: Render) -> bytes:
+    world = await tab.session.send("Page.createIsolatedWorld", {"frameId": tab.frame})
+    shown = await tab.session.send(
+        "Runtime.evaluate",
+        {
+            "expression": f"{SHOW}({json.dumps(source)})", "contextId": world["executionContextId"],
+            "awaitPromise": True, "returnByValue": True,
+        },
+    )  # fmt: skip
+    if "exceptionDetails" in shown:
+        raise Failed(shown["exceptionDetails"].get("exception", {}).get("description", "").splitlines()[0][:200])
+    width, least = render.viewport
+    clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(shown["result"]["value"], render.max_height))}
+    if len(tab.page.frames) > 1:  # a frame's document is out of our script's reach, and not of Playwright's
+        return await tab.page.screenshot(
+            full_page=True, clip=clip, animations="disabled", caret="hide", timeout=1000 * render.sandbox.wall_s
+        )
+    taken = await tab.session.send(
+        "Page.captureScreenshot",
+        {"format": "png", "clip": {**clip, "scale": 1}, "captureBeyondViewport": True, "optimizeForSpeed": True},
+    )
+    return base64.b64decode(taken["data"])
+
+
+async def empty(tab: Tab) -> None:
+    """Replace the document by a new, empty one: a document keeps more than its text, policies and the address say."""
+    gone = await tab.session.send("Page.navigate", {"url": "about:blank"})
+    if "errorText" in gone:
+        raise Failed(gone["errorText"])
