@@ -41,6 +41,27 @@ figure, axes = pyplot.subplots(1, 2)
 axes[0].pie([1, 2], labels=["a", "b"], autopct="%d"), figure.colorbar(axes[1].imshow([[1, 2], [3, 4]]))
 figure.savefig(io.BytesIO(), format="png"), pyplot.close("all")
 """
+# what fewer programs use and takes long the first time: formulas and their parser, other scales, projections and fonts
+WARM_UP_RARER = r"""
+import io, numpy
+from matplotlib import pyplot
+for style in ({"weight": "bold"}, {"style": "italic"}, {"family": "serif"}, {"family": "monospace"}):
+    pyplot.figtext(0.1, 0.1, "abc 0123", **style)
+axes = pyplot.subplot(221, yscale="log")
+axes.errorbar([1, 2], [3, 4], yerr=0.1, capsize=3), axes.fill_between([1, 2], [1, 2], [3, 4], alpha=0.5)
+axes.boxplot([[1, 2, 3], [2, 3, 4]], patch_artist=True), axes.violinplot([[1, 2, 3], [2, 3, 4]])
+axes.set_title(r"$\alpha_i = \frac{x^2}{\sqrt{\pi}} \times 10^{-3}$ $\mathbf{b}\mathit{c}\mathrm{d}$")
+axes.annotate("abc", (1, 3), (2, 4), arrowprops={"arrowstyle": "->"}, bbox={"boxstyle": "round", "fc": "w"})
+axes = pyplot.subplot(222, projection="polar")
+axes.plot([0, 1, 2], [1, 2, 1]), axes.fill([0, 1, 2], [1, 2, 1], alpha=0.5)
+axes = pyplot.subplot(223, projection="3d")
+axes.plot_surface(*[numpy.eye(3)] * 3, cmap="viridis"), axes.scatter([0, 1], [0, 1], [0, 1]), axes.set_zlabel("z")
+axes = pyplot.subplot(224)
+axes.contourf([[1, 2], [3, 4]]), axes.clabel(axes.contour([[1, 2], [3, 4]])), axes.twinx()
+axes.stackplot([1, 2], [1, 2]), axes.quiver([1], [1], [1], [1]), axes.barh(["a", "b"], [1, 2], hatch="/")
+axes.table(cellText=[["a", "b"]])
+pyplot.tight_layout(), pyplot.savefig(io.BytesIO(), format="png"), pyplot.close("all")
+"""
 WARM_UP_HEAVY = """
 import io, pandas, seaborn
 from matplotlib import pyplot
@@ -101,6 +122,7 @@ def warm(modules: Iterable[str]) -> None:
     plain: Any = font_manager._get_font  # type: ignore[attr-defined]
     font_manager._get_font = functools.lru_cache(64)(plain.__wrapped__)  # type: ignore[attr-defined]
     with fonts_in_memory():
+        exec(WARM_UP_RARER, {})
         exec(WARM_UP, {})
         if "seaborn" in sys.modules:
             exec(WARM_UP_HEAVY, {})

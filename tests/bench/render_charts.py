@@ -1,11 +1,13 @@
 """Charts on one core: the jailed fork server against a fresh interpreter each and against an equally patched loop.
 
-The three take turns, so that a change of the machine's pace meets all of them. Wall times are what a quiet machine
-would take; processor time holds on a busy one too.
+The three take turns, so that a change of the machine's pace meets all of them: over three small programs again and
+again, and over every fifth of the programs that models have written, each drawn once before it counts, so that the loop
+has its caches warm. Wall times are what a quiet machine would take; processor time holds on a busy one too.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import statistics
 import subprocess
@@ -16,8 +18,12 @@ from pathlib import Path
 
 from configs.schema import Render
 from serving import sandbox
-from serving.charts import ChartRenderer
+from serving.charts import HEAVY_NAMES, ChartRenderer
 
+WRITTEN = sandbox.ROOT.parent / "shared" / "data" / "vlm_programs.jsonl"
+WRITTEN_ROUNDS = 3
+EVERY = 5  # of the programs that models have written, one in so many
+SLOW_EVERY = 5  # and of those, a fresh interpreter runs one in so many
 ROUNDS = 8
 EACH = 10  # renders of a fast way in one round; one of the slow way
 PROGRAMS = {
@@ -30,29 +36,48 @@ PROGRAMS = {
     "sns.barplot(pd.DataFrame({'x': list('abc'), 'y': [1, 3, 2]}), x='x', y='y')\nplt.show()\n",
 }
 # the server's own settings, capture and encoder in a loop without fork or jail: the limit
-LOOP = """import sys, time
+LOOP = """import json, sys, time
 from serving.chart_server import Capture
 from serving.chart_warm import HEAVY, LIGHT, warm
 from serving.charts import encode_png
-warm(HEAVY + LIGHT)
+warm(HEAVY + LIGHT if sys.argv[1] == "True" else LIGHT)
+import matplotlib
 from matplotlib import pyplot
+settings = dict(matplotlib.rcParams)
 capture = Capture(4_000_000)
-code = compile(sys.argv[1], "x", "exec")
-def render():
-    capture.picture, capture._rank = None, 0
-    exec(code, {"__name__": "__main__"})
-    if capture.picture is None:
-        capture.current(rank=1)
-    encode_png(*capture.picture)
-    pyplot.close("all")
-render()
-print(flush=True)
 for line in sys.stdin:
+    source, times = json.loads(line)
     started = time.perf_counter()
-    for _ in range(int(line)):
-        render()
+    for _ in range(times):
+        capture.picture, capture._rank = None, 0
+        exec(compile(source, "x", "exec"), {"__name__": "__main__"})
+        if capture.picture is None:
+            capture.current(rank=1)
+        encode_png(*capture.picture)
+        pyplot.close("all")
     print(time.perf_counter() - started, flush=True)
+    matplotlib.rcParams.update(settings)
 """
+
+
+class Loop:
+    """The loop's process, in a folder of its own."""
+
+    def __init__(self, heavy: bool, folder: str, environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", LOOP, str(heavy)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, env=environment, cwd=folder,
+        )  # fmt: skip
+
+    def seconds(self, program: str, times: int) -> float:
+        """Seconds of `times` renders. Raises ValueError where the program ended the loop."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(json.dumps([program, times]), file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
 
 
 def processor_s(pid: int) -> float:
@@ -70,62 +95,105 @@ def processor_s(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-async def measure(program: str) -> dict[str, float]:
+def fresh_seconds(program: str, folder: str, environment: dict[str, str]) -> float:
+    """Seconds of an interpreter that runs the program and saves its figure."""
+    started = time.perf_counter()
+    saved = program + "\nimport matplotlib.pyplot\nmatplotlib.pyplot.savefig('x.png')\n"
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", saved], env=environment, cwd=folder, timeout=60, check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return time.perf_counter() - started
+
+
+async def again_and_again(program: str, folder: str, environment: dict[str, str]) -> dict[str, float]:
     """Median milliseconds of one render each way, and the processor time of the two fast ones."""
-    environment = os.environ | sandbox.environment(namespaces=True, scratch="") | {"PYTHONPATH": str(sandbox.ROOT)}
     taken: dict[str, list[float]] = {"fresh": [], "jailed": [], "loop": []}
     used = {"jailed": 0.0, "loop": 0.0}
-    renderer = ChartRenderer(Render())
+    renderer, loop = ChartRenderer(Render()), Loop(HEAVY_NAMES.search(program) is not None, folder, environment)
     warm_up = await renderer.render(program)
     assert warm_up.ok, warm_up.message
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(
-            [sys.executable, "-c", LOOP, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=environment, cwd=sandbox.ROOT,
-        ) as loop,
-    ):  # fmt: skip
-        assert loop.stdin is not None and loop.stdout is not None
-        loop.stdout.readline()
-        saved = program + "\nplt.savefig('x.png')\n"
-        for _ in range(ROUNDS):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-c", saved], env=environment, cwd=folder, timeout=60, check=True)
-            taken["fresh"].append(time.perf_counter() - started)
-            before = processor_s(renderer.pids[-1]) + time.process_time()
-            started = time.perf_counter()
-            for _ in range(EACH):
-                await renderer.render(program)
-            taken["jailed"].append((time.perf_counter() - started) / EACH)
-            used["jailed"] += processor_s(renderer.pids[-1]) + time.process_time() - before
-            before = processor_s(loop.pid)
-            print(EACH, file=loop.stdin, flush=True)
-            taken["loop"].append(float(loop.stdout.readline()) / EACH)
-            used["loop"] += processor_s(loop.pid) - before
-        loop.stdin.close()
+    loop.seconds(program, 1)
+    for _ in range(ROUNDS):
+        taken["fresh"].append(fresh_seconds(program, folder, environment))
+        before = processor_s(renderer.pids[-1]) + time.process_time()
+        started = time.perf_counter()
+        for _ in range(EACH):
+            await renderer.render(program)
+        taken["jailed"].append((time.perf_counter() - started) / EACH)
+        used["jailed"] += processor_s(renderer.pids[-1]) + time.process_time() - before
+        before = processor_s(loop.process.pid)
+        taken["loop"].append(loop.seconds(program, EACH) / EACH)
+        used["loop"] += processor_s(loop.process.pid) - before
+    loop.end()
     await renderer.close()
     cpu = {f"{way}_cpu": 1000 * seconds / (ROUNDS * EACH) for way, seconds in used.items()}
     return {way: 1000 * statistics.median(seconds) for way, seconds in taken.items()} | cpu
 
 
+async def model_written(folder: str, environment: dict[str, str]) -> dict[str, float]:
+    """The programs that models have written, which every way draws: mean milliseconds, and ratios."""
+    programs = [json.loads(line) for line in WRITTEN.read_text().splitlines()][::EVERY]
+    renderer = ChartRenderer(Render())
+    loops = {heavy: Loop(heavy, folder, environment) for heavy in (False, True)}
+    rows: list[tuple[float, float]] = []
+    slow: list[tuple[float, float]] = []
+    for program in (row["code"] for row in programs if row["ran_in_matplotlib_3_8_4"]):
+        loop = loops[HEAVY_NAMES.search(program) is not None]
+        if not (await renderer.render(program)).ok:
+            continue
+        loop.seconds(program, 1)
+        jailed, looped = [], []
+        for _ in range(WRITTEN_ROUNDS):
+            started = time.perf_counter()
+            await renderer.render(program)
+            jailed.append(time.perf_counter() - started)
+            looped.append(loop.seconds(program, 1))
+        rows.append((statistics.median(jailed), statistics.median(looped)))
+        if len(rows) % SLOW_EVERY == 1:
+            slow.append((fresh_seconds(program, folder, environment), rows[-1][0]))
+    for loop in loops.values():
+        loop.end()
+    await renderer.close()
+    return {
+        "programs": len(rows),
+        "jailed_ms": 1000 * statistics.mean(jailed for jailed, _ in rows),
+        "loop_ms": 1000 * statistics.mean(looped for _, looped in rows),
+        "loop/jailed": sum(looped for _, looped in rows) / sum(jailed for jailed, _ in rows),
+        "loop/jailed median": statistics.median(looped / jailed for jailed, looped in rows),
+        "from_80": sum(looped >= 0.8 * jailed for jailed, looped in rows) / len(rows),
+        "fresh/jailed": sum(fresh for fresh, _ in slow) / sum(jailed for _, jailed in slow),
+    }
+
+
 def main(out_dir: Path) -> dict:
-    """Milliseconds a render and the two ratios, for each program."""
+    """Milliseconds a render and the ratios, for each small program and for what models have written."""
+    environment = os.environ | sandbox.environment(namespaces=True, scratch="") | {"PYTHONPATH": str(sandbox.ROOT)}
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     found: dict[str, dict[str, float]] = {}
     try:
-        for name, program in PROGRAMS.items():
-            ms = asyncio.run(measure(program))
-            ratios = {
-                "fresh/jailed": ms["fresh"] / ms["jailed"],
-                "loop/jailed": ms["loop"] / ms["jailed"],
-                "loop/jailed cpu": ms["loop_cpu"] / ms["jailed_cpu"],
-            }
-            found[name] = {**{f"{way}_ms": value for way, value in ms.items()}, **ratios}
+        with tempfile.TemporaryDirectory() as folder:
+            for name, program in PROGRAMS.items():
+                ms = asyncio.run(again_and_again(program, folder, environment))
+                ratios = {
+                    "fresh/jailed": ms["fresh"] / ms["jailed"],
+                    "loop/jailed": ms["loop"] / ms["jailed"],
+                    "loop/jailed cpu": ms["loop_cpu"] / ms["jailed_cpu"],
+                }
+                found[name] = {**{f"{way}_ms": value for way, value in ms.items()}, **ratios}
+                print(
+                    f"{name:8} fresh {ms['fresh']:.0f} ms, jailed {ms['jailed']:.1f} ms, loop {ms['loop']:.1f} ms: "
+                    f"{ratios['fresh/jailed']:.1f}x a fresh interpreter, {100 * ratios['loop/jailed']:.0f}% of the "
+                    f"loop ({100 * ratios['loop/jailed cpu']:.0f}% by processor time)",
+                    flush=True,
+                )
+            written = found["written by models"] = asyncio.run(model_written(folder, environment))
             print(
-                f"{name:8} fresh {ms['fresh']:.0f} ms, jailed {ms['jailed']:.1f} ms, loop {ms['loop']:.1f} ms: "
-                f"{ratios['fresh/jailed']:.1f}x a fresh interpreter, {100 * ratios['loop/jailed']:.0f}% of the loop "
-                f"({100 * ratios['loop/jailed cpu']:.0f}% by processor time)"
+                f"{written['programs']} programs written by models: jailed {written['jailed_ms']:.0f} ms, "
+                f"loop {written['loop_ms']:.0f} ms: {written['fresh/jailed']:.1f}x a fresh interpreter, "
+                f"{100 * written['loop/jailed']:.0f}% of the loop in sum, {100 * written['loop/jailed median']:.0f}% "
+                f"in the median, 80% or more for {100 * written['from_80']:.0f}% of them"
             )
     finally:
         os.sched_setaffinity(0, cores)
