@@ -83,8 +83,9 @@ async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncI
         if number == budget:
             ending = "last_turn"
             break
-        shown = _shown(render) if rules.feedback.include_render else None
-        dialogue.add_feedback(words(render, verdict, rules.feedback.max_chars), shown, last=number == budget - 1)
+        dialogue.add_feedback(
+            words(render, verdict, rules.feedback.max_chars), shown(render, rules), last=number == budget - 1
+        )
     yield Trajectory(
         token_ids=tuple(dialogue.full_ids),
         sampled=tuple(dialogue.sampled),
@@ -97,11 +98,11 @@ async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncI
     )
 
 
-def _shown(render: RenderResult | None) -> bytes | None:
-    """The picture that goes back to the policy: none where none was drawn, or one that no model takes."""
-    if render is None or render.png is None or render.size is None or too_thin(*render.size):
+def shown(render: RenderResult | None, rules: Rules) -> bytes | None:
+    """The picture that goes back to the policy, where it is to see any: none was drawn, or one that no model takes."""
+    if not rules.feedback.include_render or render is None or render.png is None or render.size is None:
         return None
-    return render.png
+    return None if too_thin(*render.size) else render.png
 
 
 def words(render: RenderResult | None, verdict: Verdict | None, max_chars: int) -> str:

@@ -117,7 +117,10 @@ def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
 
 def feedback_table(each: Sequence[dict[str, Any]]) -> list[str]:
     """Second turns by what was said, means over seeds."""
+    calls, tried = sum(one["tool_calls"] for one in each), sum(one["tried"] for one in each)
     lines = [
+        f"{calls} of {tried} first attempts were tool calls, which alone are answered.",
+        "",
         "| first attempt | n | likeness before | words | runs | likeness | same program |",
         "|---|---|---|---|---|---|---|",
     ]

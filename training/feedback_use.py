@@ -3,8 +3,9 @@ after words that were said of another attempt.
 
     python -m training.feedback_use CONFIG [key=value ...] --model DIR [--count 200] [--out FILE.json]
 
-Guarantees: a first attempt is sampled once and shared by all conditions, as tokens; nothing but the words differs; the
-last turn is played, rendered and judged as in a rollout; attempts that are no tool call are counted and left out.
+Guarantees: a first attempt is sampled once and shared by all conditions, as tokens; nothing but the words differs (its
+render is shown in all of them where `feedback.include_render` says so); the last turn is played, rendered and judged as
+in a rollout; attempts that are no tool call are counted and left out, and with fewer than two there is no comparison.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from typing import Any
 
 from actors.contracts import Outage
 from actors.dialogue import Dialogue, parse_turn
-from actors.episode import Rules, World, words
+from actors.episode import Rules, World, shown, words
 from actors.images import read_image
 from configs.load import ConfigError, load
 from configs.schema import Config
@@ -44,6 +45,7 @@ class Attempt:
     ran: bool
     likeness: float
     told: str
+    shown: bytes | None
 
 
 @dataclass(frozen=True)
@@ -65,25 +67,25 @@ async def study(images: ImageSet, world: World, rules: Rules, seed: int, max_pix
         kind, code = await _say(dialogue, world, rules, session)
         if kind != "tool_call" or code is None:
             return None
-        ran, likeness, told = await _look(code, image, world, rules)
-        return Attempt(session, image, dialogue, ran, likeness, told)
+        ran, likeness, told, picture = await _look(code, image, world, rules)
+        return Attempt(session, image, dialogue, ran, likeness, told, picture)
 
     async def second(number: int, told: str) -> Second:
         attempt = attempts[number]
         history: dict[str, Any] = {name: list(getattr(attempt.dialogue, name)) for name in HISTORY}
         dialogue = replace(attempt.dialogue, **history)
         before = world.codec.decode([t for t, own in zip(dialogue.full_ids, dialogue.sampled, strict=True) if own])
-        dialogue.add_feedback(told, last=True)
+        dialogue.add_feedback(told, attempt.shown, last=True)
         kind, code = await _say(dialogue, world, rules, attempt.session)
         if kind == "malformed" or code is None:
             return Second(False, 0.0, False)
-        ran, likeness, _ = await _look(code, attempt.image, world, rules)
+        ran, likeness, *_ = await _look(code, attempt.image, world, rules)
         return Second(ran, likeness, code in before)
 
     tried = await _all([lambda p=p: first(p) for p in images.paths])  # type: ignore[misc]
     attempts: list[Attempt] = [a for a in tried if a is not None]
-    if len(attempts) < 2:
-        raise ConfigError(f"{len(attempts)} of {len(tried)} first turns are tool calls: nothing to compare")
+    if len(attempts) < 2:  # nothing to compare, which is a finding as well
+        return summary([], {}, len(tried)) | {"tool_calls": len(attempts)}
     texts = {"correct": [a.told for a in attempts], "empty": [""] * len(attempts)}
     texts["shuffled"] = _shuffled(texts["correct"], seed)
     found: dict[str, list[Second]] = {}
@@ -125,11 +127,12 @@ async def _say(dialogue: Dialogue, world: World, rules: Rules, session: str) -> 
     return parse_turn(dialogue.add_sampled(sample))
 
 
-async def _look(code: str, target: bytes, world: World, rules: Rules) -> tuple[bool, float, str]:
-    """Whether it ran, its likeness, and what would be said of it."""
+async def _look(code: str, target: bytes, world: World, rules: Rules) -> tuple[bool, float, str, bytes | None]:
+    """Whether it ran, its likeness, and what would be said and shown of it."""
     render = await world.renderer.render(code, rules.domain)
     verdict = await world.judge.compare(target, render.png, rules.domain) if render.png is not None else None
-    return render.ok, verdict.score if verdict is not None else 0.0, words(render, verdict, rules.feedback.max_chars)
+    likeness = verdict.score if verdict is not None else 0.0
+    return render.ok, likeness, words(render, verdict, rules.feedback.max_chars), shown(render, rules)
 
 
 def _shuffled(texts: Sequence[str], seed: int) -> list[str]:

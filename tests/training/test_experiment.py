@@ -61,7 +61,9 @@ def leave(folder: Path, seed: int, ran: dict[str, int]) -> None:
         kept.write_bytes(pickle.dumps(evaluation(folder / "images", ran[arm], 0.4)))
     worth = {"runs": 1.0, "likeness": 0.5, "repeated": 0.0}
     rows = {"n": 3, "likeness_before": 0.25, "correct": worth, "empty": worth, "shuffled": worth}
-    (folder / f"rrvf-{seed}" / "feedback_use.json").write_text(json.dumps({"first attempt ran": rows}))
+    (folder / f"rrvf-{seed}" / "feedback_use.json").write_text(
+        json.dumps({"tried": 5, "tool_calls": 3, "first attempt ran": rows})
+    )
 
 
 def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
