@@ -121,6 +121,7 @@ class Learner:
     lora_alpha: int = 32
     max_skipped_steps: int = 3  # non-finite gradients in a row before the run stops
     sync_s: float = 60.0  # deadline of one weight sync
+    step_s: float = 1800.0  # deadline of one step once its batch is there, of the first with its set-up
 
 
 @dataclass

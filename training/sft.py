@@ -19,7 +19,6 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +28,10 @@ from typing import Any
 from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
+from training.attended import attended
 from training.environ import set_environment
 
 CURVE = "sft.jsonl"
-POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -186,26 +185,18 @@ def train(config: Config, examples: Sequence[Example], model: str, folder: Path,
         ),
         run_config=RunConfig(name="sft", storage_path=str(folder / ".train")),
     )
-    failed: list[str] = []
-
-    def fit() -> None:
-        try:
-            trainer.fit()
-        except Exception as error:
-            failed.append((str(error).strip().splitlines() or [type(error).__name__])[-1])
-
     stop = folder / "STOP"
     stop.unlink(missing_ok=True)
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(130) if stop.exists() else stop.touch())
     trim(folder / CURVE, start)
-    thread = threading.Thread(target=fit, name="learner", daemon=True)
-    thread.start()
     told = start
-    while thread.is_alive():
-        thread.join(POLL_S)
+
+    def look() -> None:
+        nonlocal told
         told = _tell(folder / CURVE, told, config.run.steps)
-    if failed:
-        raise Outage("learner", failed[0])
+
+    if (failed := attended(trainer.fit, folder / CURVE, config.learner.step_s, look)) is not None:
+        raise Outage("learner", failed)
     if stop.exists():
         print(f"stopped cleanly; go on with: --resume {folder}", flush=True)
     done = latest(folder)

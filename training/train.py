@@ -13,7 +13,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,14 +21,13 @@ from typing import Any
 from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
+from training.attended import attended
 from training.data import ImageSet, training_and_evaluation
 from training.environ import set_environment
 from training.plan import plan
 
 CACHE = Path(".cache/rrvf")
-POLL_S = 0.5
 CHECK_EVERY_S = 5.0
-LINE = 240  # characters of a reason; Ray words a death at length
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -212,30 +210,21 @@ class Run:
             ),
             run_config=RunConfig(name="learner", storage_path=str(self.folder.resolve() / ".train")),
         )
-        outcome: list[str | None] = []
-
-        def fit() -> None:
-            try:
-                trainer.fit()
-                outcome.append(None)
-            except Exception as error:
-                outcome.append(_last_line(error))
-
         trim(self.folder / "metrics.jsonl", start)  # before the display looks: it follows the end of that file
-        thread = threading.Thread(target=fit, name="learner", daemon=True)
         self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
         with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:
-            thread.start()
             checked = time.monotonic()
-            while thread.is_alive():
-                thread.join(POLL_S)
+
+            def look() -> None:
+                nonlocal checked
                 display.poll()
                 if time.monotonic() - checked > CHECK_EVERY_S:
                     for line in cluster.check():
                         self._say(line)
                     checked = time.monotonic()
-            display.poll()
-        return outcome[0]
+
+            limit_s = config.queue.take_s + config.learner.step_s
+            return attended(trainer.fit, self.folder / "metrics.jsonl", limit_s, look)
 
     def _summarise(self, books: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
         from training import report
@@ -286,12 +275,6 @@ class Run:
 
     def _say(self, text: str) -> None:
         print(f"[{time.monotonic() - self.started:6.1f} s] {text}", flush=True)
-
-
-def _last_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = lines[-1] if lines else type(error).__name__
-    return line if len(line) <= LINE else f"{line[:LINE].rsplit(' ', 1)[0]} ..."
 
 
 def _engine_name() -> str:
