@@ -65,14 +65,16 @@ async def within(limit_s: float, call: Awaitable[T]) -> T:
 
 
 async def streamed(limit_s: float, frames: AsyncIterator[str]) -> Response:
-    """Server-sent events as they come. What raises before the first is an answer of its own; later, an event."""
+    """Server-sent events as they come, each within the limit. What raises before the first is an answer of its own;
+    later, an event."""
     first = await within(limit_s, anext(frames))
 
     async def all_of_them() -> AsyncIterator[str]:
-        yield first
+        text: str | None = first
         try:
-            async for text in frames:
+            while text is not None:
                 yield text
+                text = await within(limit_s, anext(frames, None))
         except Exception as error:
             yield frame("error", told(error))
 

@@ -1,15 +1,17 @@
 """The HTTP door before anything is started: what is missing or taken is one clear line."""
 
+import asyncio
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from configs.load import ConfigError, load
 from configs.runs import checkpoint_path, latest
-from serving.app import free_port, newest_model
+from serving.app import free_port, newest_model, streamed
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,3 +47,17 @@ def test_serving_without_a_checkpoint_is_one_line(tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
         f"error: no checkpoint under {tmp_path}/latest; train one first (make train) or name one: model=DIR"
     ]
+
+
+@pytest.mark.parametrize(("stalls", "last"), [(False, "b"), (True, "no answer within 0.2 s")])
+async def test_a_stream_that_stands_still_says_so_and_ends(stalls: bool, last: str) -> None:
+    async def frames() -> AsyncIterator[str]:
+        yield "a"
+        if stalls:
+            await asyncio.Event().wait()
+        yield "b"
+
+    response = await streamed(0.2 if stalls else 30, frames())
+    async with asyncio.timeout(30):
+        seen = [text async for text in response.body_iterator]  # type: ignore[attr-defined]
+    assert len(seen) == 2 and seen[0] == "a" and last in seen[1]
