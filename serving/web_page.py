@@ -7,14 +7,13 @@ its markup (`<img name=body>`) reach. Three calls a page, where a browser librar
 
 import asyncio
 import base64
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from configs.schema import Render
 
 # Writes a document, waits until it and its fonts have loaded, brings it to rest and returns its height.
-SHOW = """(async source => {
+SHOW = """async source => {
   document.open();
   const loaded = new Promise(done => window.addEventListener('load', done, {once: true}));
   document.write(source);
@@ -34,7 +33,7 @@ SHOW = """(async source => {
       try { animation.finish(); } catch { animation.cancel(); }
   }
   return Math.max(0, ...[document.documentElement, document.body].map(element => element ? element.scrollHeight : 0));
-})"""
+}"""
 
 
 class Crashed(Exception):
@@ -84,10 +83,10 @@ async def draw(tab: Tab, source: str, render: Render) -> bytes:
 async def _draw(tab: Tab, source: str, render: Render) -> bytes:
     world = await tab.session.send("Page.createIsolatedWorld", {"frameId": tab.frame})
     shown = await tab.session.send(
-        "Runtime.evaluate",
+        "Runtime.callFunctionOn",
         {
-            "expression": f"{SHOW}({json.dumps(source)})", "contextId": world["executionContextId"],
-            "awaitPromise": True, "returnByValue": True,
+            "functionDeclaration": SHOW, "arguments": [{"value": source}], "awaitPromise": True, "returnByValue": True,
+            "executionContextId": world["executionContextId"],
         },
     )  # fmt: skip
     if "exceptionDetails" in shown:

@@ -120,6 +120,8 @@ class EndpointAnswers:
         except TimeoutError:
             raise Outage("model", f"no answer within {self._deadline_s:g} s; {self._caller.last}") from None
         content = _at(answer, "choices", 0, "message", "content")
+        if isinstance(content, list):  # some endpoints answer in parts, as they are asked
+            content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
         return content if isinstance(content, str) else ""
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:

@@ -68,7 +68,7 @@ class Evaluation:
                 for case in waiting:
                     try:
                         found = await self._one(case)
-                    except (Outage, ValueError) as error:
+                    except (Outage, OSError, ValueError) as error:
                         open_.append(f"{case.name}: {error}")
                         continue
                     file.write(json.dumps(found) + "\n")
@@ -85,16 +85,19 @@ class Evaluation:
         return open_
 
     async def _one(self, case: Case) -> dict[str, Any]:
-        """The finished sample. Raises Outage, ValueError for an unreadable picture."""
+        """The finished sample. Raises Outage, OSError where the case's picture is not there."""
         for _ in range(TRIES - 1):
             with contextlib.suppress(Outage):
                 return await self._try(case)
         return await self._try(case)
 
     async def _try(self, case: Case) -> dict[str, Any]:
-        target = await self.grader.target(case)
+        void = "its reference does not render here"
+        try:
+            target = await self.grader.target(case)
+        except ValueError as error:  # it stays unreadable however often it is tried
+            target, void = None, str(error)
         if target is None:
-            void = "its reference does not render here"
             return {"name": case.name, "void": void, "scores": {}, "partial": {}, "pictures": ""}
         width, height = Image.open(io.BytesIO(target)).size
         prompt = PROMPTS[self.benchmark.domain].replace("{width}", str(width)).replace("{height}", str(height))

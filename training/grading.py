@@ -74,14 +74,10 @@ class Grader:
 
     async def target(self, case: Case) -> bytes | None:
         """The picture to answer, PNG; None where there is only a reference and it does not render. Raises ValueError
-        naming a picture that cannot be read, Outage."""
+        for a picture that no model takes, OSError where it is not there, Outage."""
         if case.image is None:
             return (await self._render(case.reference or "")).png
-        try:
-            data = case.image if isinstance(case.image, bytes) else case.image.read_bytes()
-            return normalise(data, MAX_PIXELS)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{case.name}: {error}") from None
+        return normalise(case.image if isinstance(case.image, bytes) else case.image.read_bytes(), MAX_PIXELS)
 
     async def grade(self, case: Case, target: bytes, text: str) -> Graded:
         """Grade a model's words about a case. Raises Outage."""

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from training import scoreboard
+from training import benchmarks, scoreboard
 from training.answers import EndpointAnswers, code_of
 from training.evaluate import main, parse, settings_of
 from training.metrics import design2code
@@ -47,7 +47,10 @@ class Model:
             return web.json_response({"error": "the key is wrong"}, status=401)
         if self.asked.count(number) == 1:  # the first time is overload, as with every busy service
             return web.json_response({"error": "busy"}, status=503)
-        return web.json_response({"choices": [{"message": {"content": self.answers[number]}}]})
+        content: Any = self.answers[number]
+        if number == 1:  # some answer in parts
+            content = [{"type": "text", "text": content[:9]}, {"type": "text", "text": content[9:]}]
+        return web.json_response({"choices": [{"message": {"content": content}}]})
 
 
 @pytest.fixture
@@ -155,6 +158,26 @@ def test_a_case_without_a_reference_that_runs_is_left_out_and_named(tmp_path: Pa
     assert result["n"] == 1 and result["scores"]["code_pass"]["text"] == 100.0
     assert "a_library_that_is_not_here" in result["void"]["bar_1"]
     assert "Left out: bar_1: its reference program does not run here" in (out / "summary.md").read_text()
+
+
+def test_a_picture_that_no_model_takes_is_left_out_and_one_that_is_not_there_stays_open(
+    tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = dataset(tmp_path / "data", 3), tmp_path / "out"
+    (data / "bar_1.png").write_bytes(b"torn")
+    gone = data / "bar_2.png"
+    found = benchmarks.load("folder", data, None)
+    monkeypatch.setattr(benchmarks, "load", lambda *rest: found)
+    kept = gone.read_bytes()
+    gone.unlink()
+    command = ["folder", "--model", model.url, "--data", str(data), "--out", str(out)]
+    assert main(command) == 1
+    err = capsys.readouterr().err
+    assert "open: bar_2: " in err and "bar_1" not in err
+    gone.write_bytes(kept)
+    assert main([*command, "--resume"]) == 0
+    result = json.loads((out / "summary.json").read_text())
+    assert result["n"] == 2 and result["void"].keys() == {"bar_1"} and "not a readable image" in result["void"]["bar_1"]
 
 
 async def test_an_answers_deadline_begins_with_its_turn(model: Model) -> None:
