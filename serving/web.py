@@ -31,6 +31,7 @@ MEMORY_EVERY = 20  # pages between two looks at the browser's memory
 TAB_PAGES = 50  # pages without scripts that one context draws: a new one costs as much as a simple page
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PNG = b"\x89PNG\r\n\x1a\n"
+HEAP_MB, HEAP_MB_EACH = 128, 64  # of Playwright's driver, and for each page under way: the largest takes 40
 EPOCH_MS = 1_735_689_600_000  # 2025-01-01: what a script reads from the clock
 FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none", "--hide-scrollbars")
 # a seeded xorshift in place of Math.random
@@ -73,6 +74,15 @@ class _Browser:
     @property
     def pid(self) -> int:
         return int(self.pid_file.read_text())
+
+    async def answers(self) -> bool:
+        """Whether browser and driver are there: what fails on one that is gone says nothing of the page."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await (await self.handle.new_browser_cdp_session()).detach()
+        except Exception:
+            return False
+        return True
 
     async def close(self) -> None:
         """Ask, then kill."""
@@ -135,9 +145,7 @@ class WebRenderer:
                 await browser.close()
             if self._closing:
                 await asyncio.wait(self._closing, timeout=2 * CLOSE_S)
-            if self._playwright is not None:
-                await self._playwright.stop()
-                self._playwright = None
+            await self._stop_driver()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -177,7 +185,7 @@ class WebRenderer:
         except (TimeoutError, Crashed, Failed):
             raise
         except Exception as error:
-            if browser.handle.is_connected():
+            if await browser.answers():
                 words = str(error).splitlines()[0][:200] if str(error) else repr(error)
                 own = {"has been closed": "it closed itself", "navigated": "it left for another address"}
                 raise Failed(next((said for mark, said in own.items() if mark in words), words)) from error
@@ -232,33 +240,50 @@ class WebRenderer:
             return self._browser
 
     async def _launch(self) -> _Browser:
+        """A browser, at the second try with a new driver: the old one may have died. Raises Outage, BrowserMissing."""
+        for last in (False, True):
+            try:
+                async with asyncio.timeout(LAUNCH_S):
+                    return await self._start()
+            except BrowserMissing:
+                raise
+            except Exception as error:
+                await self._stop_driver()
+                if last:
+                    first = str(error).splitlines()[0] if str(error) else repr(error)
+                    raise Outage("render", f"the browser does not start: {first[:300]}") from error
+        raise AssertionError("the second try returns or raises")
+
+    async def _start(self) -> _Browser:
         from playwright.async_api import async_playwright
 
-        try:
-            async with asyncio.timeout(LAUNCH_S):
-                if self._playwright is None:
-                    self._playwright = await async_playwright().start()
-                    self._scratch = Path(tempfile.mkdtemp(prefix="rrvf-"))
-                assert self._scratch is not None
-                path = find_browser(self._config.browser, self._playwright.chromium.executable_path)
-                pid_file = self._scratch / f"pid-{self.launches}"
-                script = self._scratch / f"browser-{self.launches}"
-                script.write_text(wrapper(path, pid_file, namespaces=self._namespaces))
-                script.chmod(0o755)
-                self.launches += 1
-                # Chromium's own sandbox refuses root; in the jail it runs as nobody
-                inner = self._namespaces or os.geteuid() != 0
-                handle = await self._playwright.chromium.launch(
-                    executable_path=str(script), args=list(FLAGS), env={"LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/tmp"},
-                    headless=True, chromium_sandbox=inner, timeout=1000 * LAUNCH_S,
-                    handle_sigint=False, handle_sigterm=False, handle_sighup=False,
-                )  # fmt: skip
-        except BrowserMissing:
-            raise
-        except Exception as error:
-            first = str(error).splitlines()[0] if str(error) else repr(error)
-            raise Outage("render", f"the browser does not start: {first[:300]}") from error
+        if self._playwright is None:
+            # the driver's only way in; left to itself it collects some 100 MB of garbage first
+            heap_mb = HEAP_MB + HEAP_MB_EACH * self._config.web.concurrency
+            os.environ.setdefault("NODE_OPTIONS", f"--max-old-space-size={heap_mb} --max-semi-space-size=4")
+            self._playwright = await async_playwright().start()
+        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="rrvf-"))
+        path = find_browser(self._config.browser, self._playwright.chromium.executable_path)
+        pid_file = self._scratch / f"pid-{self.launches}"
+        script = self._scratch / f"browser-{self.launches}"
+        script.write_text(wrapper(path, pid_file, namespaces=self._namespaces))
+        script.chmod(0o755)
+        self.launches += 1
+        # Chromium's own sandbox refuses root; in the jail it runs as nobody
+        inner = self._namespaces or os.geteuid() != 0
+        handle = await self._playwright.chromium.launch(
+            executable_path=str(script), args=list(FLAGS), env={"LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/tmp"},
+            headless=True, chromium_sandbox=inner, timeout=1000 * LAUNCH_S,
+            handle_sigint=False, handle_sigterm=False, handle_sighup=False,
+        )  # fmt: skip
         return _Browser(handle, pid_file)
+
+    async def _stop_driver(self) -> None:
+        driver, self._playwright = self._playwright, None
+        if driver is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_S):
+                    await driver.stop()
 
     async def _settle(self, browser: _Browser) -> None:
         """Retire a browser that has had its share, and close a retired one when its last page is done."""

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from actors.contracts import Outage, RenderResult
 from configs.schema import Render, Sandbox, Workers
 from serving import web
 from serving.web import BrowserMissing, WebRenderer, find_browser
-from tests.serving.canaries import GREEN, Canaries, knows_the_secret, secret_in_environment
+from tests.serving.canaries import GREEN, Canaries, family, knows_the_secret, secret_in_environment
 from tests.serving.hostile_pages import ATTACKS, source
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -211,6 +211,20 @@ async def test_a_killed_browser_is_replaced_and_an_old_one_retired() -> None:
     assert renderer.launches == 3
     await renderer.close()
     assert first.ok and first.png == second.png == third.png
+
+
+async def test_a_killed_driver_is_no_fault_of_the_pages_that_it_had() -> None:
+    renderer = WebRenderer(replace(PLAIN, web=Workers(concurrency=2)))
+    first = await renderer.render(REFERENCE)
+    under_way = [asyncio.ensure_future(renderer.render(REFERENCE)) for _ in range(8)]
+    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    drivers = [pid for pid in family(os.getpid()) if Path(f"/proc/{pid}/comm").read_text().startswith("node")]
+    assert len(drivers) == 1
+    os.kill(drivers[0], 9)
+    async with asyncio.timeout(120):
+        assert {(await task).png for task in under_way} == {first.png}
+    assert (await renderer.render(REFERENCE)).png == first.png
+    await renderer.close()
 
 
 async def test_a_page_of_too_many_bytes_fails_without_a_browser() -> None:
