@@ -9,12 +9,13 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from actors.contracts import Difference, Domain, Outage, Verdict
 from actors.images import normalise
 from configs.schema import Judge as Settings
+from serving.mllm_question import Question
 from serving.retry import Caller
 
 BACKEND = "mllm"
@@ -25,22 +26,7 @@ MARKS: dict[Domain, dict[str, int]] = {
     "web": {"layout": 25, "text": 20, "elements": 20, "colour": 15, "style": 10, "clarity": 10},
 }
 FULL_MARK = 10
-MAX_TOKENS = 2048  # of an answer; the bounds of the schema keep a sensible one far below
 SHARE = 0.9  # of the deadline for asking; the rest is for the way to the caller
-
-
-@dataclass(frozen=True)
-class Question:
-    """One request to the model: instructions, then target, render and a closing line. Pictures are PNG bytes."""
-
-    system: str
-    target: bytes
-    render: bytes
-    closing: str
-    schema: dict[str, Any]
-    seed: int
-
-
 Ask = Callable[[Question], Awaitable[str]]  # the model's text; raises retry.Transient, Outage
 
 

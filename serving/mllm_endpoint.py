@@ -13,7 +13,7 @@ import aiohttp
 
 from actors.contracts import Outage
 from configs.schema import Judge as Settings
-from serving.mllm import MAX_TOKENS, Question
+from serving.mllm_question import MAX_TOKENS, Question
 from serving.retry import Transient
 
 KEY = "RRVF_JUDGE_KEY"

@@ -18,7 +18,7 @@ from actors.contracts import Outage
 from actors.engine import build_engine
 from configs.schema import Engine
 from configs.schema import Judge as Settings
-from serving.mllm import MAX_TOKENS, Question
+from serving.mllm_question import MAX_TOKENS, Question
 from serving.retry import Transient
 
 HEALTH_S = 10.0

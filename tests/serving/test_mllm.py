@@ -7,7 +7,8 @@ import pytest
 
 from actors.contracts import Outage
 from configs.schema import Judge, JudgePrompts
-from serving.mllm import MARKS, Malformed, Mllm, Question, parse, schema
+from serving.mllm import MARKS, Malformed, Mllm, parse, schema
+from serving.mllm_question import Question
 
 FINDING = {"category": "text", "severity": 2, "where": "top", "what": "The title is missing."}
 
