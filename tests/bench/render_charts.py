@@ -19,8 +19,8 @@ from pathlib import Path
 from configs.schema import Render
 from serving import sandbox
 from serving.charts import HEAVY_NAMES, ChartRenderer
+from tests.data import real
 
-WRITTEN = sandbox.ROOT.parent / "shared" / "data" / "vlm_programs.jsonl"
 WRITTEN_ROUNDS = 3
 EVERY = 5  # of the programs that models have written, one in so many
 SLOW_EVERY = 5  # and of those, a fresh interpreter runs one in so many
@@ -133,7 +133,7 @@ async def again_and_again(program: str, folder: str, environment: dict[str, str]
 
 async def model_written(folder: str, environment: dict[str, str]) -> dict[str, float]:
     """The programs that models have written, which every way draws: mean milliseconds, and ratios."""
-    programs = [json.loads(line) for line in WRITTEN.read_text().splitlines()][::EVERY]
+    programs = [json.loads(line) for line in real("vlm_programs.jsonl").read_text().splitlines()][::EVERY]
     renderer = ChartRenderer(Render())
     loops = {heavy: Loop(heavy, folder, environment) for heavy in (False, True)}
     rows: list[tuple[float, float]] = []

@@ -17,12 +17,12 @@ from configs.schema import Render, Workers
 from serving import sandbox
 from serving.charts import ChartRenderer
 from serving.web import WebRenderer
+from tests.data import real
 from tests.serving.canaries import family
 
 RENDERS = 2000
 WINDOW = 200
 EVERY = 20
-PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "web"
 CHART = "import matplotlib.pyplot as plt\nplt.figure(figsize=(2.1, 1.75), dpi=80)\nplt.bar([1, 2], [{n}, 5])\n"
 
 
@@ -38,7 +38,7 @@ def own_bytes(pid: int) -> int:
 
 async def watch(domain: str) -> dict:
     """Mean MB of every WINDOW renders, in all and own, and the largest growth of a later own one over the first."""
-    pages = [path.read_text() for path in sorted(PAGES.glob("*.html"))]
+    pages = [path.read_text() for path in sorted(real("web").glob("*.html"))]
     renderer = ChartRenderer(Render()) if domain == "chart" else WebRenderer(Render(web=Workers(concurrency=2)))
     started, looks, own = time.perf_counter(), [], []
     for first in range(0, RENDERS, EVERY):

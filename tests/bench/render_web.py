@@ -17,8 +17,8 @@ from playwright.async_api import async_playwright
 
 from configs.schema import Render, Workers
 from serving.web import FLAGS, WebRenderer, find_browser, wrapper
+from tests.data import real
 
-PAGES = Path(__file__).resolve().parents[3] / "shared" / "data" / "web"
 ROUNDS = 3
 FRESH_EVERY = 5  # a fresh browser is slow: it draws one page in so many
 HEIGHT = "Math.max(document.documentElement.scrollHeight, document.body ? document.body.scrollHeight : 0)"
@@ -27,7 +27,7 @@ CONTEXT = {"viewport": {"width": 1280, "height": 720}, "java_script_enabled": Fa
 
 async def measure() -> dict[str, float]:
     """Mean milliseconds of a page each way, over the pages that all three draw."""
-    pages = [path.read_text() for path in sorted(PAGES.glob("*.html"))]
+    pages = [path.read_text() for path in sorted(real("web").glob("*.html"))]
     taken: dict[str, list[float]] = {
         "fresh": [],
         "its ours": [],

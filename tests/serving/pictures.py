@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
+from tests.data import real
+
 ROOT = Path(__file__).resolve().parents[2]
-CHARTS = ROOT.parent / "shared" / "data" / "charts"
 EDITS = Path(__file__).with_name("edits.py")
 CACHE = ROOT / ".cache" / "judge" / hashlib.sha256(EDITS.read_bytes()).hexdigest()[:12]
 
@@ -20,7 +21,7 @@ VERSIONS = ("base", *SINGLE, *DOUBLE, *FOOLING)
 
 
 def names() -> list[str]:
-    return sorted(path.stem for path in CHARTS.glob("*.py"))
+    return sorted(path.stem for path in real("charts").glob("*.py"))
 
 
 def _draw(name: str, versions: tuple[str, ...]) -> Path:
@@ -28,7 +29,7 @@ def _draw(name: str, versions: tuple[str, ...]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run(
-        [sys.executable, "-m", "tests.serving.edits", str(CHARTS / f"{name}.py"), str(folder), *versions],
+        [sys.executable, "-m", "tests.serving.edits", str(real("charts") / f"{name}.py"), str(folder), *versions],
         cwd=ROOT,
         env=environment,
         check=True,

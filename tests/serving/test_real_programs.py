@@ -16,9 +16,9 @@ import pytest
 from actors.contracts import RenderResult
 from configs.schema import Render, Sandbox
 from serving.charts import ChartRenderer
+from tests.data import real
 from tests.serving.canaries import family
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 EVERY = 1 if os.environ.get("RRVF_ALL") else 6
 PATIENT = Render(sandbox=Sandbox(cpu_s=30, wall_s=300))
 # Axes.boxplot(labels=) was removed after Matplotlib 3.8; squarify is not installed
@@ -27,12 +27,12 @@ DRIFT = {"box_16": "unexpected keyword argument 'labels'", "tree_1": "'squarify'
 
 def model_programs() -> list[dict]:
     """Rows with id, code and ran_in_matplotlib_3_8_4; those that drift are always among them."""
-    rows = [json.loads(line) for line in (DATA / "vlm_programs.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in real("vlm_programs.jsonl").read_text().splitlines()]
     return [row for number, row in enumerate(rows) if number % EVERY == 0 or row["id"] in DRIFT]
 
 
 def gallery() -> list[Path]:
-    return sorted((DATA / "charts").glob("*.py"))[::EVERY]
+    return sorted(real("charts").glob("*.py"))[::EVERY]
 
 
 def drawn(programs: list[str], workers: int) -> list[RenderResult]:

@@ -14,10 +14,10 @@ from actors.contracts import Outage, RenderResult
 from configs.schema import Render, Sandbox, Workers
 from serving import web
 from serving.web import BrowserMissing, WebRenderer, find_browser
+from tests.data import real
 from tests.serving.canaries import GREEN, Canaries, family, knows_the_secret, secret_in_environment
 from tests.serving.hostile_pages import ATTACKS, source
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 REFERENCE = """<h1 style='color:teal'>Reference</h1><p style='animation: k 1s infinite'>text <a href='#t' id=t>link</a>
 <style>:target { background: red }</style><input value=x>
 <img src="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle r='9'/></svg>">
@@ -249,7 +249,7 @@ def test_a_machine_without_a_browser_is_told_how_to_get_one(monkeypatch: pytest.
 
 
 def test_real_pages_render_and_give_the_same_bytes_on_another_browser_at_another_concurrency() -> None:
-    pages = [path.read_text() for path in sorted((DATA / "web").glob("*.html"))]
+    pages = [path.read_text() for path in sorted(real("web").glob("*.html"))]
 
     async def run(concurrency: int) -> list[RenderResult]:
         renderer = WebRenderer(Render(web=Workers(concurrency=concurrency), sandbox=Sandbox(wall_s=120)))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from configs.schema import Render
 from serving.web import WebRenderer
+from tests.data import real
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ROOT.parent / "shared" / "data" / "web"
 
 STYLES = {
     "colour": "body *{color:#c2185b!important;border-color:#c2185b!important}",
@@ -32,7 +32,7 @@ VERSIONS = ("base", *SINGLE, *("+".join(pair) for pair in combinations(SINGLE, 2
 
 
 def names() -> list[str]:
-    return sorted(path.stem for path in PAGES.glob("*.html"))
+    return sorted(path.stem for path in real("web").glob("*.html"))
 
 
 def edited(source: str, version: str) -> str:
@@ -49,7 +49,7 @@ async def _render(which: list[str]) -> None:
     renderer = WebRenderer(Render())
     try:
         for name, version in missing:
-            result = await renderer.render(edited((PAGES / f"{name}.html").read_text(), version))
+            result = await renderer.render(edited((real("web") / f"{name}.html").read_text(), version))
             (CACHE / name).mkdir(parents=True, exist_ok=True)
             (CACHE / name / f"{version}.png").write_bytes(result.png or b"")
     finally:

@@ -1,11 +1,10 @@
 """Sixty pairs: the charts that people drew, each against a version of itself with one thing edited afterwards."""
 
 import inspect
-from pathlib import Path
 
+from tests.data import real
 from tests.serving import edits
 
-CHARTS = Path(__file__).resolve().parents[4] / "shared" / "data" / "charts"
 KINDS = ("colour", "kind", "title", "legend", "noise", "rough", "empty", "axes_only")
 TOOLS = """
 import matplotlib.pyplot as plt
@@ -29,7 +28,7 @@ def perturbed(source: str, kind: str) -> str:
 
 def pairs(every: int = 1) -> list[tuple[str, str, str]]:
     """(name, golden, generated); with `every` n only each n-th of the sixty."""
-    charts = sorted(CHARTS.glob("*.py"))
+    charts = sorted(real("charts").glob("*.py"))
     assert len(charts) == 60
     found = []
     for number, path in enumerate(charts):

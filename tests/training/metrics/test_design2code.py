@@ -1,16 +1,15 @@
 """Design2Code's scores: blocks found by paint in real pages, and the matching by hand."""
 
 import asyncio
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from configs.schema import Render
 from serving.web import WebRenderer
+from tests.data import real
 from training.metrics.design2code import Block, Painter, blocks, bonuses, compare, match, pixels, without_text
 
-PAGES = Path(__file__).resolve().parents[4] / "shared" / "data" / "web"
 PAGE = """<!DOCTYPE html><html><head><title>t</title><style>body{margin:0;background:#eee;font-size:30px}
 h1{color:#c00000}p{color:#0000cc;background:#ffff00}</style></head><body><h1>Hello &amp; welcome</h1><p class="a">One
 <b>bold</b> word</p>
@@ -66,7 +65,7 @@ def test_blocks_of_a_page_and_what_an_edit_costs() -> None:
 
 
 def test_a_real_page_is_itself() -> None:
-    page = (PAGES / "1199.html").read_text(errors="replace")
+    page = (real("web") / "1199.html").read_text(errors="replace")
     golden, again, _ = found(page, page)
     assert len(golden) > 5 and golden == again
     same = compare(golden, again, None)
