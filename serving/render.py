@@ -24,7 +24,8 @@ from configs.schema import Config, Render, Sandbox, Workers
 from serving.charts import ChartRenderer
 from serving.gauges import export
 from serving.sandbox import LAYERS, MissingLayer
-from serving.web import BrowserMissing, WebRenderer
+from serving.web import WebRenderer
+from serving.web_browser import BrowserMissing
 
 RETRIES = 3
 VERSION = f"1 {version('matplotlib')} {version('playwright')}"  # what a cached picture depends on beside its source

@@ -10,89 +10,23 @@ stand at their end, the clock stands still, and random numbers are seeded.
 
 import asyncio
 import contextlib
-import os
-import shlex
-import shutil
 import struct
-import tempfile
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from actors.contracts import Outage, RenderResult
 from configs.schema import Render
 from serving import sandbox
+from serving.web_browser import CLOSE_S, Browser, Launcher
 from serving.web_page import Crashed, Failed, Tab, draw, empty, open_tab
 
-LAUNCH_S = 30.0
-CLOSE_S = 5.0
 MEMORY_EVERY = 20  # pages between two looks at the browser's memory
 TAB_PAGES = 50  # pages without scripts that one context draws: a new one costs as much as a simple page
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PNG = b"\x89PNG\r\n\x1a\n"
-HEAP_MB, HEAP_MB_EACH = 128, 64  # of Playwright's driver, and for each page under way: the largest takes 40
 EPOCH_MS = 1_735_689_600_000  # 2025-01-01: what a script reads from the clock
-FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none", "--hide-scrollbars")
 # a seeded xorshift in place of Math.random
 SEEDED = """(() => { let s = 123456789; Math.random = () => { s ^= s << 13; s ^= s >>> 17; s ^= s << 5;
   return (s >>> 0) / 4294967296; }; })()"""
-
-
-class BrowserMissing(RuntimeError):
-    """No Chromium was found; the message names the two commands that install one."""
-
-
-def find_browser(configured: str, playwright_own: str) -> str:
-    """Path of a Chromium: as configured, Playwright's own, or one on the PATH. Raises BrowserMissing."""
-    if configured:
-        if not os.access(configured, os.X_OK):
-            raise BrowserMissing(f"render.browser={configured} is not an executable file")
-        return configured
-    if os.access(playwright_own, os.X_OK):
-        return playwright_own
-    for name in NAMES:
-        if found := shutil.which(name):
-            return found
-    raise BrowserMissing(
-        "no Chromium here: run `apt-get install chromium-headless-shell` (Debian) "
-        "or `python -m playwright install chromium-headless-shell`, or set render.browser"
-    )
-
-
-@dataclass(eq=False)
-class _Browser:
-    """One browser process, how many pages it has had and has now, and its tabs that wait for the next one."""
-
-    handle: Any
-    pid_file: Path
-    pages: int = 0
-    active: int = 0
-    retired: bool = False
-    idle: list[Tab] = field(default_factory=list)
-
-    @property
-    def pid(self) -> int:
-        return int(self.pid_file.read_text())
-
-    async def answers(self) -> bool:
-        """Whether browser and driver are there: what fails on one that is gone says nothing of the page."""
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await (await self.handle.new_browser_cdp_session()).detach()
-        except Exception:
-            return False
-        return True
-
-    async def close(self) -> None:
-        """Ask, then kill."""
-        self.retired = True
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(CLOSE_S):
-                await self.handle.close()
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(self.pid, 9)
-        self.pid_file.unlink(missing_ok=True)
 
 
 class WebRenderer:
@@ -100,14 +34,12 @@ class WebRenderer:
 
     def __init__(self, config: Render) -> None:
         """Raises sandbox.MissingLayer where namespaces are missing and the settings do not excuse that."""
-        self._namespaces = "namespaces" in sandbox.active_layers(config.sandbox.allow_missing)
-        self.launches = 0
+        namespaces = "namespaces" in sandbox.active_layers(config.sandbox.allow_missing)
+        self._launcher = Launcher(config, namespaces=namespaces)
         self._config = config
         self._slots = asyncio.Semaphore(config.web.concurrency)
         self._lock = asyncio.Lock()
-        self._browser: _Browser | None = None
-        self._playwright: Any = None
-        self._scratch: Path | None = None
+        self._browser: Browser | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
     async def render(self, source: str) -> RenderResult:
@@ -145,9 +77,12 @@ class WebRenderer:
                 await browser.close()
             if self._closing:
                 await asyncio.wait(self._closing, timeout=2 * CLOSE_S)
-            await self._stop_driver()
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
+            await self._launcher.stop()
+
+    @property
+    def launches(self) -> int:
+        """Browsers started so far."""
+        return self._launcher.launches
 
     @property
     def pids(self) -> list[int]:
@@ -166,13 +101,13 @@ class WebRenderer:
 
     async def _alone(self, source: str) -> bytes:
         """PNG by a browser that has this page only."""
-        browser = await self._launch()
+        browser = await self._launcher.launch()
         try:
             return await self._picture(browser, source)
         finally:
             await browser.close()
 
-    async def _picture(self, browser: _Browser, source: str) -> bytes:
+    async def _picture(self, browser: Browser, source: str) -> bytes:
         """PNG of one page. Raises TimeoutError, Crashed, Failed, _Lost."""
         tab: Tab | None = None
         drawn = False
@@ -197,13 +132,13 @@ class WebRenderer:
             else:  # a context may be half made
                 browser.retired = True
 
-    async def _tab(self, browser: _Browser) -> Tab:
+    async def _tab(self, browser: Browser) -> Tab:
         tab = await open_tab(await self._context(browser))
         tab.page.on("popup", lambda popup: self._spawn(popup.close()))
         tab.page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
         return tab
 
-    async def _put_back(self, browser: _Browser, tab: Tab, drawn: bool) -> None:
+    async def _put_back(self, browser: Browser, tab: Tab, drawn: bool) -> None:
         """Keep a tab for the next page where that cannot see this one, else close it."""
         tab.documents += 1
         try:
@@ -216,7 +151,7 @@ class WebRenderer:
         except Exception:  # a page that cannot be closed keeps its process: the browser goes when the others are done
             browser.retired = True
 
-    async def _context(self, browser: _Browser) -> Any:
+    async def _context(self, browser: Browser) -> Any:
         width, height = self._config.viewport
         context = await browser.handle.new_context(
             viewport={"width": width, "height": height}, java_script_enabled=self._config.javascript, offline=True,
@@ -229,63 +164,17 @@ class WebRenderer:
             await context.clock.set_fixed_time(EPOCH_MS)
         return context
 
-    async def _ready(self) -> _Browser:
+    async def _ready(self) -> Browser:
         async with self._lock:
             if self._browser is None or self._browser.retired or not self._browser.handle.is_connected():
                 # pages may still be under way on the old one; the last of them closes it
                 if self._browser is not None and self._browser.active == 0:
                     await self._browser.close()
-                self._browser = await self._launch()
+                self._browser = await self._launcher.launch()
             self._browser.pages += 1
             return self._browser
 
-    async def _launch(self) -> _Browser:
-        """A browser, at the second try with a new driver: the old one may have died. Raises Outage, BrowserMissing."""
-        for last in (False, True):
-            try:
-                async with asyncio.timeout(LAUNCH_S):
-                    return await self._start()
-            except BrowserMissing:
-                raise
-            except Exception as error:
-                await self._stop_driver()
-                if last:
-                    first = str(error).splitlines()[0] if str(error) else repr(error)
-                    raise Outage("render", f"the browser does not start: {first[:300]}") from error
-        raise AssertionError("the second try returns or raises")
-
-    async def _start(self) -> _Browser:
-        from playwright.async_api import async_playwright
-
-        if self._playwright is None:
-            # the driver's only way in; left to itself it collects some 100 MB of garbage first
-            heap_mb = HEAP_MB + HEAP_MB_EACH * self._config.web.concurrency
-            os.environ.setdefault("NODE_OPTIONS", f"--max-old-space-size={heap_mb} --max-semi-space-size=4")
-            self._playwright = await async_playwright().start()
-        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="rrvf-"))
-        path = find_browser(self._config.browser, self._playwright.chromium.executable_path)
-        pid_file = self._scratch / f"pid-{self.launches}"
-        script = self._scratch / f"browser-{self.launches}"
-        script.write_text(wrapper(path, pid_file, namespaces=self._namespaces))
-        script.chmod(0o755)
-        self.launches += 1
-        # Chromium's own sandbox refuses root; in the jail it runs as nobody
-        inner = self._namespaces or os.geteuid() != 0
-        handle = await self._playwright.chromium.launch(
-            executable_path=str(script), args=list(FLAGS), env={"LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/tmp"},
-            headless=True, chromium_sandbox=inner, timeout=1000 * LAUNCH_S,
-            handle_sigint=False, handle_sigterm=False, handle_sighup=False,
-        )  # fmt: skip
-        return _Browser(handle, pid_file)
-
-    async def _stop_driver(self) -> None:
-        driver, self._playwright = self._playwright, None
-        if driver is not None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(CLOSE_S):
-                    await driver.stop()
-
-    async def _settle(self, browser: _Browser) -> None:
+    async def _settle(self, browser: Browser) -> None:
         """Retire a browser that has had its share, and close a retired one when its last page is done."""
         if browser.pages >= self._config.browser_pages:
             browser.retired = True
@@ -318,16 +207,3 @@ async def _refuse(route: Any) -> None:
         await route.fulfill(status=204)
     else:
         await route.abort()
-
-
-def wrapper(browser: str, pid_file: Path, *, namespaces: bool) -> str:
-    """A shell script that notes its process id and becomes the browser, in a jail where namespaces are to be had."""
-    command = [browser]
-    if namespaces:
-        bwrap = shutil.which("bwrap")
-        assert bwrap is not None
-        folder = str(Path(browser).resolve().parent)
-        own = [] if folder.startswith("/usr") else ["--ro-bind", folder, folder]
-        fonts = ["--ro-bind-try", "/etc/fonts", "/etc/fonts", "--ro-bind-try", "/var/cache/fontconfig"]
-        command = [bwrap, *sandbox.namespace_flags(), *fonts, "/var/cache/fontconfig", *own, "--", browser]
-    return f'#!/bin/sh\necho $$ > {shlex.quote(str(pid_file))}\nexec {shlex.join(command)} "$@"\n'

@@ -30,7 +30,7 @@ from configs.schema import Judge as JudgeSettings
 from serving.judge import VisualJudge
 from serving.mllm_endpoint import KEY as JUDGE_KEY
 from serving.sandbox import MissingLayer
-from serving.web import BrowserMissing
+from serving.web_browser import BrowserMissing
 from training import benchmarks, scoreboard
 from training.answers import PROMPTS, Answers, EndpointAnswers, connect
 from training.benchmarks import Benchmark, Case

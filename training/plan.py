@@ -107,7 +107,7 @@ def _browser(config: Config) -> str | None:
         return None
     from playwright.sync_api import sync_playwright
 
-    from serving.web import BrowserMissing, find_browser
+    from serving.web_browser import BrowserMissing, find_browser
 
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path

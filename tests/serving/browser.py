@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-from serving.web import find_browser
+from serving.web_browser import find_browser
 
 WAIT_MS = 60_000
 

@@ -13,7 +13,8 @@ from PIL import Image
 from actors.contracts import Outage, RenderResult
 from configs.schema import Render, Sandbox, Workers
 from serving import web
-from serving.web import BrowserMissing, WebRenderer, find_browser
+from serving.web import WebRenderer
+from serving.web_browser import BrowserMissing, find_browser
 from tests.data import real
 from tests.serving.canaries import GREEN, Canaries, family, knows_the_secret, secret_in_environment
 from tests.serving.hostile_pages import ATTACKS, source
