@@ -22,7 +22,12 @@ from serving.web_page import Tab
 LAUNCH_S = 30.0
 CLOSE_S = 5.0
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none", "--hide-scrollbars")
+# Playwright's own settings for pointers, which ours would replace, and no more than the first frame of a picture
+BLINK = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4,imageAnimationPolicy=2"
+FLAGS = (
+    "--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none", "--hide-scrollbars",
+    f"--blink-settings={BLINK}",
+)  # fmt: skip
 HEAP_MB, HEAP_MB_EACH = 128, 64  # of Playwright's driver, and for each page under way: the largest takes 40
 
 

@@ -1,8 +1,9 @@
 """One tab of a browser: a page's source in, PNG of the whole page out, over the DevTools protocol.
 
 Guarantees: a page is photographed when it and its fonts have loaded, with its animations at their end (endless ones at
-their start) and without a blinking caret; what asks the page runs in a world that neither its scripts nor the names in
-its markup (`<img name=body>`) reach. Three calls a page, where a browser library's general ones are a dozen.
+their start), nothing else that moves moving, and without a blinking caret; what asks the page runs in a world that
+neither its scripts nor the names in its markup (`<img name=body>`) reach. Three calls a page, where a browser library's
+general ones are a dozen.
 """
 
 import asyncio
@@ -28,6 +29,12 @@ SHOW = """async source => {
     for (const element of root.querySelectorAll('*')) {
       if (element.shadowRoot instanceof ShadowRoot) roots.push(element.shadowRoot);
       if (element instanceof SVGSVGElement) { element.setCurrentTime(0); element.pauseAnimations(); }
+      if (element instanceof HTMLProgressElement && element.position < 0) element.value = 0;
+      if (element instanceof HTMLMarqueeElement) {
+        // begun anew it stands inside its box, too slow to be seen moving
+        [element.behavior, element.scrollDelay] = ['alternate', 1e9];
+        element.replaceWith(element.cloneNode(true));
+      }
     }
     for (const animation of root.getAnimations())
       try { animation.finish(); } catch { animation.cancel(); }
