@@ -122,8 +122,7 @@ class WebRenderer:
         except Exception as error:
             if await browser.answers():
                 words = str(error).splitlines()[0][:200] if str(error) else repr(error)
-                own = {"has been closed": "it closed itself", "navigated": "it left for another address"}
-                raise Failed(next((said for mark, said in own.items() if mark in words), words)) from error
+                raise Failed("it closed itself" if "has been closed" in words else words) from error
             browser.retired = True
             raise _Lost from error
         finally:

@@ -1,9 +1,10 @@
 """One tab of a browser: a page's source in, PNG of the whole page out, over the DevTools protocol.
 
 Guarantees: a page is photographed when it and its fonts have loaded, with its animations at their end (endless ones at
-their start), nothing else that moves moving, and without a blinking caret; what asks the page runs in a world that
-neither its scripts nor the names in its markup (`<img name=body>`) reach. Three calls a page, where a browser library's
-general ones are a dozen.
+their start), nothing else that moves moving, and without a blinking caret, but for two things that nobody reaches: SVG
+files as pictures that a style sheet of their own animates, and marquees and progress bars within frames. What asks the
+page runs in a world that neither its scripts nor the names in its markup (`<img name=body>`) reach; a page that leaves
+for another address is photographed there. Three calls a page, where a browser library's general ones are a dozen.
 """
 
 import asyncio
@@ -13,13 +14,18 @@ from typing import Any
 
 from configs.schema import Render
 
-# Writes a document, waits until it and its fonts have loaded, brings it to rest and returns its height.
+# in the error of a call that a page did not wait for; of one that closed, or whose browser died, it says "closed"
+LEFT = ("Inspected target navigated", "Execution context was destroyed", "Cannot find context")
+# Writes a document, or takes the one that is there, waits until it and its fonts have loaded, brings it to rest and
+# returns its height.
 SHOW = """async source => {
-  document.open();
+  if (source != null) document.open();
   const loaded = new Promise(done => window.addEventListener('load', done, {once: true}));
-  document.write(source);
-  document.close();
-  await loaded;
+  if (source != null) {
+    document.write(source);
+    document.close();
+  }
+  if (source != null || document.readyState != 'complete') await loaded;
   await document.fonts.ready;
   const still = new CSSStyleSheet();
   still.replaceSync(':focus, :focus * { caret-color: transparent !important }');
@@ -87,19 +93,36 @@ async def draw(tab: Tab, source: str, render: Render) -> bytes:
         await asyncio.gather(drawing, crash, return_exceptions=True)
 
 
+async def _show(tab: Tab, source: str) -> int:
+    """Height of the page, which has come to rest. Raises Failed, or what Playwright raises."""
+    from playwright.async_api import Error
+
+    written: str | None = source
+    while True:
+        try:
+            world = await tab.session.send("Page.createIsolatedWorld", {"frameId": tab.frame})
+            shown = await tab.session.send(
+                "Runtime.callFunctionOn",
+                {
+                    "functionDeclaration": SHOW, "arguments": [{"value": written}], "awaitPromise": True,
+                    "returnByValue": True, "executionContextId": world["executionContextId"],
+                },
+            )  # fmt: skip
+        except Error as error:
+            if not any(mark in str(error) for mark in LEFT):
+                raise
+            written = None
+            continue
+        if "exceptionDetails" in shown:
+            said = shown["exceptionDetails"].get("exception", {}).get("description", "")
+            raise Failed(said.partition("\n")[0][:200])
+        return int(shown["result"]["value"])
+
+
 async def _draw(tab: Tab, source: str, render: Render) -> bytes:
-    world = await tab.session.send("Page.createIsolatedWorld", {"frameId": tab.frame})
-    shown = await tab.session.send(
-        "Runtime.callFunctionOn",
-        {
-            "functionDeclaration": SHOW, "arguments": [{"value": source}], "awaitPromise": True, "returnByValue": True,
-            "executionContextId": world["executionContextId"],
-        },
-    )  # fmt: skip
-    if "exceptionDetails" in shown:
-        raise Failed(shown["exceptionDetails"].get("exception", {}).get("description", "").splitlines()[0][:200])
+    height = await _show(tab, source)
     width, least = render.viewport
-    clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(shown["result"]["value"], render.max_height))}
+    clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(height, render.max_height))}
     if len(tab.page.frames) > 1:  # a frame's document is out of our script's reach, and not of Playwright's
         return await tab.page.screenshot(
             full_page=True, clip=clip, animations="disabled", caret="hide", timeout=1000 * render.sandbox.wall_s
