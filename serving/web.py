@@ -3,8 +3,9 @@
 Guarantees: a page is drawn offline, without JavaScript unless the settings allow it, in a browser without network or
 foreign files (as far as namespaces are to be had). A page with scripts gets a context of its own; pages without share
 one until it has had `TAB_PAGES` of them or one failed, with an empty document in between: nothing that markup does
-outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does; a browser is
-replaced after a number of pages, a size, or a death. The same HTML gives the same bytes with one Chromium: animations
+outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does, or twice that
+where it was drawn again alone, because the browser was lost; one that loses a plain page, too, is an Outage, and no
+page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same bytes with one Chromium: animations
 stand at their end, the clock stands still, and random numbers are seeded.
 """
 
@@ -18,7 +19,7 @@ from actors.contracts import Outage, RenderResult
 from configs.schema import Render
 from serving import sandbox
 from serving.web_browser import CLOSE_S, Browser, Launcher
-from serving.web_page import Crashed, Failed, Tab, draw, empty, open_tab
+from serving.web_page import Crashed, Failed, Tab, Unseen, draw, empty, open_tab
 
 MEMORY_EVERY = 20  # pages between two looks at the browser's memory
 TAB_PAGES = 50  # pages without scripts that one context draws: a new one costs as much as a simple page
@@ -57,7 +58,9 @@ class WebRenderer:
             except TimeoutError:
                 message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
                 return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
-            except (Crashed, _Lost):
+            except (Crashed, _Lost) as error:
+                if isinstance(error, _Lost):
+                    await self._try_plain()
                 message = "the page crashed the browser that draws it; make it smaller or simpler"
                 return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
             except Failed as error:
@@ -107,6 +110,13 @@ class WebRenderer:
         finally:
             await browser.close()
 
+    async def _try_plain(self) -> None:
+        """Raises Outage where a browser that has next to nothing to draw is lost as well: no page is to blame then."""
+        try:
+            await self._alone("<p>.")
+        except (TimeoutError, Crashed, Failed, _Lost) as error:
+            raise Outage("render", f"the browser does not draw a plain page either: {error!r}") from error
+
     async def _picture(self, browser: Browser, source: str) -> bytes:
         """PNG of one page. Raises TimeoutError, Crashed, Failed, _Lost."""
         tab: Tab | None = None
@@ -119,6 +129,9 @@ class WebRenderer:
                 return png
         except (TimeoutError, Crashed, Failed):
             raise
+        except Unseen as error:
+            browser.retired = True
+            raise _Lost from error
         except Exception as error:
             if await browser.answers():
                 words = str(error).splitlines()[0][:200] if str(error) else repr(error)
@@ -197,7 +210,7 @@ class WebRenderer:
 
 
 class _Lost(Exception):
-    """The browser under a page died or lost it."""
+    """The browser under a page died, lost it, or gives no picture of it."""
 
 
 async def _refuse(route: Any) -> None:

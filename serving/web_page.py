@@ -16,6 +16,9 @@ from configs.schema import Render
 
 # in the error of a call that a page did not wait for; of one that closed, or whose browser died, it says "closed"
 LEFT = ("Inspected target navigated", "Execution context was destroyed", "Cannot find context")
+# of a compositor without a frame yet, as in a browser that just started on a busy machine: asked again, it answers
+REFUSED = "Unable to capture screenshot"
+PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # between two such questions
 # Writes a document, or takes the one that is there, waits until it and its fonts have loaded, brings it to rest and
 # returns its height.
 SHOW = """async source => {
@@ -53,6 +56,10 @@ class Crashed(Exception):
     """The page's own process died."""
 
 
+class Unseen(Exception):
+    """The browser gives no picture, however often it is asked."""
+
+
 class Failed(Exception):
     """The page got in the way of its own drawing, for instance by leaving; the browser is well."""
 
@@ -79,7 +86,7 @@ async def open_tab(context: Any) -> Tab:
 
 
 async def draw(tab: Tab, source: str, render: Render) -> bytes:
-    """PNG of one page. Raises Crashed, or what Playwright raises; has no deadline of its own."""
+    """PNG of one page. Raises Crashed, Unseen, Failed, or what Playwright raises; has no deadline of its own."""
     drawing = asyncio.ensure_future(_draw(tab, source, render))
     crash = asyncio.ensure_future(tab.crashed.wait())
     try:
@@ -120,7 +127,20 @@ async def _show(tab: Tab, source: str) -> int:
 
 
 async def _draw(tab: Tab, source: str, render: Render) -> bytes:
+    from playwright.async_api import Error
+
     height = await _show(tab, source)
+    for pause_s in PAUSES_S:
+        try:
+            return await _photograph(tab, height, render)
+        except Error as error:
+            if REFUSED not in str(error):
+                raise
+        await asyncio.sleep(pause_s)
+    raise Unseen
+
+
+async def _photograph(tab: Tab, height: int, render: Render) -> bytes:
     width, least = render.viewport
     clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(height, render.max_height))}
     if len(tab.page.frames) > 1:  # a frame's document is out of our script's reach, and not of Playwright's

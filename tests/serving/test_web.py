@@ -4,16 +4,19 @@ import asyncio
 import base64
 import io
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.async_api import Error
 
 from actors.contracts import Outage, RenderResult
 from configs.schema import Render, Sandbox, Workers
-from serving import web
+from serving import web, web_page
 from serving.web import WebRenderer
 from serving.web_browser import BrowserMissing, find_browser
 from tests.data import real
@@ -234,6 +237,60 @@ async def test_a_killed_driver_is_no_fault_of_the_pages_that_it_had() -> None:
         assert {(await task).png for task in under_way} == {first.png}
     assert (await renderer.render(REFERENCE)).png == first.png
     await renderer.close()
+
+
+@pytest.mark.parametrize("frame", ["", "<iframe></iframe>"])
+async def test_a_picture_that_a_browser_refuses_at_first_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, frame: str
+) -> None:
+    renderer = WebRenderer(PLAIN)
+    calm = await renderer.render(REFERENCE + frame)
+    assert renderer._browser is not None
+    renderer._browser.retired = True
+    refused = refuse_pictures(monkeypatch, 3)
+    again = await renderer.render(REFERENCE + frame)
+    await renderer.close()
+    assert len(refused) == 3 and renderer.launches == 2
+    assert calm.ok and again.png == calm.png
+
+
+async def test_a_browser_that_refuses_one_page_is_its_fault_and_one_that_refuses_all_is_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    renderer = WebRenderer(PLAIN)
+    refuse_pictures(monkeypatch, 2 * len(web_page.PAUSES_S))
+    lost = await renderer.render(REFERENCE)
+    assert lost.kind == "crashed" and renderer.launches == 3
+    assert (await renderer.render(REFERENCE)).ok
+    await renderer.close()
+    renderer = WebRenderer(PLAIN)
+    refuse_pictures(monkeypatch, 1000)
+    with pytest.raises(Outage, match="does not draw a plain page either"):
+        await renderer.render(REFERENCE)
+    await renderer.close()
+
+
+def refuse_pictures(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
+    """Have the next pictures refused as a browser does that just started on a busy machine; returns the refusals."""
+    refused: list[str] = []
+
+    def refusing(take: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(*arguments: Any, **options: Any) -> Any:
+            if len(refused) < count and (not arguments or arguments[0] == "Page.captureScreenshot"):
+                refused.append("refused")
+                raise Error("Protocol error (Page.captureScreenshot): Unable to capture screenshot")
+            return await take(*arguments, **options)
+
+        return call
+
+    async def opened(context: object) -> web_page.Tab:
+        tab = await web_page.open_tab(context)
+        tab.session.send, tab.page.screenshot = refusing(tab.session.send), refusing(tab.page.screenshot)
+        return tab
+
+    monkeypatch.setattr(web_page, "PAUSES_S", (0.01,) * len(web_page.PAUSES_S))
+    monkeypatch.setattr(web, "open_tab", opened)
+    return refused
 
 
 async def test_a_page_of_too_many_bytes_fails_without_a_browser() -> None:

@@ -5,7 +5,7 @@ import hashlib
 from itertools import combinations
 from pathlib import Path
 
-from configs.schema import Render
+from configs.schema import Render, Sandbox
 from serving.web import WebRenderer
 from tests.data import real
 
@@ -46,12 +46,13 @@ async def _render(which: list[str]) -> None:
     missing = [(n, v) for n in which for v in VERSIONS if not (CACHE / n / f"{v}.png").exists()]
     if not missing:
         return
-    renderer = WebRenderer(Render())
+    renderer = WebRenderer(Render(sandbox=Sandbox(wall_s=120)))
     try:
         for name, version in missing:
             result = await renderer.render(edited((real("web") / f"{name}.html").read_text(), version))
+            assert result.png is not None, (name, version, result)
             (CACHE / name).mkdir(parents=True, exist_ok=True)
-            (CACHE / name / f"{version}.png").write_bytes(result.png or b"")
+            (CACHE / name / f"{version}.png").write_bytes(result.png)
     finally:
         await renderer.close()
 
@@ -61,7 +62,7 @@ def versions(name: str) -> dict[str, bytes]:
     asyncio.run(_render([name]))
     found = {v: (CACHE / name / f"{v}.png").read_bytes() for v in VERSIONS}
     same = {v for v in SINGLE if found[v] == found["base"]}
-    return {v: png for v, png in found.items() if png and not same & set(v.split("+"))}
+    return {v: png for v, png in found.items() if not same & set(v.split("+"))}
 
 
 def all_versions(which: list[str]) -> dict[str, dict[str, bytes]]:
