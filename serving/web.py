@@ -5,8 +5,8 @@ foreign files (as far as namespaces are to be had). A page with scripts gets a c
 one until it has had `TAB_PAGES` of them or one failed, with an empty document in between: nothing that markup does
 outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does, or twice that
 where it was drawn again alone, because the browser was lost; one that loses a plain page, too, is an Outage, and no
-page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same bytes with one Chromium: animations
-stand at their end, the clock stands still, and random numbers are seeded.
+page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same bytes
+with one Chromium: animations stand at their end, the clock stands still, and random numbers are seeded.
 """
 
 import asyncio
