@@ -218,7 +218,19 @@ def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail, work: Wo
 
 
 def attend(source: str, settings: dict[str, Any], jail: Jail, work: Work = run, depth: int = 3) -> bytes | memoryview:
-    """Fork, wait by a deadline, kill and reap: the child's reply, good until the next one, or how it ended."""
+    """The child's reply, good until the next one, or how it ended; a second child's where the first was killed."""
+    started = time.monotonic()
+    answer, killed = once(source, settings, jail, work, depth, settings["wall_s"])
+    if killed:  # as by a machine short of memory; the jail lets no program do it
+        left = settings["wall_s"] - (time.monotonic() - started)
+        answer, _ = once(source, settings, jail, work, depth, left)
+    return answer
+
+
+def once(
+    source: str, settings: dict[str, Any], jail: Jail, work: Work, depth: int, wall_s: float
+) -> tuple[bytes | memoryview, bool]:
+    """Fork, wait by a deadline, kill and reap: the answer, and whether SIGKILL came before any limit was reached."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2**20)
     pid = os.fork()
@@ -226,20 +238,20 @@ def attend(source: str, settings: dict[str, Any], jail: Jail, work: Work = run, 
         child(source, writer, settings, jail, work)
     os.close(writer)
     handle, started = os.pidfd_open(pid), time.monotonic()
-    data, late = read_reply(reader, settings["inbox"], settings["wall_s"], settings["max_pixels"], depth)
+    data, late = read_reply(reader, settings["inbox"], wall_s, settings["max_pixels"], depth)
     signal.pidfd_send_signal(handle, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     os.close(handle)
     os.close(reader)
     if data is not None:
-        return data
-    ended_by, waited = os.WTERMSIG(status), time.monotonic() - started
+        return data, False
+    killed, waited = os.WTERMSIG(status) == signal.SIGKILL, time.monotonic() - started
     # the kernel's second word to a program that ignores the first is SIGKILL
-    slow = ended_by == signal.SIGXCPU or (ended_by == signal.SIGKILL and waited >= settings["cpu_s"])
+    slow = os.WTERMSIG(status) == signal.SIGXCPU or (killed and waited >= settings["cpu_s"])
     if late or slow:
         limit = f"{settings['wall_s']:g} s" if late else f"{settings['cpu_s']:g} s of processor time"
-        return reply("timeout", f"the program took longer than {limit}")
-    return reply("crashed", "the program ended its own process before it had drawn")
+        return reply("timeout", f"the program took longer than {limit}"), False
+    return reply("crashed", "the program ended its own process before it had drawn"), killed
 
 
 def reply(kind: str, message: str) -> bytes:

@@ -4,9 +4,9 @@ Guarantees: a page is drawn offline, without JavaScript unless the settings allo
 foreign files (as far as namespaces are to be had). A page with scripts gets a context of its own; pages without share
 one until it has had `TAB_PAGES` of them or one failed, with an empty document in between: nothing that markup does
 outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does, or twice that
-where it was drawn again alone, because the browser was lost; one that loses a plain page, too, is an Outage, and no
-page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same bytes
-with one Chromium: animations stand at their end, the clock stands still, and random numbers are seeded.
+where it was drawn again alone, because it or the browser died; a browser that loses a plain page as well is an Outage,
+and no page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same
+bytes with one Chromium: animations stand at their end, the clock stands still, and random numbers are seeded.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class WebRenderer:
             try:
                 try:
                     png = await self._shared(source)
-                except _Lost:  # with a browser that other pages share; alone, it is this page's doing
+                except (Crashed, _Lost):  # by the machine, or a page beside it; alone and again, by its own doing
                     png = await self._alone(source)
             except TimeoutError:
                 message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"

@@ -35,15 +35,15 @@ SHOW = """async source => {
   document.adoptedStyleSheets = [still];
   const roots = [document];
   for (const root of roots) {
+    for (const marquee of root.querySelectorAll('marquee')) {
+      const begun = marquee.cloneNode(true); // stopped before its first frame, its text stands where it is written
+      marquee.replaceWith(begun);
+      for (const one of [begun, ...begun.querySelectorAll('marquee')]) one.stop();
+    }
     for (const element of root.querySelectorAll('*')) {
       if (element.shadowRoot instanceof ShadowRoot) roots.push(element.shadowRoot);
       if (element instanceof SVGSVGElement) { element.setCurrentTime(0); element.pauseAnimations(); }
       if (element instanceof HTMLProgressElement && element.position < 0) element.value = 0;
-      if (element instanceof HTMLMarqueeElement) {
-        // begun anew it stands inside its box, too slow to be seen moving
-        [element.behavior, element.scrollDelay] = ['alternate', 1e9];
-        element.replaceWith(element.cloneNode(true));
-      }
     }
     for (const animation of root.getAnimations())
       try { animation.finish(); } catch { animation.cancel(); }

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import os
 from collections.abc import Awaitable, Callable
@@ -39,7 +40,7 @@ b { display: block; height: 60px; background: rgb(7, 8, 9); animation: k .1s inf
 <input autofocus style='display: block; border: 0; height: 60px; font-size: 50px; caret-color: red'>
 <style>:focus { background: rgb(13, 14, 15) }</style><p style='height: 2000px'></p>
 <img name=body><img name=documentElement><form name=fonts></form><img name=querySelectorAll><img name=getAnimations>
-<marquee>around</marquee><progress></progress><img src="data:image/gif;base64,$GIF">"""
+<marquee>a<marquee>round</marquee></marquee><progress></progress><img src="data:image/gif;base64,$GIF">"""
 SCRIPTED = Render(javascript=True, web=Workers(concurrency=2), sandbox=Sandbox(wall_s=120))
 HASTY = Render(javascript=True, sandbox=Sandbox(wall_s=5))
 PLAIN = Render(sandbox=Sandbox(wall_s=120))
@@ -223,6 +224,20 @@ async def test_a_killed_browser_is_replaced_and_an_old_one_retired() -> None:
     assert renderer.launches == 3
     await renderer.close()
     assert first.ok and first.png == second.png == third.png
+
+
+async def test_a_page_whose_process_the_machine_kills_is_drawn_again() -> None:
+    renderer = WebRenderer(PLAIN)
+    first = await renderer.render(REFERENCE)
+    under_way = [asyncio.ensure_future(renderer.render(REFERENCE)) for _ in range(4)]
+    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    for pid in family(renderer.pids[0]):
+        with contextlib.suppress(OSError):
+            if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, 9)
+    async with asyncio.timeout(120):
+        assert {(await task).png for task in under_way} == {first.png}
+    await renderer.close()
 
 
 async def test_a_killed_driver_is_no_fault_of_the_pages_that_it_had() -> None:
