@@ -124,9 +124,11 @@ class Codec:
 
     def harmless(self, text: str) -> str:
         """Feedback quotes model-written code: break up whatever would be read as a control token or a tag."""
+        while (plain := TAGS.sub("", text)) != text:  # what is left when a tag goes may be one, or a token
+            text = plain
         for token in (*self.tokenizer.all_special_tokens, *VISION):
             text = text.replace(token, token.replace("<|", "< |"))
-        return TAGS.sub("", text)
+        return text
 
 
 @dataclass

@@ -117,9 +117,10 @@ class PolicyEngine:
 
         `prompt_ids` hold one placeholder per image of `images` (PNG bytes). `temperature` None takes the run's. `heard`
         is given the text so far whenever it has grown.
-        Raises ValueError for a mismatch, Outage("engine", ...) after `engine.turn_s`.
+        Raises ValueError for a mismatch, Outage("engine", ...) after `engine.turn_s` or where the engine gave it up.
         """
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMServerError
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -151,10 +152,14 @@ class PolicyEngine:
             if ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None:
                 os._exit(1)  # Ray starts this actor again, with an engine
             raise Outage("engine", "the engine process has died") from None
+        except VLLMServerError as error:  # of this request alone; another may go through
+            raise Outage("engine", " ".join(str(error).split())[:300]) from error
         finally:
             self._leave()
         assert output is not None and output.prompt_token_ids is not None
         done = output.outputs[0]
+        if done.finish_reason not in ("stop", "length"):
+            raise Outage("engine", f"a turn was ended by the engine ({done.finish_reason}), not by the policy")
         ids = tuple(done.token_ids)
         self._tokens += len(ids)
         logprobs = tuple(step[i].logprob for step, i in zip(done.logprobs or [], ids, strict=True))  # type: ignore[index]

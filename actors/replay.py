@@ -21,6 +21,7 @@ from typing import Any, TextIO
 import ray
 
 from actors.contracts import Outage
+from actors.files import write_whole
 from actors.ledger import Ledger, State, Ticket
 from actors.restart import reconstructed
 from actors.trajectory import Group
@@ -50,9 +51,7 @@ def books_of(snapshot: bytes) -> list[dict[str, Any]]:
 
 def _begin(path: Path, line: str) -> TextIO:
     """A journal that begins with `line`, in the place of the one that was there; never half of either."""
-    fresh = path.with_name(f".{path.name}")
-    fresh.write_text(line + "\n")
-    fresh.replace(path)
+    write_whole(path, line + "\n")
     return path.open("a")
 
 
@@ -71,7 +70,9 @@ class QueueState:
         self._stopped = False
         self._last_put = time.monotonic()
         if journal is not None and reconstructed():
-            self._ledger = Ledger.replay(config.queue, Path(journal).read_text().splitlines())
+            written = Path(journal).read_text()
+            # a last line that death cut short was told to nobody
+            self._ledger = Ledger.replay(config.queue, written[: written.rfind("\n") + 1].splitlines())
             for entry in [e for e in self._ledger.entries.values() if e.state == "ready"]:
                 self._ledger.lose_ready(entry.group, "the queue died")
         elif snapshot is not None:

@@ -29,13 +29,19 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
             known = ", ".join(sorted(map(str, runs)))
             raise ConfigError(f"no config file {path}; shipped ones: {known}")
         try:
-            layers.append((str(path), cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)) or {})))
+            found = OmegaConf.to_container(OmegaConf.load(path)) or {}
         except Exception as error:
             raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(found, dict):
+            raise ConfigError(f"{path}: a list; it is to hold sections, like `run: {{steps: 50}}`")
+        layers.append((str(path), cast(dict[str, Any], found)))
     for text in overrides:
         if "=" not in text:
             raise ConfigError(f"`{text}` is not key=value")
-        layers.append((f"`{text}`", cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))))
+        try:
+            layers.append((f"`{text}`", cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))))
+        except Exception as error:
+            raise ConfigError(f"`{text}`: its value is not valid YAML: {' '.join(str(error).split())[:200]}") from None
     merged = OmegaConf.structured(Config)
     for source, layer in layers:
         _check_keys(layer, source)
@@ -44,7 +50,10 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
         except OmegaConfBaseException as error:
             key = getattr(error, "full_key", "") or "a value"
             raise ConfigError(f"{source}: {key}: {str(error).splitlines()[0]}") from None
-    config = cast(Config, OmegaConf.to_object(merged))
+    try:
+        config = cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     _check_values(config)
     return config
 
@@ -100,6 +109,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 AT_LEAST: dict[str, float] = {
     "run.steps": 1,
     "run.checkpoint_every": 1,
+    "run.keep": 1,
+    "data.count": 1,
     "rollout.actors": 1,
     "rollout.group_size": 2,
     "rollout.max_turns": 1,
@@ -108,7 +119,13 @@ AT_LEAST: dict[str, float] = {
     "queue.max_staleness": 0,
     "engine.replicas": 1,
     "engine.max_model_len": 16,
+    "engine.max_num_seqs": 1,
     "sampling.max_tokens": 1,
+    "sampling.temperature": 0,
+    "render.replicas": 1,
+    "render.concurrency": 1,
+    "judge.replicas": 1,
+    "judge.concurrency": 1,
     "learner.workers": 1,
     "learner.token_budget": 1,
     "learner.logprob_chunk": 1,
@@ -117,7 +134,11 @@ AT_LEAST: dict[str, float] = {
     "grpo.constant_length": 1,
     "grpo.importance_cap": 1,
     "learner.lr": 0,
+    "learner.lora_rank": 0,
+    "rollout.direct_share": 0,
+    "queue.survivors": 0,
 }
+AT_MOST: dict[str, float] = {"rollout.direct_share": 1, "queue.survivors": 1}
 
 
 def _check_values(config: Config) -> None:
@@ -127,8 +148,13 @@ def _check_values(config: Config) -> None:
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise ConfigError(f"{key}={value}: must be one of {', '.join(allowed)}{hint}")
     for key, least in AT_LEAST.items():
-        if (value := _get(config, key)) < least:
+        if not (value := _get(config, key)) >= least:  # nan is not, either
             raise ConfigError(f"{key}={value}: must be at least {least:g}")
+    for key, most in AT_MOST.items():
+        if (value := _get(config, key)) > most:
+            raise ConfigError(f"{key}={value}: must be at most {most:g}")
+    if config.data.domain == "web" and config.data.images == "drawn":
+        raise ConfigError("data.domain=web needs pictures of pages: data.images=DIR (what is drawn here are charts)")
     if config.sampling.max_trajectory_tokens > config.engine.max_model_len:
         raise ConfigError(
             f"sampling.max_trajectory_tokens={config.sampling.max_trajectory_tokens} does not fit "

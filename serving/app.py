@@ -247,8 +247,10 @@ def free_port(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(f"{host}:{port}: {error.strerror}; choose another with http.port=PORT") from None
+        except (OSError, OverflowError) as error:
+            raise ConfigError(
+                f"{host}:{port}: {getattr(error, 'strerror', None) or error}; choose another with http.port=PORT"
+            ) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

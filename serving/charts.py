@@ -1,8 +1,9 @@
 """Charts: Python source in, PNG or a clear failure out, through one warm fork server in its own jail.
 
 Guarantees: the same source gives the same bytes, on every worker and after every restart; a result comes by
-`render.sandbox.wall_s` plus a margin; a server that died is started again and its program tried once more, then it is
-an Outage. No byte that foreign code wrote is parsed here: a picture arrives as raw pixels of the size it announces.
+`render.sandbox.wall_s` plus a margin, three times that where the machine is so crowded that a program waits for a
+processor; a server that died or does not answer by then is started again and its program tried once more, then it is an
+Outage. No byte that foreign code wrote is parsed here: a picture arrives as raw pixels of the size it announces.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from serving.chart_server import KINDS, MAX_MESSAGE, REPLY
 
 START_S = 60.0
 MARGIN_S = 10.0
+CROWDED = 3  # times `wall_s`, within which a program that waits for a processor most of the time must come to its end
 HEAVY_NAMES = re.compile(r"\b(pandas|seaborn|scipy|axes_grid1|axisartist)\b")
 
 
@@ -116,7 +118,7 @@ class Server:
             await self._start()
         assert self._channel is not None
         reader, writer = self._channel
-        async with asyncio.timeout(self._limits.wall_s + MARGIN_S):
+        async with asyncio.timeout(CROWDED * self._limits.wall_s + MARGIN_S):
             writer.write(struct.pack("!I", len(data)) + data)
             await writer.drain()
             kind, width, height, size = REPLY.unpack(await reader.readexactly(REPLY.size))

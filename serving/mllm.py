@@ -7,13 +7,16 @@ is written in the pictures reaches the model as pixels only, and its instruction
 
 import asyncio
 import hashlib
+import io
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
+from PIL import Image
+
 from actors.contracts import Difference, Domain, Outage, Verdict
-from actors.images import normalise
+from actors.images import normalise, too_thin
 from configs.schema import Judge as Settings
 from serving.mllm_question import Question
 from serving.retry import Caller
@@ -49,6 +52,8 @@ class Mllm:
 
     async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         """Ask the model, again if its answer cannot be read. Raises Outage by the deadline, ValueError for no image."""
+        if too_thin(*(await asyncio.to_thread(Image.open, io.BytesIO(render))).size):  # no model takes it
+            return Verdict(0.0, "The picture is a mere line: one side is far too long.", BACKEND)
         pictures = [await asyncio.to_thread(normalise, image, self._config.max_pixels) for image in (target, render)]
         limit = SHARE * self._config.deadline_s
         closing = "Compare them and answer in JSON."

@@ -40,8 +40,9 @@ class MllmEngine:
         self._engine = build_engine(config.model, engine, dtype="auto", images=2, seed=0, sync=None)
 
     async def complete(self, question: Question) -> str:
-        """The model's answer as text. Raises Outage when the engine has died."""
+        """The model's answer as text. Raises Outage where the engine died or gave up, ValueError where it refuses."""
         from vllm import SamplingParams
+        from vllm.exceptions import VLLMClientError
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         from vllm.v1.engine.exceptions import EngineDeadError
 
@@ -60,7 +61,11 @@ class MllmEngine:
                 pass
         except EngineDeadError:
             raise Outage("judge", "the judge's engine has died") from None
+        except VLLMClientError as error:  # no ValueError of Python's
+            raise ValueError(str(error)) from None
         assert output is not None
+        if output.outputs[0].finish_reason not in ("stop", "length"):
+            raise Outage("judge", f"the judge's engine gave an answer up ({output.outputs[0].finish_reason})")
         return output.outputs[0].text
 
     def _prompt(self, question: Question) -> str:

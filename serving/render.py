@@ -13,7 +13,7 @@ import json
 import logging
 import random
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +45,9 @@ class Renders:
             self._free.put_nowait(renderer)
         self._cache: OrderedDict[bytes, RenderResult] = OrderedDict()
         self._cached_bytes = 0
+        self._web_slots = asyncio.Semaphore(config.web.concurrency)
         self._under_way: dict[bytes, asyncio.Task[RenderResult]] = {}
+        self._awaited: Counter[bytes] = Counter()  # callers, by key
         self._counts = dict.fromkeys(("asked", "hits", "joined", "failed", "timeout", "crashed", "outages"), 0)
         self._broken = ""  # the last outage, until a render succeeds again
         log.info("rendering inside %s", ", ".join(self._charts[0].layers))
@@ -64,12 +66,19 @@ class Renders:
             self._counts["joined"] += 1
         else:
             # a task of its own: whoever asked first may go away, the others still wait for the picture
-            task = self._under_way[key] = asyncio.ensure_future(self._draw(source, domain))
+            task = self._under_way[key] = asyncio.ensure_future(self._draw(key, source, domain))
             task.add_done_callback(lambda done: self._finish(key, done))
-        return await asyncio.shield(task)
+        self._awaited[key] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._awaited[key] -= 1
+            if not self._awaited[key]:
+                del self._awaited[key]
 
     def _finish(self, key: bytes, task: "asyncio.Task[RenderResult]") -> None:
-        del self._under_way[key]
+        if self._under_way.get(key) is task:
+            del self._under_way[key]
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
@@ -85,14 +94,23 @@ class Renders:
         else:
             self._remember(key, result)
 
-    async def _draw(self, source: str, domain: Domain) -> RenderResult:
+    async def _draw(self, key: bytes, source: str, domain: Domain) -> RenderResult:
         if domain == "web":
-            return await self._web.render(source)
+            async with self._web_slots:
+                self._check_awaited(key)
+                return await self._web.render(source)
         renderer = await self._free.get()
         try:
+            self._check_awaited(key)
             return await renderer.render(source)
         finally:
             self._free.put_nowait(renderer)
+
+    def _check_awaited(self, key: bytes) -> None:
+        """Whoever asked may have gone while the request stood in line: no work for nobody, others wait behind it."""
+        if not self._awaited[key]:
+            del self._under_way[key]
+            raise asyncio.CancelledError
 
     def _remember(self, key: bytes, result: RenderResult) -> None:
         self._cache[key] = result
@@ -211,19 +229,20 @@ def _words(error: BaseException) -> str:
     return f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
 
 
-async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: list[str]) -> None:
-    renders = Renders(Render(sandbox=Sandbox(allow_missing=allow_missing)))
+async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: list[str]) -> bool:
+    """Whether every file could be read."""
+    renders, all_read = Renders(Render(sandbox=Sandbox(allow_missing=allow_missing))), True
     try:
         for path in paths:
             try:
                 result = await renders.render(path.read_text(), domain)
             except (OSError, UnicodeDecodeError) as error:
+                all_read = False
                 line = {"path": str(path), "ok": False, "kind": "unreadable", "message": str(error)}
                 print(json.dumps(line | {"seconds": 0.0, "png": None}), flush=True)
                 continue
             png = None
             if result.png is not None:
-                out.mkdir(parents=True, exist_ok=True)
                 png = out / f"{path.stem}.png"
                 png.write_bytes(result.png)
             line = {"path": str(path), "ok": result.ok, "kind": result.kind, "message": result.message}
@@ -231,9 +250,11 @@ async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: li
             print(json.dumps(line), flush=True)
     finally:
         await renders.close()
+    return all_read
 
 
 def main() -> int:
+    """Exit status: 0 every file was read, whatever became of it; 1 one was not, or nothing can be drawn here."""
     parser = argparse.ArgumentParser(prog="python -m serving.render", description="Render programs or pages to PNG.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--domain", choices=("chart", "web"), default="chart")
@@ -243,11 +264,11 @@ def main() -> int:
     )
     args = parser.parse_args()
     try:
-        asyncio.run(_files(args.files, args.domain, args.out, args.allow_missing))
-    except (Outage, MissingLayer, BrowserMissing) as error:
+        args.out.mkdir(parents=True, exist_ok=True)
+        return 0 if asyncio.run(_files(args.files, args.domain, args.out, args.allow_missing)) else 1
+    except (Outage, MissingLayer, BrowserMissing, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -127,13 +127,12 @@ class WebRenderer:
                 png = await draw(tab, source, self._config)
                 drawn = True
                 return png
-        except (TimeoutError, Crashed, Failed):
-            raise
-        except Unseen as error:
-            browser.retired = True
-            raise _Lost from error
         except Exception as error:
-            if await browser.answers():
+            # without a tab no page can be at fault, nor can one be for a browser that does not answer
+            its_own = tab is not None and not isinstance(error, Unseen) and await browser.answers()
+            if its_own and isinstance(error, TimeoutError | Crashed | Failed):
+                raise
+            if its_own:
                 words = str(error).splitlines()[0][:200] if str(error) else repr(error)
                 raise Failed("it closed itself" if "has been closed" in words else words) from error
             browser.retired = True

@@ -38,7 +38,7 @@ class BrowserMissing(RuntimeError):
 def find_browser(configured: str, playwright_own: str) -> str:
     """Path of a Chromium: as configured, Playwright's own, or one on the PATH. Raises BrowserMissing."""
     if configured:
-        if not os.access(configured, os.X_OK):
+        if not (os.path.isfile(configured) and os.access(configured, os.X_OK)):
             raise BrowserMissing(f"render.browser={configured} is not an executable file")
         return configured
     if os.access(playwright_own, os.X_OK):

@@ -21,6 +21,7 @@ from serving.retry import Caller, Transient
 
 KEY = "RRVF_MODEL_KEY"
 RETRIES = 4
+GIVEN_UP = ("abort", "error")  # how vLLM's own endpoint ends an answer that the model did not
 PROMPTS: dict[Domain, str] = {
     "chart": "Redraw this chart with Matplotlib as exactly as you can: kinds of plot, panels, colours, every text, "
     "the data and the proportions of the picture ({width} x {height} pixels). Answer with one complete program in a "
@@ -124,6 +125,14 @@ class EndpointAnswers:
             content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
         return content if isinstance(content, str) else ""
 
+    async def reach(self) -> None:
+        """Raises ConfigError where nobody listens at the address; whatever is answered will do."""
+        try:
+            async with self._pool().get(f"{self._url}/models", timeout=aiohttp.ClientTimeout(total=30)):
+                pass
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConfigError(f"{self._url}: nobody answers there ({' '.join(str(error).split())[:200]})") from None
+
     async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         """The JSON of one request. Raises Transient, Outage."""
         url = f"{self._url}/{path}"
@@ -138,6 +147,8 @@ class EndpointAnswers:
                     raise Outage("model", f"{url} refuses with HTTP {response.status}: {text}")
                 found = await response.json(content_type=None)
                 _at(found, "choices", 0, "message") if body is not None else _at(found, "data", 0, "id")
+                if body is not None and (ended := found["choices"][0].get("finish_reason")) in GIVEN_UP:
+                    raise Transient(f"{url} gave an answer up ({ended})")
                 return found
         except (aiohttp.ClientError, OSError) as error:
             raise Transient(f"{type(error).__name__} at {url}: {' '.join(str(error).split())[:200]}") from None

@@ -58,7 +58,7 @@ def load(name: str, path: Path, limit: int | None = None) -> Benchmark:
         raise ConfigError(f"{path}: not there; {name}: {LAYOUTS[name]}")
     cases: list[Case] = []
     names: set[str] = set()
-    for case in LOADERS[name](path):
+    for case in _readable(name, path):
         if limit is not None and len(cases) >= limit:
             break
         fresh = (case.name if n == 1 else f"{case.name}-{n}" for n in itertools.count(1))
@@ -71,6 +71,16 @@ def load(name: str, path: Path, limit: int | None = None) -> Benchmark:
     rick = path / "rick.jpg"
     files = {rick.name: rick.read_bytes()} if name == "design2code" and rick.is_file() else {}
     return Benchmark(name, "web" if web else "chart", tuple(cases), files)
+
+
+def _readable(name: str, path: Path) -> Iterator[Case]:
+    """The cases; what cannot be read as the benchmark's files (another encoding, no parquet) is a ConfigError."""
+    try:
+        yield from LOADERS[name](path)
+    except ConfigError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
+        raise ConfigError(f"{path}: not to be read as {name} ({str(error).splitlines()[0][:160]})") from None
 
 
 def _missing(benchmark: str, what: Path | str) -> ConfigError:

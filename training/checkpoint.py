@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from actors.files import write_whole
 from actors.replay import books_of
 
 log = logging.getLogger(__name__)
@@ -53,9 +54,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 def write_books(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     """FOLDER/ledger.jsonl, one line a group; replaced whole or not at all."""
-    fresh = folder / ".ledger.jsonl"
-    fresh.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    fresh.replace(folder / "ledger.jsonl")
+    write_whole(folder / "ledger.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def model_folder(model: str) -> Path:

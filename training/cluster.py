@@ -138,7 +138,12 @@ class Cluster:
         """Deploy one part under a name of this run's own; a cluster may host several runs."""
         name = f"rrvf-{self.config.run.name}-{os.getpid()}-{part}"
         self._offered.append(name)
-        return serve.run(application, name=name, route_prefix=None)
+        try:
+            return serve.run(application, name=name, route_prefix=None)
+        except RuntimeError as error:  # Serve's own words for it name no reason
+            deployments = serve.status().applications[name].deployments.values()
+            lines = [line for found in deployments for line in found.message.splitlines() if line.strip()]
+            raise Outage("start", f"{part}: {(lines or [str(error)])[-1].strip()}") from error
 
     def _rollout(self, number: int) -> Any:
         client = PolicyClient(self.policies, self.config.engine.turn_s)
@@ -178,7 +183,13 @@ class Cluster:
                 said.append(f"policy actor {number} does not answer; Ray starts it again if it died")
                 continue
             if stats["version"] == NOT_YET:
-                version, blob = ray.get(self.queue.weights.remote(), timeout=CHECK_S)
+                try:
+                    version, blob = ray.get(self.queue.weights.remote(), timeout=CHECK_S)
+                except ray.exceptions.GetTimeoutError:
+                    said.append(
+                        f"the queue has not answered for {CHECK_S:g} s; policy actor {number} waits for weights"
+                    )
+                    continue
                 if blob is not None:
                     [reference], crc32 = blob
                     self._wait([policy.update.remote(reference, crc32, version)], "weights of a new engine", START_S)
@@ -202,6 +213,8 @@ class Cluster:
             raise Outage("start", f"{what} did not start within {limit:g} s") from None
         except ray.exceptions.RayTaskError as error:
             raise error.as_instanceof_cause() from None
+        except ray.exceptions.RayActorError as error:
+            raise Outage("start", f"{what}: {str(error).strip().splitlines()[-1].strip()}") from error
 
     def _stop(self) -> None:
         for actor in (*self.rollouts, *self.policies, *([self.queue] if self.queue is not None else [])):

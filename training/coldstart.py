@@ -13,7 +13,6 @@ import hashlib
 import json
 import math
 import random
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from rich.progress import track
 
 from actors.dialogue import Codec, Dialogue, banned_ids
 from actors.episode import words
+from actors.files import beside, publish
 from configs.load import ConfigError, load
 from configs.schema import Config
 from serving import perceptual
@@ -81,13 +81,12 @@ def make(config: Config, path: Path) -> None:
         f"cold start: {settings.steps} steps of {settings.batch} traces ({time.monotonic() - started:.0f} s)",
         flush=True,
     )
-    fresh = path.with_name(f".{path.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = beside(path)
     texts = [x.chart.program for x in lessons[:400]] + [t for t in told if t] + list(asdict(config.prompts).values())
     embedded.build(fresh, settings.seed, texts)
     codec = Codec.load(str(fresh), config.prompts)
     train(fresh, codec, lessons, pictures, told, config)
-    fresh.rename(path)
+    publish(fresh, path)
     torch.set_num_threads(threads)
     print(f"cold start: done in {time.monotonic() - started:.0f} s, {path}", flush=True)
 

@@ -9,13 +9,13 @@ import ast
 import asyncio
 import json
 import random
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from actors.contracts import RenderResult
-from configs.schema import Render
+from actors.files import beside, publish
+from configs.schema import Render, Sandbox
 
 Split = Literal["train", "heldout", "unseen"]
 KINDS = ("bar", "barh", "plot", "scatter", "pie")
@@ -134,10 +134,13 @@ def write_images(root: Path, split: Split, count: int, seed: int) -> Path:
 
 
 async def render_results(programs: list[str], workers: int = 2) -> list[RenderResult]:
-    """What became of each program, in order; through the same renderer as rollouts."""
+    """What became of each program, in order; through the same renderer as rollouts. They are programs of ours: a layer
+    that this machine lacks is not missed, nor is the same picture made otherwise without it."""
     from serving.charts import ChartRenderer
+    from serving.sandbox import LAYERS
 
-    renderers = [ChartRenderer(Render()) for _ in range(workers)]
+    ours = Render(sandbox=Sandbox(allow_missing=list(LAYERS)))
+    renderers = [ChartRenderer(ours) for _ in range(workers)]
     try:
         return list(await asyncio.gather(*(renderers[i % workers].render(p) for i, p in enumerate(programs))))
     finally:
@@ -146,9 +149,7 @@ async def render_results(programs: list[str], workers: int = 2) -> list[RenderRe
 
 
 async def _write(folder: Path, split: Split, count: int, seed: int) -> None:
-    fresh = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh = beside(folder)
     charts = [draw(i, seed, split) for i in range(count)]
     pictures = [result.png for result in await render_results([chart.program for chart in charts])]
     with (fresh / "manifest.jsonl").open("w") as manifest:
@@ -159,4 +160,4 @@ async def _write(folder: Path, split: Split, count: int, seed: int) -> None:
             facts = asdict(chart)
             del facts["program"]
             manifest.write(json.dumps({"file": f"{number:05d}.png", **facts}) + "\n")
-    fresh.rename(folder)
+    publish(fresh, folder)

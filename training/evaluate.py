@@ -117,7 +117,10 @@ def file_name(name: str) -> str:
 
 def open_folder(out: Path, facts: dict[str, Any], resume: bool) -> dict[str, dict[str, Any]]:
     """Make or take up the folder of an evaluation; its finished samples by name. Raises ConfigError."""
-    (out / "pictures").mkdir(parents=True, exist_ok=True)
+    try:
+        (out / "pictures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}") from None
     settings, samples = out / "settings.json", out / SAMPLES
     done: dict[str, dict[str, Any]] = {}
     if samples.exists() and samples.stat().st_size:
@@ -190,6 +193,9 @@ async def evaluate(args: argparse.Namespace) -> int:
     answers = connect(model, args.model_name, config)
     work = Evaluation(benchmark, answers, grader, out, facts)
     try:
+        for asked in (answers, rater):
+            if isinstance(asked, EndpointAnswers):
+                await asked.reach()
         left_open = await work.run(done)
     finally:
         for part in (answers, grader, judge, rater):

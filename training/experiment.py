@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actors.contracts import Outage
+from actors.files import write_whole
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
 from training.data import ImageSet, training_and_evaluation
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     set_environment()
     try:
+        if args.seeds < 1:
+            raise ConfigError(f"--seeds {args.seeds}: at least one")
         begin(args.dir, load(args.config, args.overrides))
         for seed in range(args.seeds):
             settings = [*args.overrides, f"run.seed={seed}", f"coldstart.seed={seed}", f"run.dir={args.dir}"]
@@ -75,7 +78,7 @@ def begin(folder: Path, config: Config) -> None:
     kept, settings = folder / "settings.yaml", dump(config)
     if kept.exists() and kept.read_text() != settings:
         raise ConfigError(f"{folder} was begun with other settings (see {kept}); choose another --dir")
-    kept.write_text(settings)
+    write_whole(kept, settings)
 
 
 def learn_from_pictures(file: str, settings: Sequence[str], folder: Path) -> None:
@@ -106,7 +109,7 @@ def learn_from_labels(file: str, settings: Sequence[str], folder: Path, config: 
     if (newest := latest(folder)) is None or read_state(newest)["step"] < config.run.steps:
         shutil.rmtree(folder, ignore_errors=True)
         _run("training.sft", file, str(pairs), *settings, f"run.name={folder.name}", f"sft.batch={batch}")
-        (folder / "seconds.json").write_text(json.dumps({"train_s": round(time.monotonic() - started, 1)}))
+        write_whole(folder / "seconds.json", json.dumps({"train_s": round(time.monotonic() - started, 1)}))
     newest = latest(folder)
     if newest is None or read_state(newest)["step"] < config.run.steps:
         raise Outage("experiment", f"{folder} was stopped before its end")
@@ -123,7 +126,7 @@ def use_of_feedback(config: Config, folder: Path) -> None:
         newest = latest(folder)
         assert newest is not None
         held = training_and_evaluation(config, CACHE)[1]
-        kept.write_text(json.dumps(study(config, str(newest), folder, held[0]), indent=2) + "\n")
+        write_whole(kept, json.dumps(study(config, str(newest), folder, held[0]), indent=2) + "\n")
 
 
 def write_pairs(path: Path, config: Config) -> Path:

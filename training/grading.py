@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from actors.contracts import Judge, RenderResult
+from actors.contracts import Judge, Outage, RenderResult
 from actors.images import normalise
 from configs.schema import Render
 from serving.chart_tracer import ChartTracer
@@ -76,7 +76,7 @@ class Grader:
         """The picture to answer, PNG; None where there is only a reference and it does not render. Raises ValueError
         for a picture that no model takes, OSError where it is not there, Outage."""
         if case.image is None:
-            return (await self._render(case.reference or "")).png
+            return (await self._reference(case.reference or "")).png
         return normalise(case.image if isinstance(case.image, bytes) else case.image.read_bytes(), MAX_PIXELS)
 
     async def grade(self, case: Case, target: bytes, text: str) -> Graded:
@@ -113,6 +113,13 @@ class Grader:
             source = re.sub(rf"(?:\./)?{re.escape(name)}", inlined, source)
         return await self._renderer.render(source)
 
+    async def _reference(self, source: str) -> RenderResult:
+        """Its render. Raises Outage where it took too long or died, which another try need not meet."""
+        result = await self._render(source)
+        if result.kind in ("timeout", "crashed"):
+            raise Outage("render", f"a reference: {result.message}")
+        return result
+
     async def _judged(self, target: bytes, shot: bytes | None) -> float | None:
         if self._judge is None:
             return None
@@ -147,7 +154,10 @@ class Grader:
         async def shoot(page: str) -> bytes | None:
             return (await self._render(page)).png
 
-        golden = await design2code.blocks(case.reference or "", seen, shoot)
+        async def shoot_reference(page: str) -> bytes | None:
+            return (await self._reference(page)).png
+
+        golden = await design2code.blocks(case.reference or "", seen, shoot_reference)
         generated = await design2code.blocks(code, other, shoot) if code and shot is not None else []
 
         def compared() -> design2code.Scores:

@@ -15,6 +15,7 @@ from typing import Any
 
 from actors.contracts import Outage
 from actors.episode import Rules, World
+from actors.files import write_whole
 from actors.images import read_image
 from actors.rollout import play_member, rules_of
 from actors.trajectory import Trajectory
@@ -118,9 +119,7 @@ def evaluate_sets(
                     max_pixels=config.data.max_pixels,
                 )
             )
-    fresh = kept.with_name(f".{kept.name}")  # the file says that the measurement is done
-    fresh.write_bytes(pickle.dumps(found))
-    fresh.replace(kept)
+    write_whole(kept, pickle.dumps(found))  # the file says that the measurement is done
     return found
 
 

@@ -17,6 +17,7 @@ import ray
 import torch
 from PIL import Image, ImageOps
 
+from actors.files import write_whole
 from actors.trajectory import Group
 from configs.schema import Config
 from serving.gauges import export
@@ -70,9 +71,7 @@ def trim(path: Path, start: int) -> None:
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if _step(line) <= start]
     if len(kept) < len(lines):
-        fresh = path.with_name(f".{path.name}")
-        fresh.write_text("".join(f"{line}\n" for line in kept))
-        fresh.replace(path)
+        write_whole(path, "".join(f"{line}\n" for line in kept))
 
 
 def _step(line: str) -> float:

@@ -167,8 +167,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         found = account(read(args.run))
-    except (OSError, ValueError, TypeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        words = f"an entry lacks {error}" if isinstance(error, LookupError) else error
+        print(f"error: {words}", file=sys.stderr)
         return 2
     if args.json:
         result: dict[str, Any] = asdict(found)

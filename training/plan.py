@@ -6,7 +6,9 @@ Guarantees: starts nothing and changes nothing; every problem is one line that s
 import importlib.util
 import os
 import shutil
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from configs.load import ConfigError
 from configs.schema import Config
@@ -31,7 +33,9 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
         f"  learner   {c.learner.workers} worker(s), {_size(c.learner.cpus, c.learner.gpus)} each",
         f"  {c.run.steps} steps of {c.queue.groups_per_step} groups, staleness at most {c.queue.max_staleness}",
     ]
-    return lines, [p for p in (_policy(c), _images(c), _resources(c), _disk(c), _browser(c), _wandb(c)) if p]
+    return lines, [
+        p for p in (_policy(c), _images(c), _resources(c), _disk(c), _jail(c), _browser(c), _judge(c), _wandb(c)) if p
+    ]
 
 
 def _size(cpus: float, gpus: int) -> str:
@@ -49,6 +53,20 @@ def _policy(config: Config) -> str | None:
         return None
     if path.count("/") != 1:
         return f"policy.path={path}: neither a folder nor a hub name (OWNER/NAME)"
+    return _on_hub(path)
+
+
+def _on_hub(name: str) -> str | None:
+    """Asked here, because an engine that cannot get its model says so minutes later, at length."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return None
+    try:
+        HfApi().model_info(name, timeout=10)
+    except Exception as error:  # of its client's libraries, too
+        reason = " ".join(str(error).split())[:160]
+        return f"policy.path={name}: no such folder here, and the hub does not give it ({reason})"
     return None
 
 
@@ -66,7 +84,13 @@ def _resources(config: Config) -> str | None:
     """Only for a cluster that would be started here; a running one is asked when it is joined."""
     from training.cluster import colocated, joined, needed_cpus, needed_gpus
 
-    if joined(config):
+    if address := joined(config):
+        host, _, port = address.rpartition(":")
+        if host and port.isdigit():  # else Ray's own words for one, like `auto`
+            try:
+                socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), 5.0).close()
+            except OSError as error:
+                return f"cluster.address={address}: nobody answers there ({error})"
         return None
     if (need := needed_cpus(config)) > config.cluster.logical_cpus:
         return f"this config needs {need:g} CPUs; raise cluster.logical_cpus={config.cluster.logical_cpus}"
@@ -94,6 +118,38 @@ def _disk(config: Config) -> str | None:
         if free < MIN_FREE_GB
         else None
     )
+
+
+def _jail(config: Config) -> str | None:
+    """Of this machine; of the others of a cluster it is asked when a renderer starts there."""
+    from serving.sandbox import MissingLayer, active_layers
+    from training.cluster import joined
+
+    if joined(config):
+        return None
+    try:
+        active_layers(config.render.sandbox.allow_missing)
+    except MissingLayer as error:
+        return str(error)
+    return None
+
+
+def _judge(config: Config) -> str | None:
+    """Whether anybody listens where the judge is said to be."""
+    judge = config.judge
+    if not judge.url:
+        return None
+    if judge.backend != "mllm":
+        return f"judge.url={judge.url} is asked by judge.backend=mllm alone; add that, or leave the address out"
+    try:
+        parts = urlsplit(judge.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return f"judge.url={judge.url}: no address like http://HOST:PORT/v1"
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname, port), 5.0).close()
+    except (OSError, ValueError) as error:
+        return f"judge.url={judge.url}: nobody answers there ({error})"
+    return None
 
 
 def _wandb(config: Config) -> str | None:

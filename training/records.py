@@ -16,6 +16,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from actors.files import write_whole
 from actors.trajectory import Group, Trajectory, Turn
 
 FOLDER, PICTURES, ADVANTAGES = "trajectories", "pictures", "advantages.jsonl"
@@ -119,10 +120,7 @@ class Recorder:
     def _picture(self, png: bytes) -> str:
         name = f"{hashlib.sha256(png).hexdigest()[:20]}.png"
         if name not in self._known:
-            path = self._run / PICTURES / name
-            fresh = path.with_name(f".{name}-{os.getpid()}")
-            fresh.write_bytes(png)
-            fresh.replace(path)
+            write_whole(self._run / PICTURES / name, png)
             self._known.add(name)
             self._used += len(png)
         return name

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from actors.files import write_whole
 from training.heldout import Row, Scores, difference_ci95, scores
 
 Evaluations = dict[str, dict[str, list[Row]]]  # set name -> "sampled" | "greedy" -> rows
@@ -101,7 +102,7 @@ def write(
     run: Path, result: dict[str, Any], metrics: Sequence[dict[str, Any]], before: Evaluations, after: Evaluations
 ) -> None:
     """All four files into RUN."""
-    (run / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_whole(run / "summary.json", json.dumps(result, indent=2) + "\n")
     (run / "summary.md").write_text(markdown(result))
     if metrics:
         curves(metrics, run / "reward.png")

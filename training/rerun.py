@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from actors.files import write_whole
 from actors.trajectory import Group
 from configs.load import ConfigError, load
 from configs.schema import Config
@@ -32,10 +33,7 @@ def begin(run: Path, model: str) -> None:
 
 def record(run: Path, step: int, groups: Sequence[Group]) -> None:
     """Keep the batch of `step` (0-based) under RUN/batches."""
-    folder = run / FOLDER
-    fresh = folder / f".step_{step:06d}"
-    fresh.write_bytes(pickle.dumps(tuple(groups)))
-    fresh.replace(folder / f"step_{step:06d}.pkl")
+    write_whole(run / FOLDER / f"step_{step:06d}.pkl", pickle.dumps(tuple(groups)))
 
 
 def rerun(run: Path, config: Config, model: str) -> list[dict[str, Any]]:

@@ -25,6 +25,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
@@ -56,7 +58,11 @@ def read(path: Path) -> list[Example]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; it is to hold lines like {{'image': PATH, 'code': PROGRAM}}")
     found = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             turns = row["turns"] if "turns" in row else [{"text": f"<think></think><answer>\n{row['code']}</answer>"}]
@@ -66,6 +72,13 @@ def read(path: Path) -> list[Example]:
             raise ConfigError(f"{path}:{number}: no pair and no trace ({type(error).__name__}: {error})") from None
         if not image.is_file():
             raise ConfigError(f"{path}:{number}: there is no image {image}")
+        try:
+            with Image.open(image) as picture:
+                picture.verify()
+        except Exception as error:  # a decoder may raise anything
+            raise ConfigError(f"{path}:{number}: {image} is not a readable image ({type(error).__name__})") from None
+        if not all(isinstance(words, str) for turn in found[-1].turns for words in (turn.text, turn.feedback)):
+            raise ConfigError(f"{path}:{number}: `text`, `code` and `feedback` are texts")
         if not found[-1].turns:
             raise ConfigError(f"{path}:{number}: a trace without turns")
     if not found:
@@ -234,6 +247,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         resume = latest(args.resume) if args.resume else None
         if args.resume and not args.resume.is_dir():
             raise ConfigError(f"--resume {args.resume}: no such folder")
+        # a start that failed leaves an empty folder behind
+        if args.resume and any(args.resume.iterdir()) and not (args.resume / "config.yaml").is_file():
+            raise ConfigError(f"--resume {args.resume}: not a run's folder (it has no config.yaml)")
         if args.resume and resume is None:
             print(f"{args.resume} has no checkpoint yet: starting it anew")
         folder = (args.resume or Path(config.run.dir) / config.run.name).resolve()

@@ -8,6 +8,7 @@ is never overwritten: a taken name gets a number.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import pickle
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.config is None and args.resume is None:
             raise ConfigError("which config? e.g. configs/tiny_chart.yaml (or --resume RUN)")
+        if args.resume is not None and not (Path(args.resume) / "config.yaml").is_file():
+            raise ConfigError(f"--resume {args.resume}: not a run's folder (it has no config.yaml)")
         config = load(args.config or Path(args.resume) / "config.yaml", args.overrides)
         if args.dry_run:
             return dry_run(config)
@@ -98,9 +101,12 @@ class Run:
             self.folder = self._new_folder()
             (self.folder / "config.yaml").write_text(dump(config))
         else:
-            if not (resume / "config.yaml").is_file():
-                raise ConfigError(f"--resume {resume}: not a run's folder (it has no config.yaml)")
             self.folder = resume
+        self._lock = (self.folder / ".lock").open("w")  # until this process ends, however it does
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{self.folder} is under way in another process; end that one first") from None
         (self.folder / "STOP").unlink(missing_ok=True)
         self._interrupts = 0
 
@@ -116,7 +122,6 @@ class Run:
             print(f"{self.folder} has no checkpoint yet: starting it anew")
         model = str(checkpoint) if checkpoint is not None else self._policy()
         base = read_state(checkpoint)["base"] if checkpoint is not None else model
-        self._link_latest()
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGTERM, self._interrupt)
         import ray
@@ -128,6 +133,7 @@ class Run:
             connect(self.config, needed_cpus(self.config), needed_gpus(self.config))
             snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
             with Cluster(self.config, self.folder, model, base, images.paths, snapshot) as cluster:
+                self._link_latest()  # not before: a start that fails leaves the run that was the latest
                 before = self._evaluate(cluster, held, "before")
                 setup_s = time.monotonic() - self.started
                 failed = self._train(cluster, model, checkpoint)

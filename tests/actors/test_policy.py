@@ -1,6 +1,7 @@
 """A real engine: tokens in and out, versions, weights that arrive in flight (invariants 3, 5, 9 and 10)."""
 
 import asyncio
+import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -170,6 +171,24 @@ async def test_a_listener_hears_the_text_grow(
     assert sample.token_ids == silent.token_ids and sample.logprobs == pytest.approx(silent.logprobs, abs=1e-4)
     assert len(heard) > 1 and all(later.startswith(earlier) for earlier, later in pairwise(heard))
     assert heard[-1].removesuffix(codec.tokenizer.eos_token) == codec.decode(sample.token_ids)
+
+
+async def test_a_turn_that_the_engine_gives_up_is_an_outage_and_no_turn(
+    engine: PolicyEngine, codec: Codec, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the engine's process is asked to end, or has lost a picture that it was to know."""
+    number = uuid.uuid4()
+    monkeypatch.setattr(uuid, "uuid4", lambda: number)
+    dialogue = Dialogue.start(codec, picture())
+    begun = asyncio.Event()
+    turn = asyncio.ensure_future(
+        engine.sample(dialogue.short_ids, dialogue.images, 300, heard=lambda text: begun.set())
+    )
+    async with asyncio.timeout(60):
+        await begun.wait()
+        await engine._engine.abort(number.hex)
+        with pytest.raises(Outage, match=r"engine: a turn was ended by the engine \(abort\)"):
+            await turn
 
 
 async def test_damaged_weights_are_refused_and_the_version_stays(engine: PolicyEngine, tiny_model: Path) -> None:

@@ -135,7 +135,9 @@ def test_a_killed_queue_goes_on_from_its_journal(config: Config, tmp_path: Path)
     held, under_way = (ray.get(queue.admit.remote(f"w/{i}"), timeout=60) for i in range(2))
     assert ray.get(queue.put.remote(held, ["done"] * 2, group(held, 0)), timeout=60) == "ready"
     batch = queue.take.remote(0)
-    os.kill(ray.get(queue.pid.remote(), timeout=60), signal.SIGKILL)
+    with (tmp_path / "queue.jsonl").open("a") as journal:
+        os.kill(ray.get(queue.pid.remote(), timeout=60), signal.SIGKILL)
+        journal.write('{"version": 0, "torn')  # death may come in the middle of a line
     assert ray.get(queue.put.remote(under_way, ["done"] * 2, group(under_way, 0)), timeout=60) == "ready"
     again = ray.get(queue.admit.remote("w/0"), timeout=60)
     assert again.prompt == held.prompt and again.group != held.group

@@ -26,7 +26,11 @@ def main() -> int:
     if unknown := set(args.names) - set(names):
         print(f"error: no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(names)}", file=sys.stderr)
         return 2
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for name in args.names or names:
         print(f"== {name}", flush=True)
         started = time.perf_counter()

@@ -1,9 +1,11 @@
 """Settings: layers, types, and errors that name the nearest key."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from configs import schema
 from configs.load import ConfigError, dump, load, valid_keys
 from configs.schema import Config
 
@@ -40,6 +42,12 @@ def test_shipped_configs_load_and_survive_a_round_trip(path: Path, tmp_path: Pat
         ("rollout.group_size=1", "must be at least 2"),
         ("sampling.max_trajectory_tokens=99999", "does not fit engine.max_model_len"),
         ("steps", "is not key=value"),
+        ("run.name=[1", "its value is not valid YAML"),
+        ("run.name=${x}", "run.name: Interpolation key 'x' not found"),
+        ("data.count=0", "must be at least 1"),
+        ("learner.lr=nan", "must be at least 0"),
+        ("rollout.direct_share=5", "must be at most 1"),
+        ("data.domain=web", "data.images=DIR"),
     ],
 )
 def test_a_bad_setting_is_one_clear_line(override: str, said: str) -> None:
@@ -56,10 +64,18 @@ def test_a_missing_file_names_the_shipped_ones() -> None:
 
 def test_broken_yaml_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "broken.yaml"
-    file.write_text("queue: [1,\n")
-    with pytest.raises(ConfigError, match="is not valid YAML") as caught:
-        load(file)
-    assert "\n" not in str(caught.value)
+    for content, said in (("queue: [1,\n", "is not valid YAML"), ("[1, 2]\n", "a list; it is to hold sections")):
+        file.write_text(content)
+        with pytest.raises(ConfigError, match=said) as caught:
+            load(file)
+        assert "\n" not in str(caught.value)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    lines = Path(schema.__file__).read_text().partition("class Config:")[0].splitlines()
+    settings = [line for line in lines if re.match(r"    \w+: [\w\[\], ]+ = ", line)]
+    assert len(settings) > 150
+    assert [line for line in settings if not re.search(r'#|field\(default_factory=|"""', line)] == []
 
 
 def test_every_section_and_leaf_is_a_valid_key() -> None:

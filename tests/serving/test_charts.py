@@ -190,13 +190,14 @@ async def test_a_killed_server_is_replaced_and_draws_the_same_bytes() -> None:
 
 async def test_a_child_that_the_machine_kills_is_drawn_again() -> None:
     renderer = ChartRenderer(QUICK)
-    slow = "import time\ntime.sleep(1)\n" + REFERENCE
+    slow = "import time\ntime.sleep(2)\n" + REFERENCE
     expected = await renderer.render(slow)
     server = family(renderer.pids[0])
     under_way = asyncio.ensure_future(renderer.render(slow))
     async with asyncio.timeout(30):
         while not (child := family(renderer.pids[0]) - server):
             await asyncio.sleep(0.01)
+    await asyncio.sleep(1.2)  # longer than it may compute, which it does not
     os.kill(child.pop(), signal.SIGKILL)
     assert (await under_way).png == expected.png is not None and renderer.starts == 1
     await renderer.close()

@@ -53,6 +53,11 @@ async def test_the_target_comes_first_and_large_pictures_are_scaled_down(picture
     assert model.questions[0].render != render and len(model.questions[0].render) > 0
 
 
+async def test_a_render_that_no_model_takes_is_worth_nothing_and_no_failure(picture) -> None:
+    verdict = await judge(Model()).judge(picture("red"), picture("blue", (3000, 10)), "chart")
+    assert verdict.score == 0 and "mere line" in verdict.feedback
+
+
 @pytest.mark.parametrize("domain", ["chart", "web"])
 async def test_instructions_fit_the_domain_and_forbid_orders_from_the_pictures(picture, domain) -> None:
     model = Model(answer(domain))

@@ -43,6 +43,19 @@ async def test_the_one_who_asked_first_may_leave_without_taking_the_picture_alon
     assert first.cancelled()
 
 
+async def test_nobody_draws_what_nobody_waits_for_any_more(renders: Renders) -> None:
+    first = asyncio.ensure_future(renders.render("import time\ntime.sleep(1)\n" + CHART))
+    await asyncio.sleep(0)
+    gone = [asyncio.ensure_future(renders.render(f"while True: pass  # {number}")) for number in range(2)]
+    await asyncio.sleep(0)
+    for task in gone:
+        task.cancel()
+    assert (await first).ok and (await renders.render(CHART)).ok
+    stats = renders.stats()
+    assert (stats["asked"], stats["timeout"]) == (4, 0)
+    assert (await renders.render("while True: pass  # 0")).kind == "timeout"
+
+
 async def test_a_timeout_is_counted_and_not_remembered(renders: Renders) -> None:
     for _ in range(2):
         assert (await renders.render("while True: pass")).kind == "timeout"
@@ -61,7 +74,7 @@ async def test_the_memory_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
     service = Renders(Render(cache_mb=1))
     drawn: list[str] = []
 
-    async def draw(source: str, domain: str) -> RenderResult:
+    async def draw(key: bytes, source: str, domain: str) -> RenderResult:
         drawn.append(source)
         return RenderResult(True, 0.0, png=bytes(300_000), size=(1, 1))
 
@@ -122,7 +135,7 @@ def test_the_command_prints_one_json_line_an_input(
     bad.write_text("plot(")
     argv = ["render", str(good), str(bad), str(tmp_path / "none.py"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", argv)
-    assert module.main() == 0
+    assert module.main() == 1  # for the file that is not there
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["kind"] for line in lines] == [None, "syntax", "unreadable"]
     assert Path(lines[0]["png"]).read_bytes()[:4] == b"\x89PNG"

@@ -231,13 +231,47 @@ async def test_a_page_whose_process_the_machine_kills_is_drawn_again() -> None:
     first = await renderer.render(REFERENCE)
     under_way = [asyncio.ensure_future(renderer.render(REFERENCE)) for _ in range(4)]
     await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-    for pid in family(renderer.pids[0]):
-        with contextlib.suppress(OSError):
-            if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, 9)
+    for pid in renderers(renderer.pids[0]):
+        os.kill(pid, 9)
     async with asyncio.timeout(120):
         assert {(await task).png for task in under_way} == {first.png}
     await renderer.close()
+
+
+@pytest.mark.parametrize("javascript", [False, True])
+async def test_a_tab_that_dies_while_it_opens_is_no_fault_of_the_page(
+    monkeypatch: pytest.MonkeyPatch, javascript: bool
+) -> None:
+    renderer = WebRenderer(Render(javascript=javascript, sandbox=Sandbox(wall_s=30)))
+    first = await renderer.render(REFERENCE)
+    before = renderers(renderer.pids[0])
+    killed = []
+
+    async def opened(context: object) -> web_page.Tab:
+        opening = asyncio.ensure_future(web_page.open_tab(context))
+        while not killed and not opening.done():
+            for pid in renderers(renderer.pids[0]) - before:
+                os.kill(pid, 9)
+                killed.append(pid)
+            await asyncio.sleep(0.005)
+        return await opening
+
+    monkeypatch.setattr(web, "open_tab", opened)
+    assert renderer._browser is not None
+    renderer._browser.idle.clear()
+    assert (await renderer.render(REFERENCE)).png == first.png
+    assert killed
+    await renderer.close()
+
+
+def renderers(browser: int) -> set[int]:
+    """Processes of a browser that lay pages out."""
+    found = set()
+    for pid in family(browser):
+        with contextlib.suppress(OSError):
+            if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
 
 
 async def test_a_killed_driver_is_no_fault_of_the_pages_that_it_had() -> None:

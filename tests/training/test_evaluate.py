@@ -13,9 +13,12 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+from actors.contracts import Outage
+from configs.schema import Render
 from training import benchmarks, scoreboard
 from training.answers import EndpointAnswers, code_of
 from training.evaluate import main, parse, settings_of
+from training.grading import Grader
 from training.metrics import design2code
 
 IMPORT = "import matplotlib.pyplot as plt\n"
@@ -160,6 +163,14 @@ def test_a_case_without_a_reference_that_runs_is_left_out_and_named(tmp_path: Pa
     assert "Left out: bar_1: its reference program does not run here" in (out / "summary.md").read_text()
 
 
+async def test_a_reference_that_dies_is_tried_again_and_not_left_out_for_good() -> None:
+    case = benchmarks.Case("bar", None, "import os\nos._exit(1)")
+    grader = Grader(benchmarks.Benchmark("folder", "chart", (case,), {}), Render(), None, None, None)
+    with pytest.raises(Outage, match="render: a reference: the program ended its own process"):
+        await grader.target(case)
+    await grader.close()
+
+
 def test_a_picture_that_no_model_takes_is_left_out_and_one_that_is_not_there_stays_open(
     tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +272,8 @@ def test_a_policy_on_the_engine(tmp_path: Path, tiny_model: Path) -> None:
         ),
         (["folder", "--model", "m", "--data", "{data}", "--clip", "/absent"], "--clip /absent: "),
         (["folder", "--model", "m", "--data", "{data}", "engine.wrong=1"], "engine.wrong"),
+        (["folder", "--model", "http://127.0.0.1:1/v1", "--data", "{data}"], "nobody answers there"),
+        (["folder", "--model", "m", "--data", "{data}", "--out", "{data}/bar_0.py"], "--out "),
     ],
 )
 def test_bad_input_is_one_line(
@@ -268,7 +281,7 @@ def test_bad_input_is_one_line(
 ) -> None:
     data = dataset(tmp_path / "data", 1)
     filled = [a.replace("{data}", str(data)) for a in arguments]
-    assert main([*filled, "--out", str(tmp_path / "out")]) == 2
+    assert main(["--out", str(tmp_path / "out"), *filled]) == 2
     err = capsys.readouterr().err.strip().splitlines()
     assert err[-1].startswith("error: ") and fault in err[-1]
 

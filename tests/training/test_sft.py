@@ -15,7 +15,7 @@ from configs.load import ConfigError
 from configs.schema import Prompts
 from tests.training.tiny import picture
 from training.pixels import Pixels
-from training.sft import Example, Said, order, read, row
+from training.sft import Example, Said, main, order, read, row
 
 
 def write(folder: Path, *rows: dict) -> Path:
@@ -42,12 +42,26 @@ def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
         ({"image": "2.png", "code": "x"}, "there is no image"),
         ({"image": "1.png", "turns": []}, "without turns"),
         ({"image": "1.png", "turns": [{"words": "a"}]}, "no pair and no trace"),
+        ({"image": "1.png", "turns": [{"text": 5}]}, "`text`, `code` and `feedback` are texts"),
+        ({"image": "torn.png", "code": "x"}, "not a readable image"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: dict, said: str) -> None:
+    (tmp_path / "torn.png").write_bytes(picture(1)[:60])
     with pytest.raises(ConfigError, match=said) as caught:
         read(write(tmp_path, {"image": "1.png", "code": "x"}, line))
     assert ":2:" in str(caught.value)
+
+
+def test_bad_files_and_folders_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    latin = tmp_path / "latin.jsonl"
+    latin.write_bytes('{"image": "é"}'.encode("latin-1"))
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
+        read(latin)
+    pairs = write(tmp_path, {"image": "1.png", "code": "x"})
+    assert main(["configs/tiny_chart.yaml", str(pairs), "--resume", str(tmp_path)]) == 2
+    assert "not a run's folder" in capsys.readouterr().err
+    assert not (tmp_path / "config.yaml").exists()
 
 
 def test_every_epoch_has_every_example_once_in_another_order() -> None:

@@ -1,5 +1,6 @@
 """The main job, end to end, with every real part: killed, resumed, submitted, served."""
 
+import fcntl
 import json
 import os
 import random
@@ -319,6 +320,19 @@ def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
     assert again.returncode == 2 and "a longer run" in again.stderr
 
 
+def test_a_run_that_is_under_way_is_not_taken_up_by_another(finished: tuple[Path, Path]) -> None:
+    run, _ = finished
+    (run / "STOP").touch()  # asked to end
+    with (run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            [sys.executable, "-m", "training.train", "--resume", str(run), "run.steps=9"],
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 2 and "is under way in another process" in done.stderr
+    (run / "STOP").unlink()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -327,7 +341,10 @@ def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
         (["configs/tiny_chart.yaml", "data.images=/nowhere"], "no such folder"),
         (["configs/tiny_chart.yaml", "cluster.logical_cpus=1"], "raise cluster.logical_cpus=1"),
         (["configs/absent.yaml"], "shipped ones"),
-        (["--resume", "/nowhere"], "no config file"),
+        (["configs/tiny_chart.yaml", "judge.url=http://localhost:1/v1"], "is asked by judge.backend=mllm alone"),
+        (["configs/tiny_chart.yaml", "judge.url=http://127.0.0.1:1/v1", "judge.backend=mllm"], "nobody answers there"),
+        (["configs/tiny_chart.yaml", "cluster.address=127.0.0.1:1"], "nobody answers there"),
+        (["--resume", "/nowhere"], "not a run's folder"),
         ([], "which config?"),
     ],
 )
