@@ -8,6 +8,7 @@ import asyncio
 import base64
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
@@ -179,6 +180,8 @@ def connect(model: str, name: str, config: Config) -> Answers:
     """The answers of `model`, a folder, hub name or address. Raises ConfigError."""
     if model.startswith(("http://", "https://")):
         return EndpointAnswers(model, name, max_tokens=config.sampling.max_tokens)
+    if (model.startswith((".", "/")) or model.count("/") > 1) and not (Path(model) / "config.json").is_file():
+        raise ConfigError(f"--model {model}: no model there (no config.json)")
     try:
         return EngineAnswers(model, config)
     except (OSError, ValueError) as error:

@@ -176,6 +176,8 @@ def settings_of(args: argparse.Namespace) -> Config:
 
 async def evaluate(args: argparse.Namespace) -> int:
     """Run it all. Raises ConfigError, Outage."""
+    if args.limit is not None and args.limit < 1:
+        raise ConfigError(f"--limit {args.limit}: at least one case")
     config = settings_of(args)
     benchmark = benchmarks.load(args.benchmark, args.data, args.limit)
     model = args.model.rstrip("/")

@@ -152,7 +152,7 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
-    """Reward, share of programs that run, likeness and staleness over the steps."""
+    """Reward, share of programs that run, and likeness over the steps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.2), layout="constrained")

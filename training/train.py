@@ -107,6 +107,8 @@ class Run:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"{self.folder} is under way in another process; end that one first") from None
+        except OSError as error:  # some shared file systems have no locks
+            print(f"warning: {self.folder} cannot be locked ({error.strerror}): see that nobody else works on it")
         (self.folder / "STOP").unlink(missing_ok=True)
         self._interrupts = 0
 

@@ -273,6 +273,8 @@ def test_a_policy_on_the_engine(tmp_path: Path, tiny_model: Path) -> None:
         (["folder", "--model", "m", "--data", "{data}", "--clip", "/absent"], "--clip /absent: "),
         (["folder", "--model", "m", "--data", "{data}", "engine.wrong=1"], "engine.wrong"),
         (["folder", "--model", "http://127.0.0.1:1/v1", "--data", "{data}"], "nobody answers there"),
+        (["folder", "--model", "/no/model", "--data", "{data}"], "--model /no/model: no model there"),
+        (["folder", "--model", "m", "--data", "{data}", "--limit", "0"], "--limit 0: at least one case"),
         (["folder", "--model", "m", "--data", "{data}", "--out", "{data}/bar_0.py"], "--out "),
     ],
 )
