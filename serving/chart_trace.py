@@ -5,9 +5,9 @@ Guarantees, against a program that stays within Python:
   compared with cannot be read where it runs;
 - what was recorded cannot be taken back, and nothing can be recorded but what a call of the API records: the records
   stand behind C callables (`opaque`) that show neither the function nor the list in them; `gc` and `ctypes`, which
-  would, are refused, as are its callers' frames;
-- a trace is sealed with a key that exists behind such a callable only, after the program has ended and its signal
-  handlers are gone; a program that writes a trace of its own, or leaves before the end, has none;
+  would, are refused, and frames show nothing of ours (`serving.chart_frames`);
+- a trace is sealed with a key that exists behind such a callable only, after the program has ended; a program that
+  writes a trace of its own, or leaves before the end, has none;
 - a program that replaces a function of Matplotlib, of the built-ins or of ours, or that reaches for what is refused,
   has a trace that says `tampered` and nothing else.
 Not guaranteed: a program that writes to raw memory (NumPy can) may forge its own trace. Nor does it need to: calls that
@@ -20,41 +20,35 @@ end and the source; the body of a reply is the seal (32 bytes) and JSON.
 """
 
 import builtins
-import contextlib
 import functools
 import gc
 import hmac
 import json
 import os
-import signal
 import socket
 import sys
 import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from serving import chart_server
+from serving import chart_frames, chart_server
 from serving.chart_calls import READERS, install
+from serving.chart_frames import opaque
 from serving.chart_server import KINDS, PROGRAM, REPLY
 from serving.sandbox import Jail
 
 MODES = tuple(READERS)
 SEAL = 32  # bytes
+OURS = ("__main__", "serving", "actors", "configs")
 REFUSED = frozenset(
     """gc.get_objects gc.get_referrers gc.get_referents sys._current_frames sys._current_exceptions sys.settrace
     sys.setprofile sys.addaudithook code.__new__ cpython.PyInterpreterState_Clear""".split()  # noqa: SIM905
 )
-FRAMES = ("tb_frame", "gi_frame", "cr_frame", "ag_frame")
 INNARDS = ("__code__", "__defaults__", "__kwdefaults__")
 KEPT = (types.FunctionType, types.BuiltinFunctionType, classmethod, staticmethod, property, type)
 
 
 Pristine = tuple[tuple[tuple[Any, str, Any], ...], tuple[tuple[type, frozenset[str]], ...]]
-
-
-def opaque(function: Callable[..., Any]) -> Any:
-    """A C callable, bound like a function where it is a class's, that calls `function` and does not show it."""
-    return functools._lru_cache_wrapper(function, 0, False, functools._CacheInfo)  # type: ignore[attr-defined, call-arg]
 
 
 def functions(modules: Iterable[types.ModuleType]) -> tuple[tuple[Any, str, Any], ...]:
@@ -126,27 +120,26 @@ class Records:
         setattr(owner, name, ours)
 
 
-def guard(mark: Callable[[str], None]) -> None:
-    """Refuse what shows hidden objects, and mark who tries: for the rest of the process."""
-    getframe, busy = sys._getframe, [False]
+def guard(mark: Callable[[str], None], frames: chart_frames.Frames) -> None:
+    """Refuse what shows hidden objects or changes the library, and mark who tries: for the rest of the process."""
+    import matplotlib
+    from mpl_toolkits import mplot3d
+
+    get = getattr
+    # where the functions of `traced_modules` are from; others set such parts of what they make (collections, networkx)
+    folders = [os.path.dirname(str(module.__file__)) for module in (matplotlib, json)]
+    protected = tuple(folder + os.sep for folder in (*folders, os.path.dirname(os.path.dirname(mplot3d.__file__))))
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if busy[0]:
-            return
-        wanted = event in REFUSED or event.startswith("ctypes.")
-        if event == "object.__setattr__":
-            wanted = arguments[1] in INNARDS
-        elif event == "sys._getframe" or (event == "object.__getattr__" and arguments[1] in FRAMES):
-            busy[0] = True
-            frame = getframe(1)
-            busy[0] = False
-            if frame.f_code.co_filename.endswith("inspect.py") and frame.f_back is not None:
-                frame = frame.f_back
-            wanted = frame.f_code.co_filename == PROGRAM
+        wanted = event in REFUSED or event.startswith("ctypes.") or frames.refused(event, arguments)
+        if event == "object.__setattr__" and arguments[1] in INNARDS:
+            code = get(arguments[0], "__code__", None)
+            wanted = code is None or code.co_filename.startswith(protected)
         if wanted:
             mark(event)
             raise PermissionError(f"a traced program may not use {event}")
 
+    chart_frames.install(frames, mark)
     sys.addaudithook(hook)
 
 
@@ -163,13 +156,16 @@ def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine)
         return "syntax", 0, 0, chart_server.describe(error, source)
     records = Records(secret, pristine)
     state = install(records, source) if mode == "chartmimic" else {}
-    finish = functools.partial(end, records.seal, signal.signal, signal.valid_signals(), signal.SIG_IGN, gc.disable)
+    finish = functools.partial(end, records.seal, gc.disable)
     read = functools.partial(READERS[mode], records.painted, state)
-    guard(records.mark)
-    del records
-    for name in [n for n in sys.modules if n == "__main__" or n.split(".")[0] == "serving"]:
-        sys.modules[name] = types.ModuleType(name)  # a program has no business with ours
     namespace = {"__name__": "__main__", "__builtins__": builtins}
+    ours = {name: sys.modules[name] for name in sys.modules if name.split(".")[0] in OURS}
+    known = frozenset(id(vars(module)) for module in ours.values())
+    guard(records.mark, chart_frames.Frames(trace.__code__, namespace, known))
+    del records
+    for name in ours:
+        sys.modules[name] = types.ModuleType(name)  # a program has no business with ours
+    del ours
     error_text = ""
     try:
         exec(code, namespace)
@@ -182,13 +178,9 @@ def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine)
     return "", len(body), 1, body
 
 
-def end(seal: Any, handle: Any, signals: Any, ignore: Any, no_collection: Any, found: Any, painted: Any) -> bytes:
-    """Take the program's ways to run any further away, then seal."""
+def end(seal: Any, no_collection: Any, found: Any, painted: Any) -> bytes:
+    """Take the program's last way to run away, its finalizers, then seal."""
     no_collection()
-    for number in signals:
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            with contextlib.suppress(OSError, ValueError):  # of the kernel's or the C library's own
-                handle(number, ignore)
     return seal(found, painted)
 
 

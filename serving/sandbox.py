@@ -31,7 +31,7 @@ INSIDE = "/rrvf"  # where the jail sees the few files that it runs
 FOLDER = "/rrvf-folder"  # and the only one that it may write to
 CODE = tuple(
     f"serving/{name}.py"
-    for name in "__init__ sandbox chart_server chart_warm chart_memory chart_trace chart_calls".split()  # noqa: SIM905
+    for name in "__init__ sandbox chart_server chart_warm chart_memory chart_trace chart_calls chart_frames".split()  # noqa: SIM905
 )
 
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38

@@ -21,8 +21,7 @@ from tests.serving.canaries import family
 
 EVERY = 1 if os.environ.get("RRVF_ALL") else 6
 PATIENT = Render(sandbox=Sandbox(cpu_s=30, wall_s=300))
-# Axes.boxplot(labels=) was removed after Matplotlib 3.8; squarify is not installed
-DRIFT = {"box_16": "unexpected keyword argument 'labels'", "tree_1": "'squarify'", "tree_2": "'squarify'"}
+DRIFT = {"box_16": "unexpected keyword argument 'labels'"}  # Axes.boxplot(labels=) was removed after Matplotlib 3.8
 
 
 def model_programs() -> list[dict]:

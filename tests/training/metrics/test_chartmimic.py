@@ -163,6 +163,33 @@ def test_colours_are_those_that_the_evaluators_take(tmp_path: Path) -> None:
         assert sorted(colour for _, colour in trace.colors) == sorted(colour for _, colour in hand["color"])
 
 
+def test_libraries_that_the_references_use_are_traced() -> None:
+    """Networks, tree maps and Venn diagrams: what pip installs as rrvf[benchmarks]."""
+    network = "import networkx as nx\ng = nx.path_graph(3)\nplace = {0: (0, 0), 1: (1, 1), 2: (2, 0)}\n"
+    draw = "nx.draw_networkx_nodes(g, place, node_color=[0.0, 0.5, 1.0])\nnx.draw_networkx_edges(g, place)\n"
+    trees = "import squarify\nsquarify.plot([3, 2, 1], color=['red', 'green', 'blue'])\n"
+    venn = "from matplotlib_venn import venn2\nvenn2((3, 2, 1))\n"
+    start = "import matplotlib.pyplot as plt\n"
+
+    async def traced() -> list[Trace]:
+        tracer = ChartTracer(PATIENT)
+        try:
+            return [await tracer.trace(start + source) for source in (network + draw, trees, venn)]
+        finally:
+            await tracer.close()
+
+    graph, tree, circles = asyncio.run(traced())
+    assert all(trace.ran and not trace.tampered for trace in (graph, tree, circles))
+    assert graph.calls == (
+        "networkx.drawing.nx_pylab.draw_networkx_nodes",
+        "networkx.drawing.nx_pylab.draw_networkx_edges",
+    )
+    assert len([c for where, c in graph.colors if where.endswith("nodes")]) == 3  # as they are after drawing
+    assert tree.calls == ("squarify.plot",) and len(tree.colors) == 3
+    assert "matplotlib_venn._common.__init__" in circles.calls
+    assert len([c for where, c in circles.colors if where.startswith("matplotlib_venn")]) == 3
+
+
 def test_the_layout_of_a_graph_is_how_many_axes_it_has() -> None:
     free = "import matplotlib.pyplot as plt\nplt.figure().add_axes([0, 0, 1, 1])\nplt.plot([1, 2])\n"
     golden, inset = Trace(True, layout=((1, 1, 0, 0, 0, 0),), axes=1), Trace(True, axes=2)
