@@ -190,7 +190,7 @@ async def test_a_killed_server_is_replaced_and_draws_the_same_bytes() -> None:
 
 async def test_a_child_that_the_machine_kills_is_drawn_again() -> None:
     renderer = ChartRenderer(QUICK)
-    slow = "import time\ntime.sleep(2)\n" + REFERENCE
+    slow = "import time\ntime.sleep(4)\n" + REFERENCE
     expected = await renderer.render(slow)
     server = family(renderer.pids[0])
     under_way = asyncio.ensure_future(renderer.render(slow))
