@@ -80,7 +80,8 @@ def _readable(name: str, path: Path) -> Iterator[Case]:
     except ConfigError:
         raise
     except (OSError, ValueError, csv.Error) as error:
-        raise ConfigError(f"{path}: not to be read as {name} ({str(error).splitlines()[0][:160]})") from None
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise ConfigError(f"{path}: not to be read as {name} ({reason})") from None
 
 
 def _missing(benchmark: str, what: Path | str) -> ConfigError:

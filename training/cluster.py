@@ -141,8 +141,9 @@ class Cluster:
         try:
             return serve.run(application, name=name, route_prefix=None)
         except RuntimeError as error:  # Serve's own words for it name no reason
-            deployments = serve.status().applications[name].deployments.values()
-            lines = [line for found in deployments for line in found.message.splitlines() if line.strip()]
+            app = serve.status().applications.get(name)
+            said = [found.message for found in app.deployments.values()] if app is not None else []
+            lines = [line for message in said for line in message.splitlines() if line.strip()]
             raise Outage("start", f"{part}: {(lines or [str(error)])[-1].strip()}") from error
 
     def _rollout(self, number: int) -> Any:

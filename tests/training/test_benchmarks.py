@@ -137,3 +137,10 @@ def test_what_is_missing_is_one_line_with_the_layout(tmp_path: Path, name: str) 
 def test_an_unknown_benchmark_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no benchmark 'x'; there are chartmimic, plot2code"):
         load("x", tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "torn.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ConfigError, match="not to be read as websight") as caught:
+        load("websight", tmp_path)
+    assert "\n" not in str(caught.value)
