@@ -28,7 +28,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Reward:
-    """R = w_vision * vision + w_format * format + w_tool * tool, with its parts (see actors.reward)."""
+    """R = w_vision * vision + w_format * format + w_tool * tool, with its parts (see actors.rollout.reward)."""
 
     total: float
     vision: float

@@ -1,1 +1,1 @@
-"""Cellar: typed settings and one YAML a run. Imports none of the floors."""
+"""Typed settings and one YAML a run: what runs. Imports none of the floors."""

@@ -4,9 +4,9 @@
     serve run serving.app:build config=configs/tiny_chart.yaml model=DIR
     serve run serving.app:services config=configs/tiny_chart.yaml      (renderers and judge alone)
 
-Guarantees: binds to loopback unless told otherwise; who may come in is decided first (serving.http_guard), then input
-is checked in full (serving.requests), and only then a model, a browser or a program sees it; every error has one form
-(serving.errors).
+Guarantees: binds to loopback unless told otherwise; who may come in is decided first (serving.http.guard), then input
+is checked in full (serving.http.requests), and only then a model, a browser or a program sees it; every error has one
+form (serving.http.errors).
 """
 
 import argparse
@@ -30,17 +30,18 @@ from actors.contracts import Outage
 from configs.load import ConfigError, load
 from configs.runs import latest
 from configs.schema import Config
-from serving import openapi, requests
-from serving.chat import Chat
-from serving.errors import BadRequest, install, told
-from serving.events import frame
-from serving.http_guard import Guard
-from serving.http_metrics import MEDIA, Figures
+from serving import openapi
+from serving.http import requests
+from serving.http.errors import BadRequest, install, told
+from serving.http.guard import Guard
+from serving.http.metrics import MEDIA, Figures
+from serving.http.static import static, studio
+from serving.http.uploads import picture
+from serving.inference.chat import Chat
+from serving.inference.events import frame
+from serving.inference.reload import Weights
 from serving.openapi import gives, takes
-from serving.pictures import picture
-from serving.reload import Weights
-from serving.static import static, studio
-from serving.viewer import viewer
+from serving.viewer.app import viewer
 
 EVENTS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 STREAM = "text/event-stream"
@@ -87,8 +88,8 @@ class Api:
     """The HTTP door. Handles answer; this class checks, decodes and words. One replica: it counts what is in work."""
 
     def __init__(self, config: Config, inference: Any, renderer: Any, judge: Any) -> None:
-        from serving.judge import JudgeClient
-        from serving.render import RenderClient
+        from serving.judge.service import JudgeClient
+        from serving.render.service import RenderClient
 
         self._config = config
         self._inference = inference
@@ -126,7 +127,7 @@ class Api:
     )
     async def image_to_code(self, request: Request) -> Response:
         """A program for an image. With `stream`, or for clients that accept text/event-stream, as server-sent events:
-        text, code, render and verdict of every turn, then done (see serving.events)."""
+        text, code, render and verdict of every turn, then done (see serving.inference.events)."""
         self._needs_inference()
         asked, raw = await requests.body(request, requests.ImageToCode, "image")
         most = self._config.rollout.max_turns
@@ -223,9 +224,9 @@ def services(args: dict[str, str]) -> Any:
 
 def application(config: Config, model: str | None) -> Any:
     """Inference (with a `model`), renderer and judge, bound together."""
-    from serving.inference import deployment as inference_deployment
-    from serving.judge import deployment as judge_deployment
-    from serving.render import deployment as render_deployment
+    from serving.inference.service import deployment as inference_deployment
+    from serving.judge.service import deployment as judge_deployment
+    from serving.render.service import deployment as render_deployment
 
     renderer, judge = render_deployment(config), judge_deployment(config)
     inference = inference_deployment(config, model, renderer, judge) if model is not None else None

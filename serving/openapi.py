@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from serving.chat import Chat
-from serving.errors import Error
-from serving.requests import ImageToCode, Judge, Reload, Render
+from serving.http.errors import Error
+from serving.http.requests import ImageToCode, Judge, Reload, Render
+from serving.inference.chat import Chat
 
 BODIES: tuple[type[BaseModel], ...] = (ImageToCode, Render, Judge, Reload, Chat)
 REFERENCE = "#/components/schemas/{model}"

@@ -20,7 +20,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.ledger import account, read
+from training.run.ledger_summary import account, read
 
 ROOT = Path(__file__).parents[1]
 SMALL = [
@@ -40,7 +40,7 @@ KINDS = {  # what a process of each kind shows in its title or command line
     "queue": "ray::QueueState",
     "render replica": ":RenderWorker",
     "judge replica": ":VisualJudge",
-    "chart server": "serving.chart_server",
+    "chart server": "serving.jailed.server",
     "learner": "ray::RayTrainWorker",
     "driver": "training.train",
 }

@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained embedded policy in Hugging Face layout."""
-    from training.embedded import build
+    from training.data.tiny_policy import build
 
     path = tmp_path_factory.mktemp("policy") / "untrained"
     build(path, seed=0)

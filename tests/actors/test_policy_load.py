@@ -8,10 +8,10 @@ from pathlib import Path
 from safetensors.torch import load_file, save
 
 from actors.dialogue import Codec, Dialogue
-from actors.policy import PolicyEngine
+from actors.engine.policy import PolicyEngine
 from configs.load import load
 from configs.schema import Prompts
-from tests.actors.test_policy import parity, shaken
+from tests.actors.engine.test_policy import parity, shaken
 
 
 async def test_a_folder_is_loaded_exactly_once_the_turns_under_way_have_ended(

@@ -48,7 +48,7 @@ def measure(bound: int) -> dict[str, Any]:
     from configs.schema import Config
     from tests.bench.latency_profile import Profile
     from tests.training.tiny import build_model, picture
-    from training.environ import WORKER_ENV
+    from training.run.ray_env import WORKER_ENV
 
     folder = Path(tempfile.mkdtemp())
     model = build_model(folder / "model")
@@ -65,7 +65,7 @@ def measure(bound: int) -> dict[str, Any]:
     ray.init(
         address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": WORKER_ENV}
     )
-    from actors.replay import ReplayQueue
+    from actors.replay.queue import ReplayQueue
 
     queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(config, [str(image)] * 4096)  # type: ignore[attr-defined]
     player = ray.remote(Player).options(num_cpus=1).remote(config, str(model), queue, profile, str(versions))
@@ -108,7 +108,7 @@ class Player:
 
     def __init__(self, config: Any, model: str, queue: Any, profile: Any, versions: str) -> None:
         from actors.dialogue import Codec
-        from actors.rollout import Rollouts
+        from actors.rollout.actor import Rollouts
         from tests.bench.latency_profile import Sleepers
 
         self.world = Sleepers(profile, Codec.load(model, config.prompts), SLOTS, Path(versions))

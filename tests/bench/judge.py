@@ -16,9 +16,9 @@ import ray
 from ray import serve
 
 from configs.schema import Config, Judge
-from serving.judge import JudgeClient, VisualJudge, deployment
-from serving.perceptual import compare
-from tests.serving import pictures
+from serving.judge.perceptual import compare
+from serving.judge.service import JudgeClient, VisualJudge, deployment
+from tests.serving.judge import pictures
 
 CHARTS = 12
 VERSIONS = ("noise", "colour", "kind", "layout", "title")

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.serving import pictures, web_edits
-from tests.serving.likeness import Found, measure, table
+from tests.serving.judge import pictures, web_edits
+from tests.serving.judge.similarity_cases import Found, measure, table
 
 SECONDS = 270.0  # for each domain; all of it fits one core where the pictures are there
 STRIDE = 5

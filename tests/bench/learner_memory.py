@@ -40,9 +40,9 @@ def measure(vocabulary: int, chunk: int, saving: bool) -> dict[str, float]:
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-    from training import attention
-    from training.forward import Policy
-    from training.packing import Row, build
+    from training.learner import attention
+    from training.learner.model import Policy
+    from training.learner.packing import Row, build
 
     torch.set_num_threads(1)
     attention.register()

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from actors.dialogue import Codec, Dialogue
-from actors.policy import PolicyEngine
+from actors.engine.policy import PolicyEngine
 from actors.trajectory import Group, Reward, Trajectory
 from configs.schema import Config, Prompts
 from tests.training import tiny
-from training.parallel import World
-from training.update import Learner
+from training.learner.ranks import World
+from training.learner.update import Learner
 
 GROUPS, MEMBERS, TURNS, TOKENS = 4, 4, 3, 24
 

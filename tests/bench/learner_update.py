@@ -15,11 +15,12 @@ from typing import Any
 import torch
 
 from configs.schema import Config
-from tests.training import tiny, trl_side
-from training.packing import Row, weigh
-from training.parallel import World
-from training.pixels import Pixels
-from training.update import Learner
+from tests.training import tiny
+from tests.training.learner import trl_side
+from training.learner.image_inputs import Pixels
+from training.learner.packing import Row, weigh
+from training.learner.ranks import World
+from training.learner.update import Learner
 
 GROUPS, MEMBERS, ROUNDS = 12, 8, 3
 SIZES = (4, 16)

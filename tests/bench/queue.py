@@ -17,9 +17,9 @@ def main(out_dir: Path) -> dict[str, Any]:
     import psutil
     import ray
 
-    from actors.replay import ReplayQueue, fetch
+    from actors.replay.queue import ReplayQueue, fetch
     from configs.schema import Config
-    from training.environ import WORKER_ENV
+    from training.run.ray_env import WORKER_ENV
 
     config = Config()
     config.rollout.group_size = MEMBERS

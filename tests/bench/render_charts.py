@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from configs.schema import Render
-from serving import sandbox
-from serving.charts import HEAVY_NAMES, ChartRenderer
+from serving.jailed import sandbox
+from serving.render.charts import HEAVY_NAMES, ChartRenderer
 from tests.data import real
 
 WRITTEN_ROUNDS = 3
@@ -37,9 +37,9 @@ PROGRAMS = {
 }
 # the server's own settings, capture and encoder in a loop without fork or jail: the limit
 LOOP = """import json, sys, time
-from serving.chart_server import Capture
-from serving.chart_warm import HEAVY, LIGHT, warm
-from serving.charts import encode_png
+from serving.jailed.server import Capture
+from serving.jailed.warmup import HEAVY, LIGHT, warm
+from serving.render.charts import encode_png
 warm(HEAVY + LIGHT if sys.argv[1] == "True" else LIGHT)
 import matplotlib
 from matplotlib import pyplot

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 
 from configs.schema import Render, Workers
-from serving import sandbox
-from serving.charts import ChartRenderer
-from serving.web import WebRenderer
+from serving.jailed import sandbox
+from serving.render.charts import ChartRenderer
+from serving.render.web import WebRenderer
 from tests.data import real
-from tests.serving.canaries import family
+from tests.serving.jailed.canaries import family
 
 RENDERS = 2000
 WINDOW = 200

@@ -16,8 +16,8 @@ from pathlib import Path
 from playwright.async_api import async_playwright
 
 from configs.schema import Render, Workers
-from serving.web import WebRenderer
-from serving.web_browser import FLAGS, find_browser, wrapper
+from serving.render.web import WebRenderer
+from serving.render.web_browser import FLAGS, find_browser, wrapper
 from tests.data import real
 
 ROUNDS = 3

@@ -34,8 +34,8 @@ PROGRAM = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4,3))\nplt.bar([
 
 def main(out_dir: Path) -> dict[str, Any]:
     from configs.load import load
-    from training.coldstart import ensure_policy
-    from training.drawn import draw
+    from training.data.synthetic_charts import draw
+    from training.jobs.coldstart import ensure_policy
 
     policy = os.environ.get("RRVF_LOAD_MODEL") or ensure_policy(load("configs/tiny_chart.yaml"))
     found = {}

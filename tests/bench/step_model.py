@@ -1,4 +1,4 @@
-"""How far off the model of a step is (serving.bottleneck): runs foretold from one run's trace, then really made.
+"""How far off the model of a step is (serving.viewer.queueing_model): runs predicted from one trace, then made.
 
 The rollouts, queue, ledger and recorder are the real ones; engine, renderer, judge and learner sleep (latency_profile)
 with as many servers as the layout has, so that the figures do not depend on what else this machine does. From the
@@ -60,8 +60,8 @@ class Player:
 
     def __init__(self, config: Any, model: str, queue: Any, profile: Profile, versions: str, run: str) -> None:
         from actors.dialogue import Codec
-        from actors.rollout import Rollouts
-        from training.records import Recorder
+        from actors.rollout.actor import Rollouts
+        from training.run.trajectory_log import Recorder
 
         codec = Codec.load(model, config.prompts)
         servers = config.render.concurrency, config.judge.concurrency
@@ -81,8 +81,8 @@ def main(out_dir: Path) -> dict[str, Any]:
     import ray
 
     from tests.training.tiny import build_model, picture
-    from training.environ import WORKER_ENV
-    from training.explain import against, read
+    from training.jobs.explain import against, read
+    from training.run.ray_env import WORKER_ENV
 
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root)
@@ -119,7 +119,7 @@ def play(folder: Path, name: str, layout: dict[str, int]) -> Path:
     """One run of STEPS steps; its folder, as a real run leaves it."""
     import ray
 
-    from actors.replay import ReplayQueue
+    from actors.replay.queue import ReplayQueue
     from configs.load import dump
     from configs.schema import Config
 

@@ -24,24 +24,25 @@ import torch
 
 from actors.dialogue import Codec, banned_ids
 from configs.load import load
-from training import coldstart, drawn, embedded
-from training.coldstart import OFFSET, Lesson, row_of, trace
-from training.drawn import Drawn, draw
-from training.forward import Policy, load_model
-from training.packing import build
-from training.pixels import Pixels
+from training.data import synthetic_charts, tiny_policy
+from training.data.synthetic_charts import Drawn, draw
+from training.jobs import coldstart
+from training.jobs.coldstart import OFFSET, Lesson, row_of, trace
+from training.learner.image_inputs import Pixels
+from training.learner.model import Policy, load_model
+from training.learner.packing import build
 
 STEPS, CHARTS, ASKED = int(os.environ.get("RRVF_VALUES_STEPS", "700")), 3000, 200
 BARS = ("bar",)
 ARMS: dict[str, tuple[tuple[str, ...], str, float]] = {  # kinds, line added, share of the steps
-    "as shipped": (drawn.KINDS, "", 1.0),
+    "as shipped": (synthetic_charts.KINDS, "", 1.0),
     "bars alone": (BARS, "", 1.0),
     "bars alone, a fifth of the steps": (BARS, "", 0.2),  # what bars get of the steps among five kinds
     "bars alone, axis from 0 to 10": (BARS, "plt.ylim(0,10)\n", 1.0),
 }
 
 
-def charts(arm: str, split: drawn.Split, count: int) -> list[Drawn]:
+def charts(arm: str, split: synthetic_charts.Split, count: int) -> list[Drawn]:
     kinds, line, _ = ARMS[arm]
     found: list[Drawn] = []
     number = OFFSET
@@ -54,7 +55,7 @@ def charts(arm: str, split: drawn.Split, count: int) -> list[Drawn]:
 
 
 def pictures(of: Sequence[Drawn]) -> list[bytes]:
-    results = asyncio.run(drawn.render_results([chart.program for chart in of], workers=1))
+    results = asyncio.run(synthetic_charts.render_results([chart.program for chart in of], workers=1))
     assert all(r.png for r in results)
     return [r.png or b"" for r in results]
 
@@ -111,7 +112,7 @@ def main(out_dir: Path) -> dict[str, Any]:
         lessons = [Lesson(chart, chart.program, False) for chart in charts(arm, "train", CHARTS)]
         with tempfile.TemporaryDirectory() as root:
             folder = Path(root) / "policy"
-            embedded.build(folder, 0, [x.chart.program for x in lessons[:400]] + list(vars(config.prompts).values()))
+            tiny_policy.build(folder, 0, [x.chart.program for x in lessons[:400]] + list(vars(config.prompts).values()))
             codec = Codec.load(str(folder), config.prompts)
             held = charts(arm, "heldout", ASKED)
             seen, tested = pictures([x.chart for x in lessons]), pictures(held)

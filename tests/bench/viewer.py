@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from serving.trace import RunFolder
-from serving.viewer import alone
-from tests.serving.browser import opened
-from tests.serving.test_viewer import Served
-from tests.training.made_run import make
+from serving.viewer.app import alone
+from serving.viewer.run_folder import RunFolder
+from tests.serving.pages.browser import opened
+from tests.serving.viewer.test_app import Served
+from tests.training.run.made_run import make
 
 STEPS, GROUPS, MEMBERS = 650, 4, 8
 ASKED = 200

@@ -29,9 +29,9 @@ def build(folder: Path) -> None:
     """The embedded policy, wider, with random weights."""
     from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
 
-    from training import embedded
+    from training.data import tiny_policy
 
-    embedded.build(folder, seed=0)
+    tiny_policy.build(folder, seed=0)
     config = AutoConfig.from_pretrained(folder)
     text, vision = config.text_config, config.vision_config
     text.hidden_size, text.num_hidden_layers, text.intermediate_size = WIDTH, LAYERS, 3 * WIDTH
@@ -49,7 +49,7 @@ async def measure(folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file, save
 
     from actors.dialogue import Codec, Dialogue
-    from actors.policy import PolicyEngine
+    from actors.engine.policy import PolicyEngine
     from configs.load import load
     from tests.training.tiny import picture
 

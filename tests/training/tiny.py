@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 
 from actors.trajectory import Group, Reward, Trajectory
-from training.embedded import SPECIAL
+from training.data.tiny_policy import SPECIAL
 
 PAD, START, END = (SPECIAL.index(f"<|{name}|>") for name in ("image_pad", "vision_start", "vision_end"))
 
 
 def build_model(folder: Path, scale: float = 4.0) -> Path:
     """The embedded policy with weights `scale` times larger, so that log-probabilities differ clearly."""
-    from training.embedded import build
-    from training.forward import load_model
+    from training.data.tiny_policy import build
+    from training.learner.model import load_model
 
     build(folder, seed=0)
     model = load_model(folder)

@@ -1,1 +1,1 @@
-"""Scores of the benchmarks, as their authors define them; every file says where it follows whom."""
+"""Scores of the benchmarks, as their authors define them; every file names its source. Imports nothing of training."""

@@ -6,7 +6,7 @@ Rows of PAIRS are `{"golden": PATH, "generated": PATH}`; one JSON line a pair co
 `text`, `layout`, `type` and `color` in 0..1. Guarantees: each program runs once, in the jail, for all scores; reference
 and candidate never share a process; a candidate that does not run to its end scores 0 in every column (the published
 `code_pass`; `no_filter`, in which a figure left half-way counts, is under --details); so does one that tampers with its
-trace (see `serving.chart_trace`). Colours are assigned optimally, and every sample is scored by itself.
+trace (see `serving.jailed.trace`). Colours are assigned optimally, and every sample is scored by itself.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from typing import Any
 
 from actors.contracts import Outage
 from configs.schema import Render, Sandbox
-from serving.chart_tracer import ChartTracer, Trace
-from serving.sandbox import MissingLayer
+from serving.jailed.sandbox import MissingLayer
+from serving.render.chart_tracer import ChartTracer, Trace
 from training.metrics.colours import color_f1
 
 COLUMNS = ("text", "layout", "type", "color")

@@ -13,7 +13,7 @@ from collections.abc import Collection
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from serving.perceptual.colour import difference
+from serving.judge.perceptual.colour import difference
 
 Entry = tuple[str, str]  # function, and #RRGGBB or the name of a colour map
 HEX = re.compile(r"#[0-9A-Fa-f]{6}")  # a colour; all else, with whatever sign it begins, is a name that a program chose

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
 
-from serving.perceptual.colour import difference
+from serving.judge.perceptual.colour import difference
 from training.metrics.colours import lab
 
 SHIFT, MOVED, SAME = 50, 8, 4  # of the paint; tolerances in steps of 256

@@ -14,7 +14,7 @@ from statistics import fmean
 import numpy as np
 from PIL import Image
 
-from serving.chart_tracer import Trace
+from serving.render.chart_tracer import Trace
 
 NEAR = 0.8  # of exp(-distance / 100)
 BLOCK = re.compile(r"```python(.*?)```", re.DOTALL)

@@ -3,7 +3,7 @@
 import inspect
 
 from tests.data import real
-from tests.serving import edits
+from tests.serving.judge import edits
 
 KINDS = ("colour", "kind", "title", "legend", "noise", "rough", "empty", "axes_only")
 TOOLS = """

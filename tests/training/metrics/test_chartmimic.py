@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.chart_tracer import ChartTracer, Trace
+from serving.render.chart_tracer import ChartTracer, Trace
 from tests.training.metrics import by_hand
 from tests.training.metrics.pairs import pairs
 from training.metrics.chartmimic import PATIENT, Result, Scorer, compare, main, prepare

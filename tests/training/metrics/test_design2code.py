@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.schema import Render
-from serving.web import WebRenderer
+from serving.render.web import WebRenderer
 from tests.data import real
 from training.metrics.design2code import Block, Painter, blocks, bonuses, compare, match, pixels, without_text
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.chart_tracer import ChartTracer, Trace
-from training.benchmarks import Benchmark
-from training.grading import program
+from serving.render.chart_tracer import ChartTracer, Trace
+from training.evaluation.benchmarks import Benchmark
+from training.evaluation.grading import program
 from training.metrics.chartmimic import PATIENT
 from training.metrics.plot2code import extract, headline, parse_rating, passes, text_match
 

@@ -1,0 +1,204 @@
+"""ReplayQueue: the one place between rollouts and learner; groups wait here, the ledger says which may pass.
+
+Guarantees: admission and batches follow `actors.replay.ledger`; the queue owns the stored groups, so they outlive the
+rollout actor that made them and are released when consumed or dropped; nobody waits without a deadline: `admit` answers
+None after a short while (ask again), `take` raises Outage("queue", ...) that says what it was waiting for. Every change
+of the books is on disk before the caller hears of it, and every call may be repeated: a queue that dies is started
+again by Ray, reads its journal, and the calls that were under way are made again. Only the groups it held are played
+anew.
+"""
+
+import asyncio
+import io
+import json
+import os
+import pickle
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+import ray
+
+from actors.contracts import Outage
+from actors.files import write_whole
+from actors.replay.ledger import Ledger, State, Ticket
+from actors.restart import reconstructed
+from actors.trajectory import Group
+from configs.schema import Config
+
+ADMIT_S = 5.0  # a rollout slot that is not admitted asks again, so a dead queue is noticed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """References to the groups of one step, and the queue's state when it was cut."""
+
+    refs: tuple[Any, ...]  # ObjectRef of Group
+    stats: dict[str, float]
+
+
+def fetch(batch: Batch) -> tuple[Group, ...]:
+    """The groups of a batch, from the object store."""
+    return tuple(ray.get(list(batch.refs), timeout=120))
+
+
+def books_of(snapshot: bytes) -> list[dict[str, Any]]:
+    """The ledger's entries in a queue's snapshot, as plain data; the groups beside them are not touched."""
+    entries: list[dict[str, Any]] = json.loads(pickle.load(io.BytesIO(snapshot)))["entries"]
+    return entries
+
+
+def _begin(path: Path, line: str) -> TextIO:
+    """A journal that begins with `line`, in the place of the one that was there; never half of either."""
+    write_whole(path, line + "\n")
+    return path.open("a")
+
+
+class QueueState:
+    """The queue's logic on one event loop; `ReplayQueue` is this class as a Ray actor."""
+
+    def __init__(
+        self, config: Config, images: Sequence[str], snapshot: bytes | None = None, journal: str | None = None
+    ) -> None:
+        """`snapshot`: of the run that is resumed; `journal`: file of the books' changes, read after a death."""
+        self._config = config
+        self._images = list(images)
+        self._weights: tuple[Any, int] | None = None
+        self._groups: dict[int, Any] = {}
+        self._changed = asyncio.Condition()
+        self._stopped = False
+        self._last_put = time.monotonic()
+        if journal is not None and reconstructed():
+            written = Path(journal).read_text()
+            # a last line that death cut short was told to nobody
+            self._ledger = Ledger.replay(config.queue, written[: written.rfind("\n") + 1].splitlines())
+            for entry in [e for e in self._ledger.entries.values() if e.state == "ready"]:
+                self._ledger.lose_ready(entry.group, "the queue died")
+        elif snapshot is not None:
+            stream = io.BytesIO(snapshot)
+            books, groups = pickle.load(stream), pickle.load(stream)
+            self._ledger = Ledger.restore(config.queue, books)
+            self._groups = {number: ray.put(group) for number, group in groups.items()}
+        else:
+            self._ledger = Ledger(config.queue, len(images), config.rollout.group_size, config.run.seed)
+        if self._ledger.prompts != len(images):
+            raise ValueError(f"the run began with {self._ledger.prompts} images, now there are {len(images)}")
+        self._journal = _begin(Path(journal), self._ledger.snapshot()) if journal is not None else None
+        self._ledger.changed.clear()
+
+    def _write_down(self, line: str) -> None:
+        if self._journal is not None:
+            self._journal.write(line + "\n")
+            self._journal.flush()
+
+    async def pid(self) -> int:
+        """Process id, once the queue answers."""
+        return os.getpid()
+
+    async def admit(self, worker: str) -> Ticket | None:
+        """Leave to play the next group; None after ADMIT_S seconds without room."""
+        try:
+            async with asyncio.timeout(ADMIT_S), self._changed:
+                while True:
+                    if not self._stopped and (ticket := self._ledger.dispatch(worker)) is not None:
+                        self._write_down(self._ledger.changes())
+                        return replace(ticket, image=self._images[ticket.prompt])
+                    await self._changed.wait()
+        except TimeoutError:
+            return None
+
+    async def put(self, ticket: Ticket, members: list[str], group: Group) -> State | None:
+        """Hand in a played group; `members` has one outcome each. Returns its state, None after a stop. A group that is
+        no longer running (given up meanwhile, or handed in by the same call before) stays as it is."""
+        if self._stopped:
+            return None
+        if (known := self._ledger.entries.get(ticket.group)) is not None and known.state != "running":
+            return known.state
+        rewards = [t.reward.total for t in group.trajectories]
+        tokens = sum(len(t.token_ids) for t in group.trajectories)
+        versions = [v for t in group.trajectories for v in t.versions if v >= 0] or [-1]
+        async with self._changed:
+            state = self._ledger.resolve(ticket.group, members, rewards, (min(versions), max(versions)), tokens)
+            if state == "ready":
+                self._groups[ticket.group] = ray.put(group)
+            self._write_down(self._ledger.changes())
+            self._last_put = time.monotonic()
+            self._changed.notify_all()
+        return state
+
+    async def take(self, version: int) -> Batch:
+        """The next batch for the learner at weight version `version`. Raises Outage after `queue.take_s`, Barren when
+        nothing that comes has a gradient."""
+        limit = self._config.queue.take_s
+        try:
+            async with asyncio.timeout(limit), self._changed:
+                self._ledger.version = version
+                self._ledger.recall(version)
+                while (cut := self._ledger.cut(step=version)) is None:
+                    self._write_down(self._ledger.changes())
+                    self._changed.notify_all()  # sweeping may have made room
+                    await self._changed.wait()
+                self._write_down(self._ledger.changes())
+                stats = self._stats(cut, version)
+                batch = Batch(tuple(self._groups.pop(number) for number in cut), stats)
+                self._release_dropped()
+                self._changed.notify_all()
+                return batch
+        except TimeoutError:
+            account = self._ledger.account()
+            quiet = time.monotonic() - self._last_put
+            raise Outage(
+                "queue", f"no full batch within {limit:g} s (queue.take_s); last group {quiet:.0f} s ago; {account}"
+            ) from None
+
+    async def set_version(self, version: int, weights: tuple[Any, int] | None = None) -> None:
+        """The policy actors now have weights `version`: admission moves on. `weights` ([reference of the blob], CRC-32)
+        are kept for an engine that has to be started again."""
+        async with self._changed:
+            self._ledger.version = version
+            self._weights = weights
+            self._write_down(self._ledger.changes())
+            self._changed.notify_all()
+
+    async def weights(self) -> tuple[int, tuple[Any, int] | None]:
+        """The newest version, and what `set_version` was given for it."""
+        return self._ledger.version, self._weights
+
+    async def lose(self, worker: str, reason: str) -> int:
+        """A rollout actor died or restarted: its running groups are lost and issued again."""
+        async with self._changed:
+            lost = self._ledger.lose(worker, reason)
+            self._write_down(self._ledger.changes())
+            self._changed.notify_all()
+        return lost
+
+    async def stop(self) -> None:
+        """No further admissions; what is under way may end unrecorded (a resume issues it again)."""
+        self._stopped = True
+
+    async def snapshot(self) -> bytes:
+        """Ledger and ready groups: what a checkpoint needs to go on with no prompt lost or trained twice."""
+        books, held = self._ledger.snapshot(), dict(self._groups)  # of one moment: groups come in while we fetch
+        groups = await asyncio.gather(*held.values())
+        return pickle.dumps(books) + pickle.dumps(dict(zip(held, groups, strict=True)))
+
+    async def books(self) -> list[dict[str, Any]]:
+        """Every ledger entry, as plain data."""
+        return [asdict(entry) for entry in self._ledger.entries.values()]
+
+    async def account(self) -> dict[str, int]:
+        return self._ledger.account()
+
+    def _stats(self, cut: list[int], version: int) -> dict[str, float]:
+        ages = [version - self._ledger.entries[number].oldest for number in cut]
+        account = {f"ledger_{state}": float(count) for state, count in self._ledger.account().items()}
+        return {"staleness_mean": sum(ages) / len(ages), "staleness_max": float(max(ages)), **account}
+
+    def _release_dropped(self) -> None:
+        for number in [n for n in self._groups if self._ledger.entries[n].state != "ready"]:
+            del self._groups[number]
+
+
+ReplayQueue = ray.remote(QueueState)

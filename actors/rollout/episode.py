@@ -1,0 +1,128 @@
+"""Algorithm 1 of RRVF (arXiv 2507.20766): one image in, one finished trajectory out.
+
+Guarantees: the same function serves rollouts, the inference endpoint and tests, over any Policy, Renderer and Judge;
+it ends after at most `max_turns` turns, within `trajectory_s` seconds and `max_trajectory_tokens` tokens; a program
+that fails is an outcome with feedback, a failure of infrastructure leaves as `Outage`, so no reward is ever made of it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from actors.contracts import Domain, Judge, Outage, Policy, Renderer, RenderResult, Verdict
+from actors.dialogue import Codec, Dialogue, parse_turn
+from actors.images import too_thin
+from actors.rollout.reward import reward
+from actors.trajectory import Ending, Trajectory, Turn
+from configs.schema import Feedback, RewardWeights, Rollout, Sampling
+
+
+@dataclass(frozen=True)
+class World:
+    """The three things an episode talks to, and the codec of the policy."""
+
+    policy: Policy
+    renderer: Renderer
+    judge: Judge
+    codec: Codec
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How an episode is played. `single_turn` offers no tool: one answer, as in the paper's evaluation."""
+
+    domain: Domain
+    rollout: Rollout
+    sampling: Sampling
+    feedback: Feedback
+    reward: RewardWeights
+
+
+async def episode(image: bytes, world: World, rules: Rules, session: str) -> Trajectory:
+    """Play one episode for one target (PNG bytes). Raises Outage, also when `trajectory_s` has passed."""
+    limit = rules.rollout.trajectory_s
+    try:
+        async with asyncio.timeout(limit):
+            async for step in play(image, world, rules, session):
+                if isinstance(step, Trajectory):
+                    return step
+    except TimeoutError:
+        raise Outage("trajectory", f"{session} did not end within {limit:g} s (rollout.trajectory_s)") from None
+    raise AssertionError("an episode ends with its trajectory")
+
+
+async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncIterator[Turn | Trajectory]:
+    """The same, turn by turn: yields every finished Turn and at last the Trajectory."""
+    direct = rules.rollout.single_turn
+    budget = 1 if direct else rules.rollout.max_turns
+    dialogue = Dialogue.start(world.codec, image, direct=direct)
+    turns: list[Turn] = []
+    ending: Ending = "malformed"
+    for number in range(1, budget + 1):
+        room = rules.sampling.max_trajectory_tokens - len(dialogue.full_ids)
+        if room < 1:
+            ending = "length"
+            break
+        began, started = time.time(), time.perf_counter()
+        sample = await world.policy.sample(
+            dialogue.short_ids, dialogue.images, max_tokens=min(room, rules.sampling.max_tokens), session=session
+        )
+        text = dialogue.add_sampled(sample)
+        sampled_at = time.perf_counter()
+        kind, code = parse_turn(text, tool=not direct)
+        render, verdict, seconds = await _look(image, code, world, rules)
+        spent = (sampled_at - started, *seconds)
+        turn = Turn(text, kind, code, render, verdict, len(sample.token_ids), spent, began)
+        turns.append(turn)
+        yield turn
+        if kind != "tool_call":
+            cut = kind == "malformed" and sample.finish == "length"
+            ending = "length" if cut else kind
+            break
+        if number == budget:
+            ending = "last_turn"
+            break
+        dialogue.add_feedback(
+            words(render, verdict, rules.feedback.max_chars), shown(render, rules), last=number == budget - 1
+        )
+    yield Trajectory(
+        token_ids=tuple(dialogue.full_ids),
+        sampled=tuple(dialogue.sampled),
+        logprobs=tuple(dialogue.logprobs),
+        versions=tuple(dialogue.versions),
+        images=tuple(dialogue.images),
+        turns=tuple(turns),
+        ending=ending,
+        reward=reward(turns, ending, rules.reward),
+    )
+
+
+def shown(render: RenderResult | None, rules: Rules) -> bytes | None:
+    """The picture that goes back to the policy, where it is to see any: none was drawn, or one that no model takes."""
+    if not rules.feedback.include_render or render is None or render.png is None or render.size is None:
+        return None
+    return None if too_thin(*render.size) else render.png
+
+
+def words(render: RenderResult | None, verdict: Verdict | None, max_chars: int) -> str:
+    """What the policy is told of its tool call: the judge's words, or how its program failed."""
+    if verdict is not None:
+        return verdict.feedback[:max_chars]
+    assert render is not None  # a tool call has code, and code has been rendered
+    return f"{render.kind}: {render.message}"[:max_chars]
+
+
+async def _look(
+    target: bytes, code: str | None, world: World, rules: Rules
+) -> tuple[RenderResult | None, Verdict | None, tuple[float, float]]:
+    """Render and judge one program; (None, None) where there is none to render, no verdict where it failed."""
+    if code is None:
+        return None, None, (0.0, 0.0)
+    started = time.perf_counter()
+    render = await world.renderer.render(code, rules.domain)
+    rendered = time.perf_counter()
+    if not render.ok or render.png is None:
+        return render, None, (rendered - started, 0.0)
+    verdict = await world.judge.compare(target, render.png, rules.domain)
+    return render, verdict, (rendered - started, time.perf_counter() - rendered)

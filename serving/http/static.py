@@ -1,0 +1,47 @@
+"""The pages' files: markup, scripts, styles, vendored libraries and example pictures, all from this folder.
+
+Guarantees: every answer says what a page may do: its own scripts and styles, its own server, nothing inline, nothing
+from elsewhere; so the pages work offline, and text that they show cannot run.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
+
+PAGES = Path(__file__).parents[1] / "pages"
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+class Guarded:
+    """An ASGI application whose every answer carries HEADERS."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                extra = [(key.encode(), value.encode()) for key, value in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        await self._inner(scope, receive, marked)
+
+
+def static() -> Guarded:
+    """The application to be mounted at /pages."""
+    return Guarded(StaticFiles(directory=PAGES))
+
+
+async def studio(request: Request) -> Response:
+    """The page at /."""
+    return FileResponse(PAGES / "studio.html", headers=HEADERS)

@@ -1,0 +1,1 @@
+"""ALL code that runs inside the jail: standard library and drawing libraries only; imports nothing else of rrvf."""

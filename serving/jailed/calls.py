@@ -1,0 +1,278 @@
+"""Which calls of a chart program count, what they paint, and what its figure looks like in the end.
+
+Guarantees: the functions, their nesting and the keys are those of ChartMimic's evaluators (arXiv 2406.09961): the kind
+of a chart is told by outermost calls, a colour by the artists that outermost painting calls returned, read when the
+program has ended; a collection counts with the first of its colours, or with each where the evaluators take each
+(hlines, vlines, quiver, broken_barh, networks, scatter and collections in three dimensions).
+The texts of Plot2Code (arXiv 2405.07990) are the visible ones of the artist tree. Nothing here is trusted to keep a
+record: that is `serving.jailed.trace`, which runs this inside the jail.
+"""
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serving.jailed.trace import Records
+
+PDF = "traced-figure.pdf"
+AXES = """bar barh plot axhline axvline axvspan axhspan hlines vlines errorbar boxplot violinplot violin hist
+    fill_between fill_betweenx scatter quiver pie fill imshow pcolor contour contourf broken_barh tripcolor"""
+AXES_3D = "scatter plot plot_surface bar3d bar add_collection3d"
+NETWORKX = ("draw_networkx_nodes", "draw_networkx_edges", "draw_networkx_labels")
+Part = tuple[Any, str]  # an artist and what its colour is: line, edge, face, cmap; each edge or face: edges, faces
+Painted = Callable[[tuple[Any, ...], dict[str, Any], Any], list[Part]]  # arguments, options, result -> parts
+
+
+def watch(records: "Records", label: str, original: Callable[..., Any], counted: bool, painted: Painted | None,
+          state: dict[str, bool]) -> Callable[..., Any]:  # fmt: skip
+    """`original`, with outermost calls counted and what it paints kept; each of the two has its own nesting."""
+    from matplotlib.projections.polar import PolarAxes
+
+    plain, polar = records.caller(label), records.caller(f"{label}_polar")
+    paint, parts = records.paint, painted
+    by_axes = label.endswith((".plot", ".scatter"))
+
+    def traced(*args: Any, **options: Any) -> Any:
+        round_axes = by_axes and bool(args) and isinstance(args[0], PolarAxes)
+        count = counted and not state["calls"]
+        # lines of straight axes are met where they are made
+        keep = parts is not None and not state["paints"] and (round_axes or not label.endswith("_axes.plot"))
+        state["calls"] |= count
+        state["paints"] |= keep
+        try:
+            result = original(*args, **options)
+        finally:
+            state["calls"] &= not count
+            state["paints"] &= not keep
+        if count:
+            (polar if round_axes and label.endswith(".plot") else plain)()
+        if keep and parts is not None:
+            where = f"{label}_polar" if round_axes else label
+            for part in parts(args, options, result):
+                if now := colours(part):
+                    paint((where, now[-1], part))
+        return result
+
+    return traced
+
+
+def colours(part: Part) -> list[str]:
+    """The distinct `#RRGGBB` of a part as it is now, or the name of its colour map; none where it shows none."""
+    from matplotlib.colors import to_hex
+
+    artist, what = part
+    if what == "cmap":
+        return [str(artist.get_cmap().name)]
+    if what == "line":
+        found = artist.get_color()
+    elif what in ("edge", "edges"):
+        found = artist.get_edgecolor()
+    else:
+        found = artist.get_facecolor()
+    if getattr(found, "ndim", 1) == 2:
+        rows = found if what in ("edges", "faces") else found[:1]
+        distinct = list(dict.fromkeys(map(tuple, rows[::-1, :3])))[::-1]  # the last stays the last
+        return list(dict.fromkeys(to_hex(row).upper() for row in distinct))
+    return [to_hex(found).upper()]
+
+
+def install(records: "Records", source: str) -> dict[str, bool]:
+    """Put the tracing functions in place. Returns their state: within a counted call, a painting one; texts count."""
+    from matplotlib import image, patches
+    from matplotlib.axes import Axes
+    from matplotlib.axes._base import _process_plot_var_args  # type: ignore[attr-defined]
+    from matplotlib.backends.backend_pdf import RendererPdf
+    from mpl_toolkits.mplot3d import Axes3D
+
+    state = {"calls": False, "paints": False, "texts": True}
+
+    def add(owner: Any, name: str, counted: bool, painted: Painted | None) -> None:
+        original = getattr(owner, name, None)
+        if original is not None and (counted or painted):
+            label = f"{original.__module__}.{original.__name__}"  # so that all constructors of a file are one
+            records.replace(owner, name, watch(records, label, original, counted, painted, state))
+
+    for name in AXES.split():
+        add(Axes, name, True, PAINTED.get(name))
+    for name in AXES_3D.split():
+        add(Axes3D, name, True, PAINTED_3D.get(name))
+    add(Axes, "_fill_between_x_or_y", False, face)
+    add(_process_plot_var_args, "_make_line", False, lambda args, options, result: [(result[0], "line")])
+    add(image.NonUniformImage, "__init__", True, lambda args, options, result: [(args[0], "cmap")])
+    for kind in (patches.Ellipse, patches.Circle):
+        add(kind, "__init__", True, functools.partial(own_face, kind))
+    add_optional(add, source)
+    draw_text, write = RendererPdf.draw_text, records.text
+
+    def recorded(renderer: Any, gc: Any, x: Any, y: Any, s: str, *args: Any, **options: Any) -> None:
+        if state["texts"]:
+            write(str(s))
+        draw_text(renderer, gc, x, y, s, *args, **options)
+
+    records.replace(RendererPdf, "draw_text", recorded)
+    return state
+
+
+def add_optional(add: Callable[..., None], source: str) -> None:
+    """The libraries that ChartMimic's evaluators know besides Matplotlib, where a program names one and it is here."""
+    if "networkx" in source:
+        try:
+            import networkx
+            from networkx.drawing import nx_pylab
+        except ImportError:
+            pass
+        else:
+            for name, painted in zip(NETWORKX, (each_face, network_edges, network_labels), strict=True):
+                for owner in (networkx, nx_pylab):
+                    add(owner, name, True, painted)
+    if "squarify" in source:
+        try:
+            import squarify
+        except ImportError:
+            pass
+        else:
+            add(squarify, "plot", True, lambda args, options, result: [(p, "face") for p in result.patches])
+    if "matplotlib_venn" in source:
+        try:
+            from matplotlib_venn._common import VennDiagram
+        except ImportError:
+            pass
+        else:
+            patches: Painted = lambda args, options, result: [(p, "face") for p in args[0].patches if p]  # noqa: E731
+            add(VennDiagram, "__init__", True, patches)
+
+
+def line(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(artist, "line") for artist in (result if isinstance(result, list) else [result])]
+
+
+def face(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(result, "face")] if len(result.get_facecolor()) else []
+
+
+def own_face(kind: type, args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    """Of what `kind` itself constructed; an heir's counts as a call, not as a colour."""
+    return [(args[0], "face")] if type(args[0]) is kind else []
+
+
+def each_face(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(result, "faces")]
+
+
+def each_line(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(result, "edges")]
+
+
+def cmap(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(result, "cmap")]
+
+
+def mapped(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return cmap(args, options, result) if options.get("cmap") is not None else face(args, options, result)
+
+
+def mapped_each(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return cmap(args, options, result) if options.get("cmap") is not None else each_face(args, options, result)
+
+
+def faces(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(patch, "face") for patch in result]
+
+
+def hist(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    groups = result[2] if len(result[2]) and hasattr(result[2][0], "__iter__") else [result[2]]
+    return [(patch, "face") for group in groups for patch in group]
+
+
+def boxes(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(box, "face") for box in result["boxes"] if hasattr(box, "get_facecolor")]
+
+
+def network_edges(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(arrow, "edge") for arrow in result] if isinstance(result, list) else each_line(args, options, result)
+
+
+def network_labels(args: tuple[Any, ...], options: dict[str, Any], result: Any) -> list[Part]:
+    return [(text, "line") for text in result.values()]
+
+
+PAINTED: dict[str, Painted] = {
+    "bar": faces, "plot": line, "scatter": mapped, "axhline": line, "axvline": line, "hist": hist, "boxplot": boxes,
+    "axvspan": lambda args, options, result: [(result, "face")], "hlines": each_line, "vlines": each_line,
+    "axhspan": lambda args, options, result: [(result, "face")], "quiver": each_face, "fill": faces,
+    "pie": lambda args, options, result: [(wedge, "face") for wedge in result[0]], "broken_barh": each_face,
+    "violin": lambda args, options, result: [(body, "face") for body in result["bodies"]],
+    "imshow": cmap, "pcolor": cmap, "contour": cmap, "contourf": cmap, "tripcolor": cmap,
+}  # fmt: skip
+PAINTED_3D: dict[str, Painted] = {
+    "scatter": mapped_each, "plot": line, "plot_surface": mapped, "bar": faces, "bar3d": face,
+    "add_collection3d": each_face,
+}  # fmt: skip
+
+
+def read_chartmimic(
+    painted: Any, state: dict[str, bool], namespace: dict[str, Any], ran: bool
+) -> tuple[dict[str, Any], list[Any]]:
+    """Save as the benchmark's last line does; the final colours and the layout; then the texts, saved without ticks."""
+    from matplotlib import pyplot
+
+    state["texts"] = False
+    try:
+        if ran:
+            exec(f"plt.savefig({PDF!r})", namespace)
+        else:
+            pyplot.savefig(PDF)
+        saved = os.path.exists(PDF)
+    except BaseException:
+        saved = False
+    last = {(where, first): part for where, first, part in painted()}
+    shown = []
+    for (where, first), part in last.items():
+        try:
+            shown.append((where, colours(part)))
+        except Exception:  # an artist of the program's own kind
+            shown.append((where, [first]))
+    layout, every = [], pyplot.gcf().axes
+    for axes in every:
+        place = axes.get_subplotspec()
+        if place is not None:
+            rows, columns = place.get_gridspec().get_geometry()
+            span = place.rowspan.start, place.rowspan.stop - 1, place.colspan.start, place.colspan.stop - 1
+            layout.append([int(number) for number in (rows, columns, *span)])
+    state["texts"] = True
+    try:
+        for axes in pyplot.gcf().axes:
+            axes.set_xticks([])
+            axes.set_yticks([])
+        pyplot.savefig(PDF)
+        drawn = True
+    except BaseException:  # the benchmark's text evaluator ends here, the others do not
+        drawn = False
+    return {"ran": ran and saved, "drawn": drawn, "layout": layout, "axes": len(every)}, shown
+
+
+def read_plot2code(
+    painted: Any, state: dict[str, bool], namespace: dict[str, Any], ran: bool
+) -> tuple[dict[str, Any], list[Any]]:
+    """Visible texts with where each stands in its own coordinates, tick labels included, and the figure's inches. A
+    text at no finite place stands alone."""
+    from matplotlib import pyplot
+    from matplotlib.text import Text
+
+    figure, words = pyplot.gcf(), []
+    try:
+        figure.canvas.draw()
+    except Exception:
+        ran = False
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            x, y = text.get_position()
+            place = float(text.convert_xunits(x)), float(text.convert_yunits(y))
+            words.append([text.get_text(), *(place if all(map(math.isfinite, place)) else ())])
+    return {"ran": ran, "words": words, "inches": [float(side) for side in figure.get_size_inches()]}, []
+
+
+READERS = {"chartmimic": read_chartmimic, "plot2code": read_plot2code}

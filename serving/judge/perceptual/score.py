@@ -1,0 +1,185 @@
+"""Likeness of two pictures as one number with its parts.
+
+Guarantees: 0..1; 0 for a blank render, 1 for the same picture; every term is 0 where the render has no ink, so white
+pays nothing, and terms that unrelated charts share by chance are corrected for it: s' = (s - c) / (1 - c), as Cohen's
+kappa (1960) does. Where ink, marks and outlines are, c is about the upper quartile of pairs of different charts: most
+have their axes on the same spot. For text it is what other words on the same spot are worth. Colours and kinds of marks
+are drawn from few, so that different charts may truly share them: there c is less than the median (of the colours of
+different pages, where black on white is common, that is 0.43).
+
+score = size * background * place * (sum(w_i s'_i^p) / sum(w_i))^(1/p) with p = 1/2 over the terms that either picture
+gives a reason for. That generalised mean (Hardy, Littlewood, Polya 1934) lies between sum and product: a picture must
+be right in every respect, so that neither a blurred copy nor empty axes live on what they share.
+
+ink      1 - sum|A-B| / (sum|A| + sum|B|) over colour-difference maps at three blurs (Bray and Curtis 1957; multi-scale
+         as Wang et al. 2003)
+data     the same of where the marks are, whatever their colour, at wider blurs
+edges    F1 of outlines, exp(-(d/r)^2) of the distance to the other's nearest outline (chamfer, Barrow et al. 1977)
+palette  Hungarian assignment under CIEDE2000 (ChartMimic's colour score); of pages 1 - the earth mover's distance under
+         it (Rubner et al. 2000)
+text     F1 of text lines, each matched by normalised cross-correlation (Lewis 1995), titles weighing 0.4 of it; for
+         WHERE of the term the overlap of blurred text areas: the right words at another size are worth something.
+         A page's text is found by its contrast to the panel it stands on, not to the page's background
+kind     overlap of the shares of mark shapes (histogram intersection, Swain and Ballard 1991)
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.judge.perceptual.colour import difference
+from serving.judge.perceptual.features import Domain, Features, Rgb, moved, norm, shifted
+from serving.judge.perceptual.palette import Pairing, pair
+from serving.judge.perceptual.shapes import likeness
+from serving.judge.perceptual.spread import overlap
+from serving.judge.perceptual.text import TextLines, match
+
+WEIGHTS: dict[Domain, dict[str, float]] = {
+    "chart": {"ink": 0.2, "data": 0.15, "edges": 0.15, "palette": 0.15, "text": 0.2, "kind": 0.15},
+    "web": {"ink": 0.25, "edges": 0.15, "palette": 0.2, "text": 0.4},  # a page is words first, whatever its panels
+}
+POWER = 0.5
+CHANCE: dict[Domain, dict[str, float]] = {
+    "chart": {"ink": 0.25, "data": 0.3, "edges": 0.3, "palette": 0.2, "text": 0.25, "kind": 0.1},
+    "web": {"ink": 0.25, "edges": 0.3, "palette": 0.4, "text": 0.25},
+}
+MAX_SHIFT = 0.03  # of the canvas, undone before comparing
+WHERE = 0.4
+TITLE = 0.4  # of the text term, where there is a title
+
+PARTS = ("title", "bottom", "left", "right", "inside")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything the wording needs. `render` is the render as aligned; `shift` (x, y) moved it there. `found` and
+    `known` [n] tell how well each text line of the target is found in the render and the other way round."""
+
+    score: float
+    terms: dict[str, float]
+    target: Features
+    render: Features
+    shift: tuple[int, int]
+    pairing: Pairing
+    found: NDArray[np.float32]
+    known: NDArray[np.float32]
+
+
+def compare_features(target: Features, render: Features, rgb: Rgb, domain: Domain) -> Comparison:
+    """Compare two pictures on one canvas; `rgb` are the pixels of the render."""
+    render, shift = _align(target, render, rgb, domain)
+    h, w = target.mass.shape
+    play = max(2, round(0.008 * (h + w)))
+    pairing = pair(target.palette, render.palette, domain)
+    found, known = match(target.text, render.text, play), match(render.text, target.text, play)
+    terms = {"ink": _ink(target, render), "palette": pairing.agreement}
+    if target.edges.any() or render.edges.any():
+        terms["edges"] = _edges(target, render)
+    if len(found) or len(known):
+        terms["text"] = _text(target, render, found, known)
+    if domain == "chart" and (target.shapes.count or render.shapes.count):
+        terms["data"] = overlap(target.shapes.spread, render.shapes.spread)
+        terms["kind"] = likeness(target.shapes, render.shapes)
+    factors = {"size": _size(target, render), "background": _background(target, render), "place": _place(render, shift)}
+    weights, chance = WEIGHTS[domain], CHANCE[domain]
+    corrected = {name: max(0.0, (s - chance[name]) / (1 - chance[name])) for name, s in terms.items()}
+    mean = sum(weights[name] * s**POWER for name, s in corrected.items()) / sum(weights[name] for name in corrected)
+    score = float(np.clip(mean ** (1 / POWER) * np.prod(list(factors.values())), 0.0, 1.0))
+    terms = {name: float(s) for name, s in corrected.items()} | factors
+    return Comparison(score, terms, target, render, shift, pairing, found, known)
+
+
+def _align(target: Features, render: Features, rgb: Rgb, domain: Domain) -> tuple[Features, tuple[int, int]]:
+    """Undo a small global shift where that makes the inks agree visibly better (phase correlation, Kuglin and Hines
+    1975), by whole pixels of the render itself, so that nothing is blurred."""
+    (dx, dy), _ = cv2.phaseCorrelate(render.mass, target.mass)
+    h, w = target.mass.shape
+    scale = (w / target.size[0], h / target.size[1]) if domain == "web" else (w / rgb.shape[1], h / rgb.shape[0])
+    x, y = round(dx / scale[0]), round(dy / scale[1])
+    if (x, y) == (0, 0) or max(abs(dx) / w, abs(dy) / h) > MAX_SHIFT:
+        return render, (0, 0)
+    move = np.array([[1, 0, x * scale[0]], [0, 1, y * scale[1]]], dtype=np.float32)
+    about = cv2.warpAffine(render.mass, move, (w, h), flags=cv2.INTER_LINEAR)
+    if cv2.norm(target.mass, about, cv2.NORM_L1) > 0.85 * cv2.norm(target.mass, render.mass, cv2.NORM_L1):
+        return render, (0, 0)
+
+    def apart(shift: tuple[int, int]) -> float:
+        return cv2.norm(target.small, moved(rgb, domain, target, shift), cv2.NORM_L1)
+
+    # the peak tells a pixel of the canvas, which may be several of the render, to half of one
+    x, _ = min(((x + step, y) for step in (-1, 0, 1)), key=apart)
+    _, y = min(((x, y + step) for step in (-1, 0, 1)), key=apart)
+    return shifted(render, rgb, domain, target, (x, y)), (x, y)
+
+
+def _ink(target: Features, render: Features) -> float:
+    total = 0.0
+    for a, b in zip(target.levels, render.levels, strict=True):
+        total += 1 - float(norm(a - b).sum()) / max(float(norm(a).sum() + norm(b).sum()), 1e-9)
+    return total / len(target.levels)
+
+
+def _f1(recall: float, precision: float) -> float:
+    return 2 * recall * precision / (recall + precision) if recall + precision > 0 else 0.0
+
+
+def _edges(target: Features, render: Features) -> float:
+    if not target.edges.any() or not render.edges.any():
+        return 0.0
+    reach = max(1.2, 0.003 * sum(target.mass.shape))
+    recall = np.exp(-((render.distance[target.edges] / reach) ** 2)).mean()
+    precision = np.exp(-((target.distance[render.edges] / reach) ** 2)).mean()
+    return _f1(float(recall), float(precision))
+
+
+def parts(text: TextLines, frame: tuple[int, int, int, int]) -> NDArray[np.int8]:
+    """For each text line the index in PARTS of where it is: above the frame, below, left, right or inside."""
+    x, y = (text.boxes[:, 0] + text.boxes[:, 2]) / 2, (text.boxes[:, 1] + text.boxes[:, 3]) / 2
+    where = np.full(len(text.boxes), PARTS.index("inside"), dtype=np.int8)
+    where[x > frame[2]] = PARTS.index("right")
+    where[x < frame[0]] = PARTS.index("left")
+    where[y > frame[3]] = PARTS.index("bottom")
+    where[y < frame[1]] = PARTS.index("title")
+    return where
+
+
+def widths(text: TextLines) -> NDArray[np.float32]:
+    """Weight of each text line: its width, near enough its number of letters in its own size."""
+    height = np.maximum(1, text.boxes[:, 3] - text.boxes[:, 1])
+    return ((text.boxes[:, 2] - text.boxes[:, 0]) * np.sqrt(height)).astype(np.float32)
+
+
+def _text(target: Features, render: Features, found: NDArray[np.float32], known: NDArray[np.float32]) -> float:
+    w_t, w_r = widths(target.text), widths(render.text)
+    title_t = parts(target.text, target.frame) == 0
+    title_r = parts(render.text, target.frame) == 0
+
+    def f1(t: NDArray[np.bool_], r: NDArray[np.bool_]) -> float:
+        if not t.any() or not r.any():
+            return 0.0
+        return _f1(float(np.average(found[t], weights=w_t[t])), float(np.average(known[r], weights=w_r[r])))
+
+    title = (title_t.any() or title_r.any()) * TITLE
+    rest = ((~title_t).any() or (~title_r).any()) * (1 - TITLE)
+    words = (title * f1(title_t, title_r) + rest * f1(~title_t, ~title_r)) / (title + rest)
+    return (1 - WHERE) * words + WHERE * overlap(target.text.spread, render.text.spread)
+
+
+def _size(target: Features, render: Features) -> float:
+    """Square root of the ratio of areas, side by side, and its square once that is below a half (nothing honest is
+    several times too large); times the share of ink inside the target's extent."""
+    (w1, h1), (w2, h2) = target.size, render.size
+    ratio = min(w1, w2) / max(w1, w2) * min(h1, h2) / max(h1, h2)
+    return float(min(ratio**0.5, 8**0.5 * ratio**2) * (1 - render.overflow))
+
+
+def _background(target: Features, render: Features) -> float:
+    apart = float(difference(target.background[None], render.background[None])[0, 0])
+    return 1.0 if apart < 1 else 1 - 0.4 * min(1.0, apart / 50)
+
+
+def _place(render: Features, shift: tuple[int, int]) -> float:
+    """1 less the shift that was undone, as shares of the render's sides: a little, but not nothing."""
+    return 1 - abs(shift[0]) / render.size[0] - abs(shift[1]) / render.size[1]

@@ -1,0 +1,273 @@
+"""The visual judge: one contract, guards and a cache in front of every backend, behind one Serve deployment.
+
+Guarantees: a verdict is a backend's answer or a guard's (blank render 0, identical pixels 1), never an invention; what
+fails in the infrastructure is an `Outage` by its deadline; unreadable images are a ValueError of one line; the same
+pair is judged once at a time and remembered by (target, render, domain, backend and prompt version).
+
+    python -m serving.judge TARGET RENDER [--domain web] [--backend mllm --url URL]
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import random
+import sys
+import time
+from collections import OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from actors.contracts import Domain, Outage, Verdict
+from actors.gauges import export
+from configs.schema import Config
+from configs.schema import Judge as Settings
+from serving.judge.perceptual import BACKEND as PERCEPTUAL
+from serving.judge.perceptual import compare, settled
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+RECENT = 2048  # latencies kept for the percentiles
+Key = tuple[bytes, bytes, str, str]  # target, render, domain, backend's version
+
+
+class Backend(Protocol):
+    version: str  # part of the cache key: changes whenever the same pair could be judged differently
+
+    async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        """Likeness of two readable, different, non-blank pictures. Raises Outage, ValueError."""
+        ...
+
+    async def close(self) -> None: ...
+
+    def stats(self) -> dict[str, float]: ...
+
+
+class Perceptual:
+    """The CPU backend, in a thread so that the replica goes on answering."""
+
+    version = PERCEPTUAL
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="perceptual")
+
+    async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _timed, target, render, domain)
+
+    async def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def stats(self) -> dict[str, float]:
+        return {}
+
+
+class VisualJudge:
+    """Guards, cache and counters around one backend. `engine` is the handle of our own vision-language deployment."""
+
+    def __init__(self, config: Settings, engine: Any = None) -> None:
+        self._config = config
+        self._backend = build_backend(config, engine)
+        self._cache: OrderedDict[Key, Verdict] = OrderedDict()
+        self._under_way: dict[Key, asyncio.Task[Verdict]] = {}
+        self._counts = dict.fromkeys(("asked", "hits", "joined", "guarded", "outages", "refused"), 0)
+        self._seconds: deque[float] = deque(maxlen=RECENT)
+        self._waiting = 0
+
+    async def compare(self, target: bytes, render: bytes, domain: Domain = "chart") -> Verdict:
+        """Likeness of two pictures (PNG or JPEG bytes). Raises Outage; ValueError for what is no image."""
+        key = _digest(target), _digest(render), domain, self._backend.version
+        self._counts["asked"] += 1
+        if (known := self._cache.get(key)) is not None:
+            self._cache.move_to_end(key)
+            self._counts["hits"] += 1
+            return known
+        if (task := self._under_way.get(key)) is not None:
+            self._counts["joined"] += 1
+        else:  # a task of its own: a caller that gives up takes nobody's verdict away
+            task = self._under_way[key] = asyncio.create_task(self._judge(target, render, domain))
+            task.add_done_callback(lambda done: self._settle(key, done))
+        return await asyncio.shield(task)
+
+    def _settle(self, key: Key, done: asyncio.Task[Verdict]) -> None:
+        del self._under_way[key]
+        if done.cancelled() or done.exception() is not None:
+            return
+        self._cache[key] = done.result()
+        if len(self._cache) > self._config.cache_entries:
+            self._cache.popitem(last=False)
+
+    async def _judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        started = time.perf_counter()
+        self._waiting += 1
+        try:
+            if (verdict := settled(target, render, domain)) is not None:
+                self._counts["guarded"] += 1
+                return verdict
+            return await self._backend.judge(target, render, domain)
+        except Outage:
+            self._counts["outages"] += 1
+            raise
+        except ValueError:
+            self._counts["refused"] += 1
+            raise
+        finally:
+            self._waiting -= 1
+            self._seconds.append(time.perf_counter() - started)
+
+    async def check_health(self) -> None:
+        """Asked by Serve every few seconds; the figures go to Ray's metrics with it."""
+        export("judge", self.stats())
+
+    async def about(self) -> dict[str, float]:
+        """`stats` of this replica, for a health page."""
+        return self.stats()
+
+    def stats(self) -> dict[str, float]:
+        """Counters since the start, requests under way, latency percentiles in seconds of uncached verdicts, and what
+        the backend counts."""
+        ordered = sorted(self._seconds) or [0.0]
+        percentiles = {f"p{p}_s": ordered[min(len(ordered) - 1, len(ordered) * p // 100)] for p in (50, 95, 99)}
+        asked = max(1, self._counts["asked"])
+        rate = {"under_way": self._waiting, "hit_rate": self._counts["hits"] / asked}
+        return {**self._counts, **rate, **percentiles, **self._backend.stats()}
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        await self._backend.close()
+
+
+def _timed(target: bytes, render: bytes, domain: Domain) -> Verdict:
+    started = time.perf_counter()
+    return replace(compare(target, render, domain), seconds=time.perf_counter() - started)
+
+
+def _digest(image: bytes) -> bytes:
+    return hashlib.blake2b(image, digest_size=16).digest()
+
+
+def build_backend(config: Settings, engine: Any = None) -> Backend:
+    """The backend that the settings name. Raises ValueError for an unknown one."""
+    if config.backend == PERCEPTUAL:
+        return Perceptual()
+    if config.backend == "mllm":
+        from serving.judge.mllm import build_mllm
+
+        return build_mllm(config, engine)
+    raise ValueError(f"judge.backend is {config.backend!r}; it must be perceptual or mllm")
+
+
+def deployment(config: Config) -> "Application":
+    """The bound judge of a run; with its own vision-language engine where `judge.url` is empty and the backend mllm."""
+    from ray import serve
+
+    judge = config.judge
+    engine = None
+    if judge.backend == "mllm" and not judge.url:
+        from serving.judge.mllm_engine import engine_deployment
+
+        engine = engine_deployment(judge)
+    most = judge.max_replicas if engine is None else 1  # one front, hence one cache; what scales is the engine
+    least = min(judge.replicas, most)
+    options: dict[str, Any] = {
+        "name": "VisualJudge",
+        "ray_actor_options": {"num_cpus": judge.cpus},
+        "max_ongoing_requests": judge.concurrency,
+        "max_queued_requests": judge.max_queued,
+        "health_check_period_s": 5,
+    }
+    if most > least:
+        options["autoscaling_config"] = {
+            "min_replicas": least,
+            "max_replicas": most,
+            "target_ongoing_requests": max(1, judge.concurrency // 2),
+        }
+    else:
+        options["num_replicas"] = least
+    return serve.deployment(VisualJudge).options(**options).bind(judge, engine)  # type: ignore[attr-defined]
+
+
+class JudgeClient:
+    """actors.contracts.Judge over a Serve handle: a full queue is waited for, a lost replica asked again."""
+
+    def __init__(self, handle: Any, config: Config) -> None:
+        self._handle = handle
+        self._deadline_s = config.judge.deadline_s
+        self._retries = config.judge.retries
+
+    async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        """Likeness of two pictures. Raises Outage by the deadline; ValueError for what is no image."""
+        last = "it is still under way"
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                for attempt in range(self._retries + 1):
+                    if attempt:
+                        await asyncio.sleep(min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.5))
+                    try:
+                        return await self._ask(target, render, domain)
+                    except Exception as error:
+                        cause = getattr(error, "cause", None) or error  # Ray wraps what the replica raised
+                        if isinstance(cause, (ValueError, Outage)):  # the backend has tried again where that helps
+                            raise cause from None
+                        last = f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
+        except TimeoutError:
+            limit = f"{self._deadline_s:g} s (judge.deadline_s)"
+            raise Outage("judge", f"no verdict within {limit}; last: {last}") from None
+        raise Outage("judge", f"no verdict after {self._retries + 1} attempts; last: {last}")
+
+    async def about(self) -> dict[str, float]:
+        """Counts and latencies of one replica. Raises Outage by `judge.deadline_s`."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._handle.about.remote()
+        except Exception as error:
+            raise Outage("judge", f"{type(error).__name__} while asking for its state") from error
+
+    async def _ask(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        from ray.serve.exceptions import BackPressureError
+
+        while True:
+            try:
+                return await self._handle.compare.remote(target, render, domain)
+            except BackPressureError:
+                await asyncio.sleep(random.uniform(0.2, 0.6))
+
+
+async def _once(config: Settings, target: bytes, render: bytes, domain: Domain) -> Verdict:
+    judge = VisualJudge(config)
+    try:
+        return await judge.compare(target, render, domain)
+    finally:
+        await judge.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print one verdict as JSON; 0 = judged, 1 = an outage, 2 = unusable input."""
+    parser = argparse.ArgumentParser(prog="python -m serving.judge", description="Compare two pictures.")
+    parser.add_argument("target", type=Path)
+    parser.add_argument("render", type=Path)
+    parser.add_argument("--domain", choices=("chart", "web"), default="chart")
+    parser.add_argument("--backend", choices=("perceptual", "mllm"), default="perceptual")
+    parser.add_argument("--url", default="", help="an OpenAI-compatible endpoint, for --backend mllm")
+    parser.add_argument("--model", default=Settings.model, help="its model name")
+    chosen = parser.parse_args(arguments)
+    if chosen.backend == "mllm" and not chosen.url:
+        parser.error("--backend mllm needs --url of an OpenAI-compatible endpoint")
+    try:
+        target, render = chosen.target.read_bytes(), chosen.render.read_bytes()
+        config = Settings(backend=chosen.backend, url=chosen.url, model=chosen.model)
+        verdict = asyncio.run(_once(config, target, render, chosen.domain))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Outage as error:
+        print(f"outage: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(asdict(verdict)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+"""RenderWorker: programs and pages in, pictures or clear failures out, behind one Serve deployment.
+
+Guarantees: one typed result for every request; equal requests share one render, finished ones are remembered within
+`render.cache_mb`; a failure of ours is an Outage by `render.deadline_s`, never a failed program.
+
+    python -m serving.render FILE... [--domain chart|web] [--out DIR]      one JSON line an input
+"""
+
+import argparse
+import asyncio
+import hashlib
+import json
+import logging
+import random
+import sys
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from actors.contracts import Domain, Outage, RenderResult
+from actors.gauges import export
+from configs.schema import Config, Render, Sandbox, Workers
+from serving.jailed.sandbox import LAYERS, MissingLayer
+from serving.render.charts import ChartRenderer
+from serving.render.web import WebRenderer
+from serving.render.web_browser import BrowserMissing
+
+RETRIES = 3
+VERSION = f"1 {version('matplotlib')} {version('playwright')}"  # what a cached picture depends on beside its source
+log = logging.getLogger("ray.serve")
+
+
+class Renders:
+    """Cache and sharing around the renderers; `deployment` puts this class on Serve."""
+
+    def __init__(self, config: Render) -> None:
+        """Raises sandbox.MissingLayer where this machine lacks a layer that the settings do not excuse."""
+        self._config = config
+        self._charts = [ChartRenderer(config) for _ in range(config.concurrency)]
+        self._web = WebRenderer(config)
+        self._free: asyncio.Queue[ChartRenderer] = asyncio.Queue()
+        for renderer in self._charts:
+            self._free.put_nowait(renderer)
+        self._cache: OrderedDict[bytes, RenderResult] = OrderedDict()
+        self._cached_bytes = 0
+        self._web_slots = asyncio.Semaphore(config.web.concurrency)
+        self._under_way: dict[bytes, asyncio.Task[RenderResult]] = {}
+        self._awaited: Counter[bytes] = Counter()  # callers, by key
+        self._counts = dict.fromkeys(("asked", "hits", "joined", "failed", "timeout", "crashed", "outages"), 0)
+        self._broken = ""  # the last outage, until a render succeeds again
+        log.info("rendering inside %s", ", ".join(self._charts[0].layers))
+
+    async def render(self, source: str, domain: Domain = "chart") -> RenderResult:
+        """Run a program or lay out a page. Raises Outage, web.BrowserMissing, ValueError for a domain there is not."""
+        if domain not in ("chart", "web"):
+            raise ValueError(f"no domain {domain!r}; there are chart and web")
+        key = hashlib.sha256(f"{VERSION}\0{domain}\0{source}".encode("utf-8", "replace")).digest()
+        self._counts["asked"] += 1
+        if (known := self._cache.get(key)) is not None:
+            self._cache.move_to_end(key)
+            self._counts["hits"] += 1
+            return known
+        if (task := self._under_way.get(key)) is not None:
+            self._counts["joined"] += 1
+        else:
+            # a task of its own: whoever asked first may go away, the others still wait for the picture
+            task = self._under_way[key] = asyncio.ensure_future(self._draw(key, source, domain))
+            task.add_done_callback(lambda done: self._finish(key, done))
+        self._awaited[key] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._awaited[key] -= 1
+            if not self._awaited[key]:
+                del self._awaited[key]
+
+    def _finish(self, key: bytes, task: "asyncio.Task[RenderResult]") -> None:
+        if self._under_way.get(key) is task:
+            del self._under_way[key]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            if isinstance(error, Outage):
+                self._counts["outages"] += 1
+                self._broken = error.message
+            return
+        self._broken = ""
+        result = task.result()
+        self._counts["failed"] += not result.ok
+        if result.kind in ("timeout", "crashed"):
+            self._counts[result.kind] += 1  # not remembered: those may be the machine's fault
+        else:
+            self._remember(key, result)
+
+    async def _draw(self, key: bytes, source: str, domain: Domain) -> RenderResult:
+        if domain == "web":
+            async with self._web_slots:
+                self._check_awaited(key)
+                return await self._web.render(source)
+        renderer = await self._free.get()
+        try:
+            self._check_awaited(key)
+            return await renderer.render(source)
+        finally:
+            self._free.put_nowait(renderer)
+
+    def _check_awaited(self, key: bytes) -> None:
+        """Whoever asked may have gone while the request stood in line: no work for nobody, others wait behind it."""
+        if not self._awaited[key]:
+            del self._under_way[key]
+            raise asyncio.CancelledError
+
+    def _remember(self, key: bytes, result: RenderResult) -> None:
+        self._cache[key] = result
+        self._cached_bytes += _size(result)
+        while self._cached_bytes > self._config.cache_mb * 2**20:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= _size(oldest)
+
+    async def check_health(self) -> None:
+        """Asked by Serve, which replaces the replica when this raises: after an outage, until a render succeeds."""
+        export("render", self.stats())
+        if self._broken:
+            raise Outage("render", self._broken)
+
+    async def about(self) -> dict[str, Any]:
+        """`stats` of this replica, for a health page: the active layers of the jail among them."""
+        return self.stats()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the start, the layers of the jail, and the server processes and browsers started."""
+        started = {"servers": sum(renderer.starts for renderer in self._charts), "browsers": self._web.launches}
+        cached = {"cached": len(self._cache), "cached_mb": self._cached_bytes / 2**20}
+        return {**self._counts, **cached, **started, "layers": list(self._charts[0].layers)}
+
+    async def close(self) -> None:
+        """End every server and browser."""
+        for charts in self._charts:
+            await charts.close()
+        await self._web.close()
+
+
+def _size(result: RenderResult) -> int:
+    return len(result.png or b"") + len(result.message) + 200
+
+
+def deployment(config: Config, domain: Domain | None = None) -> Any:
+    """The bound Serve deployment of one domain (None: the run's), scaled by that domain's settings.
+
+    It renders what it is asked, whatever the domain; with one deployment for each, each scales by its own load.
+    """
+    from ray import serve
+
+    render = config.render
+    domain = domain or config.data.domain  # type: ignore[assignment]
+    workers: Render | Workers = render if domain == "chart" else render.web
+    options: dict[str, Any] = {
+        "name": "RenderWorker" if domain == "chart" else "PageWorker",
+        # Requests wait inside the replica: Serve's router backs off up to a second when a replica is full, and the
+        # renderer then stands idle in front of a queue.
+        "max_ongoing_requests": render.max_queued,
+        "max_queued_requests": render.max_queued,
+        "health_check_period_s": 5,
+        "ray_actor_options": {"num_cpus": workers.cpus},
+    }
+    if workers.max_replicas > workers.replicas:
+        options["autoscaling_config"] = {
+            "min_replicas": workers.replicas,
+            "max_replicas": workers.max_replicas,
+            "target_ongoing_requests": 2 * workers.concurrency,
+        }
+    else:
+        options["num_replicas"] = workers.replicas
+    return serve.deployment(Renders).options(**options).bind(render)  # type: ignore[attr-defined]
+
+
+class RenderClient:
+    """The Renderer contract over Serve handles: overload and lost replicas are tried again, then it is an Outage."""
+
+    def __init__(self, handle: Any, config: Config) -> None:
+        """`handle`: of one deployment for every domain, or a mapping from domain to handle."""
+        self._handle = handle
+        self._deadline = config.render.deadline_s
+
+    async def render(self, source: str, domain: Domain) -> RenderResult:
+        """One render within `render.deadline_s`, queueing and retries included. Raises Outage."""
+        last = "it is still under way"
+        try:
+            async with asyncio.timeout(self._deadline):
+                for failures in range(RETRIES):
+                    if failures:
+                        await asyncio.sleep(0.2 * 2**failures * random.uniform(0.5, 1.5))
+                    try:
+                        return await self._ask(source, domain)
+                    except Exception as error:
+                        last = _words(error)
+        except TimeoutError:
+            raise Outage("render", f"no answer in {self._deadline:g} s ({last})") from None
+        raise Outage("render", f"{RETRIES} tries failed: {last}")
+
+    async def about(self, domain: Domain) -> dict[str, Any]:
+        """Counts and sandbox layers of one replica of a domain. Raises Outage by `render.deadline_s`."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._of(domain).about.remote()
+        except Exception as error:
+            raise Outage("render", _words(error)) from error
+
+    def _of(self, domain: Domain) -> Any:
+        return self._handle[domain] if isinstance(self._handle, Mapping) else self._handle
+
+    async def _ask(self, source: str, domain: Domain) -> RenderResult:
+        """One answer; a full queue is waited for, as long as the caller's deadline allows."""
+        from ray.serve.exceptions import BackPressureError
+
+        while True:
+            try:
+                return await self._of(domain).render.remote(source, domain)
+            except BackPressureError:
+                await asyncio.sleep(random.uniform(0.2, 0.6))
+
+
+def _words(error: BaseException) -> str:
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, Outage):
+        return cause.message
+    return f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
+
+
+async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: list[str]) -> bool:
+    """Whether every file could be read."""
+    renders, all_read = Renders(Render(sandbox=Sandbox(allow_missing=allow_missing))), True
+    try:
+        for path in paths:
+            try:
+                result = await renders.render(path.read_text(), domain)
+            except (OSError, UnicodeDecodeError) as error:
+                all_read = False
+                line = {"path": str(path), "ok": False, "kind": "unreadable", "message": str(error)}
+                print(json.dumps(line | {"seconds": 0.0, "png": None}), flush=True)
+                continue
+            png = None
+            if result.png is not None:
+                png = out / f"{path.stem}.png"
+                png.write_bytes(result.png)
+            line = {"path": str(path), "ok": result.ok, "kind": result.kind, "message": result.message}
+            line |= {"seconds": round(result.seconds, 4), "png": str(png) if png else None}
+            print(json.dumps(line), flush=True)
+    finally:
+        await renders.close()
+    return all_read
+
+
+def main() -> int:
+    """Exit status: 0 every file was read, whatever became of it; 1 one was not, or nothing can be drawn here."""
+    parser = argparse.ArgumentParser(prog="python -m serving.render", description="Render programs or pages to PNG.")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--domain", choices=("chart", "web"), default="chart")
+    parser.add_argument("--out", type=Path, default=Path("renders"), help="folder of the PNGs (default: renders)")
+    parser.add_argument(
+        "--allow-missing", nargs="+", default=[], metavar="LAYER", choices=LAYERS, help="layers this machine may lack"
+    )
+    args = parser.parse_args()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        return 0 if asyncio.run(_files(args.files, args.domain, args.out, args.allow_missing)) else 1
+    except (Outage, MissingLayer, BrowserMissing, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Web pages: HTML in, PNG of the whole page or a clear failure out, through one persistent, jailed Chromium.
+
+Guarantees: a page is drawn offline, without JavaScript unless the settings allow it, in a browser without network or
+foreign files (as far as namespaces are to be had). A page with scripts gets a context of its own; pages without share
+one until it has had `TAB_PAGES` of them or one failed, with an empty document in between: nothing that markup does
+outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does, or twice that
+where it was drawn again alone, because it or the browser died; a browser that loses a plain page as well is an Outage,
+and no page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same
+bytes with one Chromium: animations stand at their end, the clock stands still, and random numbers are seeded.
+"""
+
+import asyncio
+import contextlib
+import struct
+import time
+from typing import Any
+
+from actors.contracts import Outage, RenderResult
+from configs.schema import Render
+from serving.jailed import sandbox
+from serving.render.web_browser import CLOSE_S, Browser, Launcher
+from serving.render.web_page import Crashed, Failed, Tab, Unseen, draw, empty, open_tab
+
+MEMORY_EVERY = 20  # pages between two looks at the browser's memory
+TAB_PAGES = 50  # pages without scripts that one context draws: a new one costs as much as a simple page
+PNG = b"\x89PNG\r\n\x1a\n"
+EPOCH_MS = 1_735_689_600_000  # 2025-01-01: what a script reads from the clock
+# a seeded xorshift in place of Math.random
+SEEDED = """(() => { let s = 123456789; Math.random = () => { s ^= s << 13; s ^= s >>> 17; s ^= s << 5;
+  return (s >>> 0) / 4294967296; }; })()"""
+
+
+class WebRenderer:
+    """Lays out pages on one browser, `web.concurrency` at a time. Safe to call concurrently."""
+
+    def __init__(self, config: Render) -> None:
+        """Raises sandbox.MissingLayer where namespaces are missing and the settings do not excuse that."""
+        namespaces = "namespaces" in sandbox.active_layers(config.sandbox.allow_missing)
+        self._launcher = Launcher(config, namespaces=namespaces)
+        self._config = config
+        self._slots = asyncio.Semaphore(config.web.concurrency)
+        self._lock = asyncio.Lock()
+        self._browser: Browser | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def render(self, source: str) -> RenderResult:
+        """Picture of one page. Raises Outage("render", ...) when no browser can be kept alive, BrowserMissing."""
+        if len(source.encode("utf-8", "replace")) > self._config.sandbox.max_source_bytes:
+            message = f"the page has more than {self._config.sandbox.max_source_bytes} bytes"
+            return RenderResult(False, 0.0, kind="too_large", message=message)
+        async with self._slots:
+            started = time.perf_counter()
+            try:
+                try:
+                    png = await self._shared(source)
+                except (Crashed, _Lost):  # by the machine, or a page beside it; alone and again, by its own doing
+                    png = await self._alone(source)
+            except TimeoutError:
+                message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
+                return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
+            except (Crashed, _Lost) as error:
+                if isinstance(error, _Lost):
+                    await self._try_plain()
+                message = "the page crashed the browser that draws it; make it smaller or simpler"
+                return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
+            except Failed as error:
+                message = f"the page could not be drawn: {error}"
+                return RenderResult(False, time.perf_counter() - started, kind="exception", message=message)
+            seconds = time.perf_counter() - started
+        if png[:8] != PNG or len(png) < 33:
+            raise Outage("render", "the browser's screenshot is not a PNG")
+        width, height = struct.unpack("!II", png[16:24])
+        return RenderResult(True, seconds, png=png, size=(width, height))
+
+    async def close(self) -> None:
+        """End the browser and Playwright's driver."""
+        async with self._lock:
+            browser, self._browser = self._browser, None
+            if browser is not None:
+                await browser.close()
+            if self._closing:
+                await asyncio.wait(self._closing, timeout=2 * CLOSE_S)
+            await self._launcher.stop()
+
+    @property
+    def launches(self) -> int:
+        """Browsers started so far."""
+        return self._launcher.launches
+
+    @property
+    def pids(self) -> list[int]:
+        """Process id of the browser's jail, if it runs."""
+        return [self._browser.pid] if self._browser is not None else []
+
+    async def _shared(self, source: str) -> bytes:
+        """PNG by the browser that all pages share, replaced when it has had its share or died."""
+        browser = await self._ready()
+        browser.active += 1
+        try:
+            return await self._picture(browser, source)
+        finally:
+            browser.active -= 1
+            await self._settle(browser)
+
+    async def _alone(self, source: str) -> bytes:
+        """PNG by a browser that has this page only."""
+        browser = await self._launcher.launch()
+        try:
+            return await self._picture(browser, source)
+        finally:
+            await browser.close()
+
+    async def _try_plain(self) -> None:
+        """Raises Outage where a browser that has next to nothing to draw is lost as well: no page is to blame then."""
+        try:
+            await self._alone("<p>.")
+        except (TimeoutError, Crashed, Failed, _Lost) as error:
+            raise Outage("render", f"the browser does not draw a plain page either: {error!r}") from error
+
+    async def _picture(self, browser: Browser, source: str) -> bytes:
+        """PNG of one page. Raises TimeoutError, Crashed, Failed, _Lost."""
+        tab: Tab | None = None
+        drawn = False
+        try:
+            async with asyncio.timeout(self._config.sandbox.wall_s):
+                tab = browser.idle.pop() if browser.idle else await self._tab(browser)
+                png = await draw(tab, source, self._config)
+                drawn = True
+                return png
+        except Exception as error:
+            # without a tab no page can be at fault, nor can one be for a browser that does not answer
+            its_own = tab is not None and not isinstance(error, Unseen) and await browser.answers()
+            if its_own and isinstance(error, TimeoutError | Crashed | Failed):
+                raise
+            if its_own:
+                words = str(error).splitlines()[0][:200] if str(error) else repr(error)
+                raise Failed("it closed itself" if "has been closed" in words else words) from error
+            browser.retired = True
+            raise _Lost from error
+        finally:
+            if tab is not None:
+                await self._put_back(browser, tab, drawn)
+            else:  # a context may be half made
+                browser.retired = True
+
+    async def _tab(self, browser: Browser) -> Tab:
+        tab = await open_tab(await self._context(browser))
+        tab.page.on("popup", lambda popup: self._spawn(popup.close()))
+        tab.page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
+        return tab
+
+    async def _put_back(self, browser: Browser, tab: Tab, drawn: bool) -> None:
+        """Keep a tab for the next page where that cannot see this one, else close it."""
+        tab.documents += 1
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                if drawn and not self._config.javascript and tab.documents < TAB_PAGES:
+                    await empty(tab)
+                    browser.idle.append(tab)
+                else:
+                    await tab.context.close()
+        except Exception:  # a page that cannot be closed keeps its process: the browser goes when the others are done
+            browser.retired = True
+
+    async def _context(self, browser: Browser) -> Any:
+        width, height = self._config.viewport
+        context = await browser.handle.new_context(
+            viewport={"width": width, "height": height}, java_script_enabled=self._config.javascript, offline=True,
+            accept_downloads=False, service_workers="block", locale="en-US", timezone_id="UTC", color_scheme="light",
+            reduced_motion="reduce", bypass_csp=False,
+        )  # fmt: skip
+        await context.route("**/*", _refuse)
+        if self._config.javascript:
+            await context.add_init_script(SEEDED)
+            await context.clock.set_fixed_time(EPOCH_MS)
+        return context
+
+    async def _ready(self) -> Browser:
+        async with self._lock:
+            if self._browser is None or self._browser.retired or not self._browser.handle.is_connected():
+                # pages may still be under way on the old one; the last of them closes it
+                if self._browser is not None and self._browser.active == 0:
+                    await self._browser.close()
+                self._browser = await self._launcher.launch()
+            self._browser.pages += 1
+            return self._browser
+
+    async def _settle(self, browser: Browser) -> None:
+        """Retire a browser that has had its share, and close a retired one when its last page is done."""
+        if browser.pages >= self._config.browser_pages:
+            browser.retired = True
+        elif browser.pages % MEMORY_EVERY == 0:
+            with contextlib.suppress(OSError, ValueError):
+                browser.retired |= sandbox.tree_bytes(browser.pid) > self._config.browser_mb * 2**20
+        if browser.retired and browser.active == 0:
+            if self._browser is browser:
+                self._browser = None
+            await browser.close()
+
+    def _spawn(self, work: Any) -> None:
+        async def quietly() -> None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_S):
+                    await work
+
+        task = asyncio.ensure_future(quietly())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+class _Lost(Exception):
+    """The browser under a page died, lost it, or gives no picture of it."""
+
+
+async def _refuse(route: Any) -> None:
+    """Let nothing be loaded, and no page leave: an empty answer (204) keeps the document where it is."""
+    if route.request.is_navigation_request():
+        await route.fulfill(status=204)
+    else:
+        await route.abort()

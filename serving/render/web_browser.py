@@ -1,0 +1,166 @@
+"""A jailed Chromium for pages: found, started through Playwright's driver, asked whether it lives, and closed.
+
+Guarantees: a browser starts within LAUNCH_S, at the second try with a new driver, or it is an Outage; where namespaces
+are to be had it runs in a jail without network or foreign files, as nobody, with Chromium's own sandbox on.
+"""
+
+import asyncio
+import contextlib
+import os
+import shlex
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from actors.contracts import Outage
+from configs.schema import Render
+from serving.jailed import sandbox
+from serving.render.web_page import Tab
+
+LAUNCH_S = 30.0
+CLOSE_S = 5.0
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# Playwright's own settings for pointers, which ours would replace, and no more than the first frame of a picture
+BLINK = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4,imageAnimationPolicy=2"
+FLAGS = (
+    "--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none", "--hide-scrollbars",
+    f"--blink-settings={BLINK}",
+)  # fmt: skip
+HEAP_MB, HEAP_MB_EACH = 128, 64  # of Playwright's driver, and for each page under way: the largest takes 40
+
+
+class BrowserMissing(RuntimeError):
+    """No Chromium was found; the message names the two commands that install one."""
+
+
+def find_browser(configured: str, playwright_own: str) -> str:
+    """Path of a Chromium: as configured, Playwright's own, or one on the PATH. Raises BrowserMissing."""
+    if configured:
+        if not (os.path.isfile(configured) and os.access(configured, os.X_OK)):
+            raise BrowserMissing(f"render.browser={configured} is not an executable file")
+        return configured
+    if os.access(playwright_own, os.X_OK):
+        return playwright_own
+    for name in NAMES:
+        if found := shutil.which(name):
+            return found
+    raise BrowserMissing(
+        "no Chromium here: run `apt-get install chromium-headless-shell` (Debian) "
+        "or `python -m playwright install chromium-headless-shell`, or set render.browser"
+    )
+
+
+@dataclass(eq=False)
+class Browser:
+    """One browser process, how many pages it has had and has now, and its tabs that wait for the next one."""
+
+    handle: Any
+    pid_file: Path
+    pages: int = 0
+    active: int = 0
+    retired: bool = False
+    idle: list[Tab] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        return int(self.pid_file.read_text())
+
+    async def answers(self) -> bool:
+        """Whether browser and driver are there: what fails on one that is gone says nothing of the page."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await (await self.handle.new_browser_cdp_session()).detach()
+        except Exception:
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Ask, then kill."""
+        self.retired = True
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSE_S):
+                await self.handle.close()
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(self.pid, 9)
+        self.pid_file.unlink(missing_ok=True)
+
+
+class Launcher:
+    """Playwright's driver and the browsers that it starts. Safe to call concurrently."""
+
+    def __init__(self, config: Render, *, namespaces: bool) -> None:
+        self.launches = 0
+        self._config = config
+        self._namespaces = namespaces
+        self._driver: Any = None
+        self._lock = asyncio.Lock()
+        self._scratch: Path | None = None
+
+    async def launch(self) -> Browser:
+        """A new browser. Raises Outage, BrowserMissing."""
+        async with self._lock:
+            for last in (False, True):
+                try:
+                    async with asyncio.timeout(LAUNCH_S):
+                        return await self._start()
+                except BrowserMissing:
+                    raise
+                except Exception as error:
+                    await self._stop_driver()  # it may have died, and no browser comes of it then
+                    if last:
+                        first = str(error).splitlines()[0] if str(error) else repr(error)
+                        raise Outage("render", f"the browser does not start: {first[:300]}") from error
+            raise AssertionError("the second try returns or raises")
+
+    async def stop(self) -> None:
+        """End the driver and remove what it needed; the browsers are closed by whoever has them."""
+        async with self._lock:
+            await self._stop_driver()
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+
+    async def _start(self) -> Browser:
+        from playwright.async_api import async_playwright
+
+        if self._driver is None:
+            # the driver's only way in; left to itself it collects some 100 MB of garbage first
+            heap_mb = HEAP_MB + HEAP_MB_EACH * self._config.web.concurrency
+            os.environ.setdefault("NODE_OPTIONS", f"--max-old-space-size={heap_mb} --max-semi-space-size=4")
+            self._driver = await async_playwright().start()
+        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="rrvf-"))
+        path = find_browser(self._config.browser, self._driver.chromium.executable_path)
+        pid_file = self._scratch / f"pid-{self.launches}"
+        script = self._scratch / f"browser-{self.launches}"
+        script.write_text(wrapper(path, pid_file, namespaces=self._namespaces))
+        script.chmod(0o755)
+        self.launches += 1
+        # Chromium's own sandbox refuses root; in the jail it runs as nobody
+        inner = self._namespaces or os.geteuid() != 0
+        handle = await self._driver.chromium.launch(
+            executable_path=str(script), args=list(FLAGS), env={"LANG": "C.UTF-8", "TZ": "UTC", "HOME": "/tmp"},
+            headless=True, chromium_sandbox=inner, timeout=1000 * LAUNCH_S,
+            handle_sigint=False, handle_sigterm=False, handle_sighup=False,
+        )  # fmt: skip
+        return Browser(handle, pid_file)
+
+    async def _stop_driver(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_S):
+                    await driver.stop()
+
+
+def wrapper(browser: str, pid_file: Path, *, namespaces: bool) -> str:
+    """A shell script that notes its process id and becomes the browser, in a jail where namespaces are to be had."""
+    command = [browser]
+    if namespaces:
+        bwrap = shutil.which("bwrap")
+        assert bwrap is not None
+        folder = str(Path(browser).resolve().parent)
+        own = [] if folder.startswith("/usr") else ["--ro-bind", folder, folder]
+        fonts = ["--ro-bind-try", "/etc/fonts", "/etc/fonts", "--ro-bind-try", "/var/cache/fontconfig"]
+        command = [bwrap, *sandbox.namespace_flags(), *fonts, "/var/cache/fontconfig", *own, "--", browser]
+    return f'#!/bin/sh\necho $$ > {shlex.quote(str(pid_file))}\nexec {shlex.join(command)} "$@"\n'

@@ -1,0 +1,149 @@
+"""The queue in a real cluster: admission, batches, deadlines, snapshots."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from actors.contracts import Outage, RenderResult, Verdict
+from actors.replay.ledger import Ticket
+from actors.replay.queue import QueueState, ReplayQueue, fetch
+from actors.trajectory import Group, Reward, Trajectory, Turn
+from configs.load import load
+from configs.schema import Config
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def config() -> Config:
+    return load(
+        None,
+        ["rollout.group_size=2", "queue.groups_per_step=2", "queue.max_staleness=1", "queue.take_s=0.5"],
+    )
+
+
+def group(ticket: Ticket, version: int, rewards: tuple[float, ...] = (0.0, 1.0)) -> Group:
+    def one(reward: float) -> Trajectory:
+        render = RenderResult(True, 0.1, b"png", (1, 1))
+        turn = Turn("t", "answer", "c", render, Verdict(reward, "", "t"), 2, (0.1, 0.1, 0.1))
+        parts = Reward(reward, reward, 1.0, 0.0)
+        return Trajectory(
+            (1, 2, 3),
+            (False, True, True),
+            (0.0, -1.0, -1.0),
+            (-1, version, version),
+            (b"image",),
+            (turn,),
+            "answer",
+            parts,
+        )
+
+    return Group(ticket.group, ticket.prompt, tuple(one(r) for r in rewards))
+
+
+async def test_groups_pass_in_batches_and_versions_open_admission(config: Config) -> None:
+    queue = QueueState(config, ["a.png", "b.png", "c.png"])
+    tickets = [await queue.admit(f"w/{i}") for i in range(4)]
+    assert all(t is not None and t.image.endswith(".png") for t in tickets)
+    waiting = asyncio.create_task(queue.admit("w"))
+    await asyncio.sleep(0.1)
+    assert not waiting.done(), "admitted beyond the staleness bound"
+    for ticket in tickets:
+        assert ticket is not None
+        assert await queue.put(ticket, ["done", "done"], group(ticket, 0)) == "ready"
+    batch = await queue.take(0)
+    assert [g.group for g in fetch(batch)] == [0, 1]
+    assert batch.stats["staleness_max"] == 0 and batch.stats["ledger_consumed"] == 2
+    await queue.set_version(1)
+    assert (await waiting) is not None
+
+
+async def test_an_empty_queue_says_what_it_waited_for(config: Config) -> None:
+    queue = QueueState(config, ["a.png"])
+    with pytest.raises(Outage, match=r"no full batch within 0\.5 s \(queue\.take_s\).*'dispatched': 0"):
+        await queue.take(0)
+
+
+async def test_a_snapshot_keeps_ready_groups_and_issues_running_ones_again(config: Config) -> None:
+    queue = QueueState(config, ["a.png", "b.png", "c.png"])
+    first, second = await queue.admit("w/0"), await queue.admit("w/1")
+    assert first is not None and second is not None
+    await queue.put(first, ["done", "done"], group(first, 0))
+    restored = QueueState(config, ["a.png", "b.png", "c.png"], await queue.snapshot())
+    again = await restored.admit("w")
+    assert again is not None and again.prompt == second.prompt and again.group > second.group
+    await restored.put(again, ["done", "done"], group(again, 0))
+    assert [g.group for g in fetch(await restored.take(0))] == [first.group, again.group]
+    with pytest.raises(ValueError, match="the run began with 3 images"):
+        QueueState(config, ["a.png"], await queue.snapshot())
+
+
+async def test_a_snapshot_is_of_one_moment_while_groups_come_in(config: Config) -> None:
+    queue = QueueState(config, ["a.png", "b.png", "c.png"])
+    first, second = await queue.admit("w/0"), await queue.admit("w/1")
+    assert first is not None and second is not None
+    await queue.put(first, ["done", "done"], group(first, 0))
+    taking = asyncio.create_task(queue.snapshot())
+    await asyncio.sleep(0)  # it now waits for the first group's bytes
+    await queue.put(second, ["done", "done"], group(second, 0))
+    restored = QueueState(config, ["a.png", "b.png", "c.png"], await taking)
+    account = await restored.account()
+    assert account["ready"] == 1 and account["lost"] == 1
+
+
+async def test_dropped_groups_are_released(config: Config) -> None:
+    queue = QueueState(config, ["a.png", "b.png", "c.png"])
+    tickets = [await queue.admit(f"w/{i}") for i in range(4)]
+    for ticket in tickets[:3]:
+        assert ticket is not None
+        await queue.put(ticket, ["done", "done"], group(ticket, 0))
+    await queue.take(0)
+    await queue.set_version(3)  # the third group is now too old
+    with pytest.raises(Outage):
+        await queue.take(3)
+    account = await queue.account()
+    assert account["stale"] == 1 and account["ready"] == 0
+    assert (await queue.lose("w", "gone")) == 1
+
+
+async def test_no_admission_after_a_stop(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.replay.queue.ADMIT_S", 0.1)
+    queue = QueueState(config, ["a.png"])
+    ticket = await queue.admit("w")
+    assert ticket is not None
+    await queue.stop()
+    assert await queue.admit("w") is None
+    assert await queue.put(ticket, ["done", "done"], group(ticket, 0)) is None
+
+
+def test_a_killed_queue_goes_on_from_its_journal(config: Config, tmp_path: Path) -> None:
+    """What was under way is handed in, what it held is played again, and the call of the learner is answered."""
+    config.queue.take_s = 60
+    queue = ReplayQueue.options(num_cpus=0, max_concurrency=10, max_restarts=-1, max_task_retries=-1).remote(  # type: ignore[attr-defined]
+        config, ["a.png", "b.png", "c.png"], None, str(tmp_path / "queue.jsonl")
+    )
+    held, under_way = (ray.get(queue.admit.remote(f"w/{i}"), timeout=60) for i in range(2))
+    assert ray.get(queue.put.remote(held, ["done"] * 2, group(held, 0)), timeout=60) == "ready"
+    batch = queue.take.remote(0)
+    with (tmp_path / "queue.jsonl").open("a") as journal:
+        os.kill(ray.get(queue.pid.remote(), timeout=60), signal.SIGKILL)
+        journal.write('{"version": 0, "torn')  # death may come in the middle of a line
+    assert ray.get(queue.put.remote(under_way, ["done"] * 2, group(under_way, 0)), timeout=60) == "ready"
+    again = ray.get(queue.admit.remote("w/0"), timeout=60)
+    assert again.prompt == held.prompt and again.group != held.group
+    assert ray.get(queue.put.remote(held, ["done"] * 2, group(held, 0)), timeout=60) == "lost"
+    ray.get(queue.put.remote(again, ["done"] * 2, group(again, 0)), timeout=60)
+    assert [g.group for g in fetch(ray.get(batch, timeout=60))] == [under_way.group, again.group]
+    account = ray.get(queue.account.remote(), timeout=60)
+    assert (account["dispatched"], account["consumed"], account["lost"]) == (3, 2, 1)
+    ray.kill(queue)

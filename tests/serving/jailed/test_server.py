@@ -1,0 +1,47 @@
+"""A program that the machine gives no processor is not blamed for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+# argument 1: a program that sleeps, or one that computes for half its time on a processor that four share
+SLOW = """
+import os, sys, tempfile, time
+from serving.jailed import fork_memory, server
+from serving.jailed.sandbox import Jail
+core = {min(os.sched_getaffinity(0))}
+def work(source, max_pixels):
+    if source == "sleeps":
+        time.sleep(60)
+    os.sched_setaffinity(0, core)
+    while time.process_time() < 1:
+        pass
+    return "no_figure", 0, 0, b"done at last"
+busy = []
+for _ in range(3):
+    if (pid := os.fork()) == 0:
+        os.setsid()  # a share of its own, as the child has
+        os.sched_setaffinity(0, core)
+        while True:
+            pass
+    busy.append(pid)
+settings = {"hot": [], "cpu_s": 60, "wall_s": 2.0, "max_pixels": 100, "memory_bytes": 2**33}
+settings["inbox"] = fork_memory.unshared(4096)
+try:
+    print(bytes(server.attend(sys.argv[1], settings, Jail(tempfile.mkdtemp(), ()), work))[13:].decode())
+finally:
+    for pid in busy:
+        os.kill(pid, 9)
+"""
+
+
+@pytest.mark.parametrize(("does", "said"), [("sleeps", "took longer than 2 s"), ("computes", "done at last")])
+def test_what_a_program_waits_for_a_processor_is_not_its_time(does: str, said: str) -> None:
+    command = [sys.executable, "-c", SLOW, does]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert said in done.stdout, done.stderr

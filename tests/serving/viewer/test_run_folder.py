@@ -1,0 +1,147 @@
+"""Reading a run's folder while it is written: nothing twice, nothing lost, nothing believed."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from serving.viewer.run_folder import Follower, Query, RunFolder
+from tests.training.run.made_run import make
+
+
+def opened(path: Path) -> RunFolder:
+    run = RunFolder(path)
+    run.refresh()
+    return run
+
+
+def test_every_group_is_found_with_its_state_step_and_advantages(tmp_path: Path) -> None:
+    run = opened(make(tmp_path / "run", steps=5))
+    rows = run.find(Query())
+    assert [row.group for row in rows] == list(range(19, -1, -1))
+    assert run.facets()["states"] == {"consumed": 16, "stale": 4}
+    stale = next(row for row in rows if row.state == "stale")
+    assert stale.reason == "oldest token 3 versions old"
+    full = run.read(rows[1])
+    assert full["step"] == 5 and full["books"]["worker"] == "rollout-0/1"
+    gains = [m["advantage"] for m in full["members"]]
+    rewards = [m["reward"]["total"] for m in full["members"]]
+    assert gains == pytest.approx([r - sum(rewards) / 4 for r in rewards], abs=1e-4)
+    assert all("advantage" not in m for m in run.read(stale)["members"])
+
+
+@pytest.mark.parametrize(
+    ("query", "fits"),
+    [
+        (Query(step_from=2, step_to=3), lambda g: 2 <= g["step"] <= 3),
+        (Query(reward_from=0.9), lambda g: max(m["reward"]["total"] for m in g["members"]) >= 0.9),
+        (Query(reward_to=-0.1), lambda g: min(m["reward"]["total"] for m in g["members"]) <= -0.1),
+        (Query(failure="syntax"), lambda g: any(t["failure"] == "syntax" for m in g["members"] for t in m["turns"])),
+        (Query(state="stale"), lambda g: g["state"] == "stale"),
+    ],
+)
+def test_filters_find_what_they_say_and_all_of_it(tmp_path: Path, query: Query, fits: object) -> None:
+    run = opened(make(tmp_path / "run", steps=6))
+    found = {row.group for row in run.find(query)}
+    right = {g["group"] for g in map(run.read, run.find(Query())) if fits(g)}  # type: ignore[operator]
+    assert found == right and 0 < len(found) < 24
+
+
+def test_orders(tmp_path: Path) -> None:
+    run = opened(make(tmp_path / "run", steps=6))
+    best = [row.high or 0 for row in run.find(Query(sort="best"))]
+    spread = [(r.high or 0) - (r.low or 0) for r in run.find(Query(sort="spread"))]
+    assert best == sorted(best, reverse=True) and spread == sorted(spread, reverse=True)
+    assert [r.group for r in run.find(Query(sort="oldest"))] == list(range(24))
+
+
+def test_a_run_is_followed_while_it_is_written(tmp_path: Path) -> None:
+    path = make(tmp_path / "run", steps=2)
+    run = opened(path)
+    before = run.revision
+    run.refresh()
+    assert run.revision == before, "nothing new, no new revision"
+    make(path, steps=1, first=2)
+    lines = path / "trajectories" / "rollout-0.jsonl"
+    with lines.open("ab") as out:
+        out.write(b'{"group": 99, "cut short')
+    run.refresh()
+    assert run.revision > before and len(run.find(Query())) == 12 and len(run.metrics()) == 3
+
+
+def test_a_group_that_a_resumed_run_plays_again_replaces_the_one_before(tmp_path: Path) -> None:
+    path = make(tmp_path / "run", steps=3)
+    run = opened(path)
+    old = run.read(run.find(Query())[0])
+    books = [json.loads(line) for line in (path / "queue.jsonl").read_text().splitlines()]
+    entries = [entry for line in books[:2] for entry in line["entries"]]
+    entries.append({**books[2]["entries"][0], "state": "running", "step": -1})
+    fresh = path / "fresh"
+    fresh.write_text(json.dumps({"entries": entries}) + "\n")
+    fresh.replace(path / "queue.jsonl")  # as a resumed queue begins its journal
+    run.refresh()
+    [played] = run.find(Query(state="running"))
+    assert played.group == 8 and played.offset == -1, "its line is of the life before"
+    assert [row.group for row in run.find(Query())] == list(range(7, -1, -1))
+    make(path, steps=1, first=2, seed=7)
+    run.refresh()
+    again = run.read(run.find(Query())[0])
+    assert again["group"] == old["group"] and again["members"] != old["members"]
+
+
+def test_damaged_lines_are_skipped(tmp_path: Path) -> None:
+    path = make(tmp_path / "run", steps=1)
+    junk = [
+        b"\xff\xfe\x00", b"[]", b"{}", b"null", b'{"group": "x", "members": 3}', b'{"group": 1, "members": [null]}',
+        b'{"group": {}, "prompt": [], "began": "a", "state": 1, "members": []}', b"[" * 5000, b'{"step": NaN}',
+    ]  # fmt: skip
+    for name in ("trajectories/rollout-0.jsonl", "queue.jsonl", "advantages.jsonl", "metrics.jsonl"):
+        with (path / name).open("ab") as out:
+            out.write(b"\n".join(junk) + b"\n")
+    run = opened(path)
+    rows = run.find(Query())
+    assert len(rows) == 4 and all(run.read(row)["members"] for row in rows)
+
+
+def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
+    path = make(tmp_path / "run", steps=1)
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(b"secret")
+    name = "0123456789abcdef0123.png"
+    (path / "pictures" / name).symlink_to(outside)
+    run = opened(path)
+    for asked in (
+        name,
+        "../config.yaml",
+        "../secret.png",
+        "../../etc/passwd",
+        "..",
+        "",
+        "/etc/passwd",
+        "a.png",
+        name + "/..",
+    ):
+        assert run.picture(asked) is None
+    real = next(p.name for p in (path / "pictures").iterdir() if not p.is_symlink())
+    assert run.picture(real) == (path / "pictures" / real).resolve()
+    other = make(tmp_path / "other", steps=2)
+    shutil.rmtree(path / "trajectories")
+    (path / "trajectories").symlink_to(other / "trajectories")
+    assert all(row.offset == -1 for row in opened(path).find(Query()))
+
+
+def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"one\ntwo\nthr")
+    follower = Follower(tmp_path, path)
+    assert follower.lines() == (False, [(0, b"one\n"), (4, b"two\n")])
+    with path.open("ab") as out:
+        out.write(b"ee\n")
+    assert follower.lines() == (False, [(8, b"three\n")])
+    fresh = tmp_path / "fresh"
+    fresh.write_bytes(b"new\n" * 10)
+    os.replace(fresh, path)
+    anew, lines = follower.lines()
+    assert anew and len(lines) == 10

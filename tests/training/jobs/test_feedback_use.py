@@ -1,0 +1,115 @@
+"""The feedback study, by hand: who is told what, and the reckoning."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.contracts import Sample
+from actors.dialogue import Codec, Dialogue
+from actors.rollout.episode import Rules, World
+from configs.schema import Feedback, Prompts, RewardWeights, Rollout, Sampling
+from tests.actors.rollout.test_episode import ANSWER, CALL, Easel, Eye
+from training.data.image_sets import ImageSet
+from training.jobs import feedback_use
+from training.jobs.feedback_use import Attempt, Second, _shuffled, measure, summary
+from training.run import cluster
+
+
+def test_everybody_gets_somebody_elses_words() -> None:
+    texts = [f"said of {n}" for n in range(9)]
+    other = _shuffled(texts, seed=3)
+    assert sorted(other) == sorted(texts)
+    assert all(a != b for a, b in zip(texts, other, strict=True))
+    assert other == _shuffled(texts, seed=3) != _shuffled(texts, seed=4)
+
+
+def attempt(ran: bool) -> Attempt:
+    return Attempt("s", b"", Dialogue(None), ran, 0.5 * ran, "words", None)  # type: ignore[arg-type]
+
+
+def test_the_gain_is_paired_and_apart_by_first_attempt() -> None:
+    attempts = [attempt(True), attempt(True), attempt(False)]
+    good, bad, failed = Second(True, 0.8, False), Second(True, 0.2, True), Second(False, 0.0, False)
+    found = {"correct": [good, good, good], "empty": [bad, good, failed], "shuffled": [bad, bad, good]}
+    result = summary(attempts, found, tried=5)
+    assert (result["tried"], result["tool_calls"]) == (5, 3)
+    ran, broken = result["first attempt ran"], result["first attempt failed"]
+    assert (ran["n"], broken["n"], ran["likeness_before"]) == (2, 1, 0.5)
+    assert ran["empty"] == {"runs": 1.0, "likeness": 0.5, "repeated": 0.5}
+    assert ran["correct - shuffled: likeness"] == [0.6, 0.6, 0.6]
+    mean, low, high = ran["correct - empty: likeness"]
+    assert abs(mean - 0.3) < 1e-9 and low < 0 < high
+    assert broken["correct - empty: ran"][0] == 1.0 and broken["correct - shuffled: ran"][0] == 0.0
+
+
+def test_the_books_of_a_run_outlive_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study's queue begins a journal of its own: not in the place of the run's."""
+    from configs.load import load
+
+    class Cluster:
+        def __init__(self, config: Any, folder: Path, *rest: Any) -> None:
+            self.folder = folder
+
+        def __enter__(self) -> Any:
+            (self.folder / "queue.jsonl").write_text("begun anew")
+            return self
+
+        def __exit__(self, *rest: Any) -> None: ...
+
+        def world(self, temperature: float) -> None: ...
+
+    async def study(*rest: Any) -> dict[str, Any]:
+        return {"tried": 3}
+
+    monkeypatch.setattr(cluster, "Cluster", Cluster)
+    monkeypatch.setattr(cluster, "connect", lambda *rest: None)
+    monkeypatch.setattr(feedback_use, "study", study)
+    (tmp_path / "queue.jsonl").write_text("the books")
+    assert measure(load("configs/tiny_chart.yaml", []), "m", tmp_path, ImageSet("held", ())) == {"tried": 3}
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("queue.jsonl", "the books")]
+
+
+class Obedient:
+    """Draws blue first, and then what it is told to; `calls` of its first turns are tool calls."""
+
+    def __init__(self, codec: Codec, calls: int) -> None:
+        self.codec, self.calls, self.seen = codec, calls, [0, 0]
+
+    async def sample(
+        self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
+    ) -> Sample:
+        said = self.codec.tokenizer.decode(list(prompt_ids))
+        again = "ok:blue" in said
+        self.seen[again] = max(self.seen[again], len(images))
+        text = ANSWER.format("ok:red" if "should be red" in said else "ok:blue") if again else CALL.format("ok:blue")
+        if not again:
+            self.calls -= 1
+            text = text if self.calls >= 0 else ANSWER.format("ok:blue")
+        ids = tuple(self.codec.encode(text))
+        expanded = len(prompt_ids) - len(images) + sum(self.codec.image_tokens(i) for i in images)
+        return Sample(ids, (-1.0,) * len(ids), (0,) * len(ids), expanded, "stop")
+
+
+@pytest.mark.parametrize(("calls", "rendered"), [(3, False), (3, True), (1, False)])
+def test_only_the_words_differ(
+    tiny_model: Path, prompts: Prompts, picture: Callable[..., bytes], tmp_path: Path, calls: int, rendered: bool
+) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.png").write_bytes(picture("red"))
+    images = ImageSet("held", tuple(str(tmp_path / f"{name}.png") for name in "abcd"))
+    codec = Codec.load(str(tiny_model), prompts)
+    policy = Obedient(codec, calls)
+    world = World(policy, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+    rules = Rules("chart", Rollout(), Sampling(), Feedback(include_render=rendered), RewardWeights())
+    found = asyncio.run(feedback_use.study(images, world, rules, 0, 10**6))
+    assert (found["tried"], found["tool_calls"]) == (4, calls)
+    if calls < 2:  # a finding, not an error
+        assert set(found) == {"tried", "tool_calls"}
+        return
+    told = found["first attempt ran"]
+    assert policy.seen == [1, 2 if rendered else 1]
+    assert (told["correct"]["likeness"], told["empty"]["likeness"]) == pytest.approx((1.0, 0.4))
+    assert (told["correct"]["repeated"], told["empty"]["repeated"]) == (0.0, 1.0)

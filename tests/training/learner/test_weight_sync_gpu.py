@@ -1,0 +1,80 @@
+"""How the four calls of vLLM's transfer protocol reach several policy actors (the transfer itself needs GPUs)."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from actors.engine.policy import UpdateReport
+from configs.schema import Config
+from training.learner.model import load_policy, named_shapes, named_weights
+from training.learner.weight_sync_gpu import Engines
+
+
+@ray.remote
+class Actor:
+    """Stands where a policy actor stands and notes what it is asked."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.asked: list[tuple[str, Any]] = []
+
+    def connect(self, info: dict[str, Any]) -> None:
+        self.asked.append(("connect", info))
+
+    def begin(self) -> None:
+        self.asked.append(("begin", None))
+
+    def write(self, info: Any) -> None:
+        if info == "never":
+            time.sleep(60)
+        self.asked.append(("write", info))
+
+    def commit(self, version: int) -> UpdateReport:
+        self.asked.append(("commit", version))
+        return UpdateReport(version, 0.1 * self.number, self.number)
+
+    def seen(self) -> list[tuple[str, Any]]:
+        return self.asked
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_every_replica_gets_its_own_ranks_and_the_same_calls(cluster: None) -> None:
+    actors = [Actor.remote(n) for n in range(3)]  # type: ignore[attr-defined]
+    engines = Engines(actors, gpus=2)
+    engines.version, engines.deadline = 7, time.monotonic() + 60
+    engines.init_weight_transfer_engine({"world_size": 1 + engines.ranks, "rank_offset": 1})
+    engines.start_weight_update()
+    engines.update_weights({"names": ["a"]})
+    engines.finish_weight_update()
+    seen = ray.get([a.seen.remote() for a in actors])
+    assert [calls[0] for calls in seen] == [("connect", {"world_size": 7, "rank_offset": 1 + 2 * n}) for n in range(3)]
+    assert all(calls[1:] == [("begin", None), ("write", {"names": ["a"]}), ("commit", 7)] for calls in seen)
+    assert [r.running for r in engines.reports] == [0, 1, 2]
+
+
+def test_a_silent_replica_ends_the_transfer_at_its_deadline(cluster: None) -> None:
+    engines = Engines([Actor.remote(0)], gpus=1)  # type: ignore[attr-defined]
+    engines.deadline = time.monotonic() + 1
+    with pytest.raises(ray.exceptions.GetTimeoutError):
+        engines.update_weights("never")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_what_is_announced_is_what_is_sent(rank: int, tiny_model: Path) -> None:
+    """NCCL cuts its buckets by the announced shapes: another order would load one tensor into another."""
+    config = Config()
+    config.learner.lora_rank = rank
+    policy = load_policy(tiny_model, config, [])
+    sent = [(name, tuple(value.shape)) for name, value in named_weights(policy, torch.bfloat16)]
+    assert sent == named_shapes(policy) and len(sent) > 10

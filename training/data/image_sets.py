@@ -1,0 +1,75 @@
+"""Image sets to learn from: a folder of the user's, or charts drawn by the embedded generator.
+
+Guarantees: every path that leaves here is an image that can be read; a missing folder, an empty one and each corrupt
+file are reported in one line each, and a corrupt file is left out rather than met in the middle of a run.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actors.images import SUFFIXES, normalise
+from configs.load import ConfigError
+from configs.schema import Config
+
+LAYOUT = "data.images is a folder of pictures (sub-folders are searched): " + ", ".join(SUFFIXES)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Paths of pictures; `facts` (drawn sets only) say what each shows, for evaluation, never for the reward."""
+
+    name: str
+    paths: tuple[str, ...]
+    facts: tuple[dict[str, Any], ...] = ()
+    rejected: tuple[str, ...] = ()  # one line for each file left out
+
+    def head(self, count: int) -> "ImageSet":
+        return ImageSet(self.name, self.paths[:count], self.facts[:count], self.rejected)
+
+
+def folder(path: str | Path, max_pixels: int) -> ImageSet:
+    """All readable images under `path`, sorted. Raises ConfigError where there is none."""
+    root = Path(path)
+    if not root.is_dir():
+        raise ConfigError(f"data.images={path}: no such folder; {LAYOUT}")
+    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    good: list[str] = []
+    bad: list[str] = []
+    for file in found:
+        try:
+            normalise(file.read_bytes(), max_pixels)
+            good.append(str(file.resolve()))
+        except ValueError as error:
+            bad.append(f"{file}: {error}; left out")
+    if not good:
+        detail = f"; {bad[0]}" if bad else ""
+        raise ConfigError(f"data.images={path}: no readable image among {len(found)} files{detail}; {LAYOUT}")
+    return ImageSet(root.name, tuple(good), (), tuple(bad))
+
+
+def drawn(root: Path, name: str) -> ImageSet:
+    """A set that `training.data.synthetic_charts.write_images` wrote: PNGs and a manifest.jsonl with one line each."""
+    rows = [json.loads(line) for line in (root / "manifest.jsonl").read_text().splitlines()]
+    return ImageSet(name, tuple(str((root / row["file"]).resolve()) for row in rows), tuple(rows))
+
+
+def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list[ImageSet]]:
+    """The set to learn from, and the held-out sets. A folder is split: its last tenth (at most `evaluate.count`, at
+    least one image) is held out and never trained on."""
+    if config.data.images != "drawn":
+        every = folder(config.data.images, config.data.max_pixels)
+        held = min(config.evaluate.count, max(1, len(every.paths) // 10)) if len(every.paths) > 1 else 0
+        train = every.paths[: len(every.paths) - held]
+        sets = [ImageSet("heldout", every.paths[-held:])] if held else []
+        return ImageSet("train", train, (), every.rejected), sets
+    from training.data.synthetic_charts import Split, write_images
+
+    wanted: dict[Split, int] = {
+        "train": config.data.count,
+        "heldout": config.evaluate.count,
+        "unseen": config.evaluate.count,
+    }
+    sets = [drawn(write_images(cache, split, count, config.run.seed), split) for split, count in wanted.items()]
+    return sets[0], sets[1:]

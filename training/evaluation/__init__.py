@@ -1,0 +1,1 @@
+"""Measuring a policy: a run's own held-out sets, and the benchmarks. Imports metrics and data."""

@@ -1,0 +1,1 @@
+"""Whole jobs, one a command: what a command calls after parsing. Imports learner, run, evaluation and data."""

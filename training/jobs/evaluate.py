@@ -1,0 +1,247 @@
+"""A benchmark answered by a model in single turns: no tool, greedy, as in the paper, and the same for every model.
+
+    python -m training.evaluate BENCHMARK --model PATH|URL --data DIR [--judge URL|perceptual] [--clip PATH]
+                                [--config FILE] [--out DIR] [--limit N] [--resume] [key=value ...]
+
+Guarantees: every case is graded once and counts once, programs that fail included; a sample is on disk before the next
+is counted as done, so that --resume (after Ctrl-C, too) answers only what is missing; an evaluation is never mixed with
+another's samples; a case whose answer an outage prevents is left open and named, never scored.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import io
+import json
+import re
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from actors.contracts import Outage
+from configs.load import ConfigError, load
+from configs.schema import Config
+from configs.schema import Judge as JudgeSettings
+from serving.jailed.sandbox import MissingLayer
+from serving.judge.mllm_endpoint import KEY as JUDGE_KEY
+from serving.judge.service import VisualJudge
+from serving.render.web_browser import BrowserMissing
+from training.evaluation import benchmarks, scoreboard
+from training.evaluation.benchmarks import Benchmark, Case
+from training.evaluation.grading import Grader, row
+from training.evaluation.models import PROMPTS, Answers, EndpointAnswers, connect
+from training.metrics.clip import Clip
+
+SAMPLES = "samples.jsonl"
+CONCURRENCY = 64  # questions under way; the engine batches them
+TRIES = 2  # of a case whose grading meets an outage
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation as it runs: what is asked, who answers, who grades, and where it is written."""
+
+    benchmark: Benchmark
+    answers: Answers
+    grader: Grader
+    out: Path
+    facts: dict[str, Any]
+
+    async def run(self, done: dict[str, dict[str, Any]]) -> list[str]:
+        """Answer and grade what is not `done`. Returns a line for each case that stays open."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        left = [case for case in self.benchmark.cases if case.name not in done]
+        waiting = iter(left)
+        open_: list[str] = []
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as progress, (self.out / SAMPLES).open("a") as file:
+            bar = progress.add_task(self.benchmark.name, total=len(self.benchmark.cases), completed=len(done))
+
+            async def worker() -> None:
+                for case in waiting:
+                    try:
+                        found = await self._one(case)
+                    except (Outage, OSError, ValueError) as error:
+                        open_.append(f"{case.name}: {error}")
+                        continue
+                    file.write(json.dumps(found) + "\n")
+                    file.flush()
+                    done[case.name] = found
+                    progress.advance(bar)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(CONCURRENCY, len(left))):
+                        group.create_task(worker())
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+        return open_
+
+    async def _one(self, case: Case) -> dict[str, Any]:
+        """The finished sample. Raises Outage, OSError where the case's picture is not there."""
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(Outage):
+                return await self._try(case)
+        return await self._try(case)
+
+    async def _try(self, case: Case) -> dict[str, Any]:
+        void = "its reference does not render here"
+        try:
+            target = await self.grader.target(case)
+        except ValueError as error:  # it stays unreadable however often it is tried
+            target, void = None, str(error)
+        if target is None:
+            return {"name": case.name, "void": void, "scores": {}, "partial": {}, "pictures": ""}
+        width, height = Image.open(io.BytesIO(target)).size
+        prompt = PROMPTS[self.benchmark.domain].replace("{width}", str(width)).replace("{height}", str(height))
+        text = await self.answers.answer(target, prompt)
+        graded = await self.grader.grade(case, target, text)
+        name = f"pictures/{file_name(case.name)}.png"
+        both = await asyncio.to_thread(scoreboard.side_by_side, target, graded.picture, graded.failure)
+        (self.out / name).write_bytes(both)
+        return {**row(graded, name), "response": text}
+
+
+def file_name(name: str) -> str:
+    """A name that every file system takes, another for every case."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[:100]
+    return plain if plain == name else f"{plain}-{zlib.crc32(name.encode('utf-8', 'backslashreplace')):08x}"
+
+
+def open_folder(out: Path, facts: dict[str, Any], resume: bool) -> dict[str, dict[str, Any]]:
+    """Make or take up the folder of an evaluation; its finished samples by name. Raises ConfigError."""
+    try:
+        (out / "pictures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out}: {error.strerror}") from None
+    settings, samples = out / "settings.json", out / SAMPLES
+    done: dict[str, dict[str, Any]] = {}
+    if samples.exists() and samples.stat().st_size:
+        if not resume:
+            raise ConfigError(f"{out} holds an evaluation: go on with --resume, or choose another --out")
+        before = json.loads(settings.read_text()) if settings.exists() else {}
+        if differing := [key for key in facts if before.get(key) != facts[key]]:
+            key = differing[0]
+            raise ConfigError(
+                f"{out} was begun with {key}={before.get(key)!r}, this is {facts[key]!r}: choose another --out"
+            )
+        whole = []
+        for line in samples.read_text().splitlines():
+            with contextlib.suppress(ValueError):  # the last line of a run that was killed
+                found = json.loads(line)
+                done[found["name"]] = found
+                whole.append(line)
+        samples.write_text("".join(f"{line}\n" for line in whole))
+    settings.write_text(json.dumps(facts, indent=2) + "\n")
+    return done
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Evaluate a model on a benchmark.")
+    parser.add_argument("benchmark", help=f"one of: {', '.join(benchmarks.LOADERS)}")
+    parser.add_argument("--model", required=True, help="a folder, a hub name, or an OpenAI-compatible address (.../v1)")
+    parser.add_argument("--model-name", default="", help="its name at that address; empty takes the first it lists")
+    parser.add_argument("--data", type=Path, required=True, help="the benchmark's folder")
+    parser.add_argument("--judge", default="", help="an OpenAI-compatible address, or perceptual")
+    parser.add_argument("--judge-model", default=JudgeSettings.model, help="its name at that address")
+    parser.add_argument("--clip", default="", help="a CLIP model: local path or hub name")
+    parser.add_argument("--config", help="a YAML of configs/: engine, limits and the prompts a policy was trained with")
+    parser.add_argument("--out", type=Path, help="folder of the results; evaluations/BENCHMARK-MODEL if not given")
+    parser.add_argument("--limit", type=int, help="only the first N cases")
+    parser.add_argument("--resume", action="store_true", help="go on with an evaluation that was interrupted")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of configs/schema.py")
+    return parser.parse_intermixed_args(argv)
+
+
+def settings_of(args: argparse.Namespace) -> Config:
+    """Settings of engine and renderer; without a file what a full-size model needs: context, answer length, its own
+    precision, room for one such context, and the GPU where there is one."""
+    if args.config:
+        return load(args.config, args.overrides)
+    roomy = ["engine.max_model_len=16384", "sampling.max_tokens=4096", "engine.turn_s=1200"]
+    if not args.model.startswith(("http://", "https://")):
+        import torch
+
+        gpus = min(1, torch.cuda.device_count())
+        roomy += ["policy.dtype=bfloat16", "engine.kv_cache_mb=4096", f"engine.gpus={gpus}"]
+    return load(None, [*roomy, *args.overrides])
+
+
+async def evaluate(args: argparse.Namespace) -> int:
+    """Run it all. Raises ConfigError, Outage."""
+    if args.limit is not None and args.limit < 1:
+        raise ConfigError(f"--limit {args.limit}: at least one case")
+    config = settings_of(args)
+    benchmark = benchmarks.load(args.benchmark, args.data, args.limit)
+    model = args.model.rstrip("/")
+    out = args.out or Path("evaluations") / f"{args.benchmark}-{re.sub(r'[^A-Za-z0-9.-]+', '_', Path(model).name)}"
+    judge_model = args.judge_model if args.judge not in ("", "perceptual") else ""
+    facts = {"benchmark": args.benchmark, "model": model, "model_name": args.model_name,
+             "data": str(args.data.resolve()), "judge": args.judge, "judge_model": judge_model, "clip": args.clip,
+             "config": args.config or "", "settings": " ".join(args.overrides)}  # fmt: skip
+    done = open_folder(out, facts, args.resume)
+    known = {case.name for case in benchmark.cases}
+    done = {name: found for name, found in done.items() if name in known}
+    clip = Clip(args.clip) if args.clip else None
+    judge, rater = judge_of(args)
+    grader = Grader(benchmark, config.render, judge, rater, clip)
+    answers = connect(model, args.model_name, config)
+    work = Evaluation(benchmark, answers, grader, out, facts)
+    try:
+        for asked in (answers, rater):
+            if isinstance(asked, EndpointAnswers):
+                await asked.reach()
+        left_open = await work.run(done)
+    finally:
+        for part in (answers, grader, judge, rater):
+            if part is not None:
+                await part.close()
+        ordered = [done[case.name] for case in benchmark.cases if case.name in done]
+        if ordered:
+            scoreboard.write(out, {**facts, "answers": answers.name}, ordered)
+    for line in left_open[:10]:
+        print(f"open: {line}", file=sys.stderr)
+    if left_open:
+        print(f"outage: {len(left_open)} cases have no answer; go on with --resume", file=sys.stderr)
+    print((out / "summary.md").read_text() if ordered else "nothing was graded")
+    print(f"-> {out}")
+    return 1 if left_open else 0
+
+
+def judge_of(args: argparse.Namespace) -> tuple[VisualJudge | None, EndpointAnswers | None]:
+    """The judge of --judge, and a model that rates, where it is one."""
+    if not args.judge:
+        return None, None
+    if args.judge == "perceptual":
+        return VisualJudge(JudgeSettings()), None
+    if not args.judge.startswith(("http://", "https://")):
+        raise ConfigError(f"--judge {args.judge}: neither perceptual nor an address")
+    settings = replace(JudgeSettings(), backend="mllm", url=args.judge, model=args.judge_model)
+    return VisualJudge(settings), EndpointAnswers(args.judge, args.judge_model, key=JUDGE_KEY, max_tokens=1024)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 = all graded, 1 = cases left open by an outage, 2 = unusable input, 130 = interrupted."""
+    args = parse(argv)
+    try:
+        return asyncio.run(evaluate(args))
+    except (ConfigError, MissingLayer, BrowserMissing) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Outage as error:
+        print(f"outage: {error}; go on with --resume", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; what is graded is kept: go on with --resume", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Does the policy use what it is told? The same first attempts, answered after the judge's own words, after none, and
+after words that were said of another attempt.
+
+    python -m training.feedback_use CONFIG [key=value ...] --model DIR [--count 200] [--out FILE.json]
+
+Guarantees: a first attempt is sampled once and shared by all conditions, as tokens; nothing but the words differs (its
+render is shown in all of them where `feedback.include_render` says so); the last turn is played, rendered and judged as
+in a rollout; attempts that are no tool call are counted and left out, and with fewer than two there is no comparison.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from actors.contracts import Outage
+from actors.dialogue import Dialogue, parse_turn
+from actors.images import read_image
+from actors.rollout.episode import Rules, World, shown, words
+from configs.load import ConfigError, load
+from configs.schema import Config
+from training.data.image_sets import ImageSet, training_and_evaluation
+from training.evaluation.heldout import difference_ci95
+from training.run.ray_env import set_environment
+
+CONDITIONS = ("correct", "empty", "shuffled")
+HISTORY = ("short_ids", "full_ids", "sampled", "logprobs", "versions", "images")  # lists of a Dialogue
+AT_ONCE = 48
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A first turn: its history, how its program did, and what is said of it."""
+
+    session: str
+    image: bytes
+    dialogue: Dialogue
+    ran: bool
+    likeness: float
+    told: str
+    shown: bytes | None
+
+
+@dataclass(frozen=True)
+class Second:
+    """A second turn after one condition's words."""
+
+    ran: bool
+    likeness: float
+    repeated: bool  # the same program again
+
+
+async def study(images: ImageSet, world: World, rules: Rules, seed: int, max_pixels: int) -> dict[str, Any]:
+    """The result as plain data: counts, and for each condition and kind of first attempt what came of it."""
+
+    async def first(path: str) -> Attempt | None:
+        image = await asyncio.to_thread(read_image, path, max_pixels)
+        dialogue = Dialogue.start(world.codec, image)
+        session = f"feedback.{path}"
+        kind, code = await _say(dialogue, world, rules, session)
+        if kind != "tool_call" or code is None:
+            return None
+        ran, likeness, told, picture = await _look(code, image, world, rules)
+        return Attempt(session, image, dialogue, ran, likeness, told, picture)
+
+    async def second(number: int, told: str) -> Second:
+        attempt = attempts[number]
+        history: dict[str, Any] = {name: list(getattr(attempt.dialogue, name)) for name in HISTORY}
+        dialogue = replace(attempt.dialogue, **history)
+        before = world.codec.decode([t for t, own in zip(dialogue.full_ids, dialogue.sampled, strict=True) if own])
+        dialogue.add_feedback(told, attempt.shown, last=True)
+        kind, code = await _say(dialogue, world, rules, attempt.session)
+        if kind == "malformed" or code is None:
+            return Second(False, 0.0, False)
+        ran, likeness, *_ = await _look(code, attempt.image, world, rules)
+        return Second(ran, likeness, code in before)
+
+    tried = await _all([lambda p=p: first(p) for p in images.paths])  # type: ignore[misc]
+    attempts: list[Attempt] = [a for a in tried if a is not None]
+    if len(attempts) < 2:  # nothing to compare, which is a finding as well
+        return summary([], {}, len(tried)) | {"tool_calls": len(attempts)}
+    texts = {"correct": [a.told for a in attempts], "empty": [""] * len(attempts)}
+    texts["shuffled"] = _shuffled(texts["correct"], seed)
+    found: dict[str, list[Second]] = {}
+    for condition in CONDITIONS:
+        told = texts[condition]
+        found[condition] = await _all([lambda n=n, t=t: second(n, t) for n, t in enumerate(told)])  # type: ignore[misc]
+    return summary(attempts, found, len(tried))
+
+
+def summary(attempts: Sequence[Attempt], found: dict[str, list[Second]], tried: int) -> dict[str, Any]:
+    """Means by condition, apart for first attempts that ran and that failed, and the paired gain of the correct words
+    over the others with its 95% interval."""
+    result: dict[str, Any] = {"tried": tried, "tool_calls": len(attempts)}
+    for name, wanted in (("first attempt ran", True), ("first attempt failed", False)):
+        places = [n for n, a in enumerate(attempts) if a.ran == wanted]
+        if not places:
+            continue
+        chosen = {c: [found[c][n] for n in places] for c in CONDITIONS}
+        rows: dict[str, Any] = {"n": len(places), "likeness_before": fmean(attempts[n].likeness for n in places)}
+        for condition, seconds in chosen.items():
+            rows[condition] = {
+                "runs": fmean(s.ran for s in seconds),
+                "likeness": fmean(s.likeness for s in seconds),
+                "repeated": fmean(s.repeated for s in seconds),
+            }
+        for other in ("empty", "shuffled"):
+            for key in ("ran", "likeness"):
+                pair = [[float(getattr(s, key)) for s in chosen[c]] for c in (other, "correct")]
+                rows[f"correct - {other}: {key}"] = [round(v, 4) for v in difference_ci95(*pair)]
+        result[name] = rows
+    return result
+
+
+async def _say(dialogue: Dialogue, world: World, rules: Rules, session: str) -> tuple[str, str | None]:
+    room = min(rules.sampling.max_trajectory_tokens - len(dialogue.full_ids), rules.sampling.max_tokens)
+    if room < 1:
+        return "malformed", None
+    sample = await world.policy.sample(dialogue.short_ids, dialogue.images, max_tokens=room, session=session)
+    return parse_turn(dialogue.add_sampled(sample))
+
+
+async def _look(code: str, target: bytes, world: World, rules: Rules) -> tuple[bool, float, str, bytes | None]:
+    """Whether it ran, its likeness, and what would be said and shown of it."""
+    render = await world.renderer.render(code, rules.domain)
+    verdict = await world.judge.compare(target, render.png, rules.domain) if render.png is not None else None
+    likeness = verdict.score if verdict is not None else 0.0
+    return render.ok, likeness, words(render, verdict, rules.feedback.max_chars), shown(render, rules)
+
+
+def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
+    """Every attempt gets what was said of another one: a random cycle through all of them."""
+    cycle = list(range(len(texts)))
+    random.Random(seed).shuffle(cycle)
+    following = dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
+    return [texts[following[n]] for n in range(len(texts))]
+
+
+async def _all(jobs: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(job: Callable[[], Awaitable[Any]]) -> Any:
+        async with gate:
+            return await job()
+
+    return list(await asyncio.gather(*(one(job) for job in jobs)))
+
+
+def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[str, Any]:
+    """The study with `model` in an engine of its own. What engine and queue write goes into a passing folder within
+    `folder`, which may be that of a run: its books stay as they are. Raises Outage."""
+    import ray
+
+    from actors.rollout.actor import rules_of
+    from training.run.cluster import Cluster, connect, needed_cpus, needed_gpus
+
+    try:
+        connect(config, needed_cpus(config), needed_gpus(config))
+        with (
+            tempfile.TemporaryDirectory(prefix=".feedback_use-", dir=folder, ignore_cleanup_errors=True) as own,
+            Cluster(config, Path(own), model, model, images.paths, None) as cluster,
+        ):
+            world = cluster.world(1.0)
+            return asyncio.run(study(images, world, rules_of(config), config.run.seed, config.data.max_pixels))
+    finally:
+        ray.shutdown()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed on the way, 2 unusable input."""
+    parser = argparse.ArgumentParser(prog="python -m training.feedback_use", description="Is the feedback used?")
+    parser.add_argument("config", help="a YAML file of configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
+    parser.add_argument("--model", required=True, type=Path, help="a checkpoint's folder")
+    parser.add_argument("--count", type=int, default=200, help="held-out images, at most")
+    parser.add_argument("--out", type=Path, help="a JSON file; printed otherwise")
+    args = parser.parse_intermixed_args(argv)
+    set_environment()
+    try:
+        config = load(args.config, args.overrides)
+        if not (args.model / "config.json").is_file():
+            raise ConfigError(f"--model {args.model}: no model there (it has no config.json)")
+        from training.jobs.train import CACHE
+
+        held = training_and_evaluation(config, CACHE)[1]
+        if not held:
+            raise ConfigError("no held-out images")
+        out = args.out or Path("feedback_use.json")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        found = measure(config, str(args.model.resolve()), out.parent.resolve(), held[0].head(args.count))
+        text = json.dumps({"model": str(args.model), **found}, indent=2)
+        out.write_text(text + "\n") if args.out else print(text)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (Outage, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

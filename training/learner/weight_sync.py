@@ -1,0 +1,97 @@
+"""Publishing the learner's weights to every policy actor while their requests are in flight.
+
+Guarantees: all actors get the same bytes; an actor's version changes only with its weights; the call ends by
+`learner.sync_s` with every actor reached or a named Outage. On CPUs the bytes are made once, travel through the object
+store (ten actors cost one copy, not ten) and are checked by CRC-32 on arrival and again where they are loaded. On GPUs
+vLLM's own transfer engines carry them (`training.learner.weight_sync_gpu`).
+"""
+
+import math
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+from safetensors.torch import save
+
+from actors.contracts import Outage
+from actors.engine.build import SHARED_MEMORY, sync_backend
+from actors.engine.policy import UpdateReport
+from configs.schema import Config
+from training.learner.model import named_shapes, named_weights
+from training.learner.update import Learner
+
+if TYPE_CHECKING:
+    from training.learner.weight_sync_gpu import DeviceTransfer
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """One publication. `pause_s`: longest time an engine stood still; `seconds`: the learner's whole wait."""
+
+    version: int
+    seconds: float
+    pause_s: float
+    bytes: int
+    running: int  # requests that were in flight, over all actors
+    blob: tuple[list[Any], int] | None = None  # ([reference of the bytes], CRC-32) where there are such (CPUs)
+
+
+class Publisher:
+    """Rank `world.rank`'s side of every publication; rank 0 talks to the actors, all ranks gather."""
+
+    def __init__(self, policies: Sequence[Any], learner: Learner, config: Config) -> None:
+        self._policies = list(policies)
+        self._learner = learner
+        self._deadline = config.learner.sync_s
+        self._transfer: DeviceTransfer | None = None
+        how = sync_backend(config.engine)
+        if how != SHARED_MEMORY:
+            from training.learner import weight_sync_gpu  # imports vLLM, which a learner on CPUs does without
+
+            source = weight_sync_gpu.Weights(learner.policy, learner.dtype)
+            engines = weight_sync_gpu.Engines(self._policies, config.engine.gpus)
+            self._transfer = weight_sync_gpu.DeviceTransfer(engines, source, learner.world.rank, how)
+
+    def publish(self, version: int) -> SyncReport | None:
+        """Make the learner's weights `version` of every actor; None on ranks other than 0.
+
+        Raises Outage("sync", ...) when an actor is gone or does not confirm in time.
+        """
+        started = time.perf_counter()
+        try:
+            size, reports, blob = self._send(version) if self._transfer is None else self._stream(version)
+        except ray.exceptions.GetTimeoutError:
+            limit = self._deadline
+            raise Outage("sync", f"weights {version} not confirmed within {limit:g} s (learner.sync_s)") from None
+        except ray.exceptions.RayTaskError as error:
+            raise Outage("sync", f"weights {version}: {' '.join(str(error.cause).split())}") from error
+        except ray.exceptions.RayError as error:
+            raise Outage("sync", f"weights {version}: a policy actor is gone ({type(error).__name__})") from error
+        if self._learner.world.rank != 0:
+            return None
+        pause_s = max(report.pause_s for report in reports)
+        running = sum(report.running for report in reports)
+        return SyncReport(version, time.perf_counter() - started, pause_s, size, running, blob)
+
+    def _send(self, version: int) -> tuple[int, list[UpdateReport], tuple[list[Any], int] | None]:
+        """One blob to all actors through the object store."""
+        weights = named_weights(self._learner.policy, self._learner.dtype)
+        if self._learner.world.rank != 0:
+            for _ in weights:  # gathering is collective
+                pass
+            return 0, [], None
+        blob = np.frombuffer(save({n: t.cpu().contiguous() for n, t in weights}), dtype=np.uint8)
+        crc32 = zlib.crc32(blob.data)
+        ref = ray.put(blob)
+        calls = [policy.update.remote(ref, crc32, version) for policy in self._policies]
+        return blob.nbytes, ray.get(calls, timeout=self._deadline), ([ref], crc32)
+
+    def _stream(self, version: int) -> tuple[int, list[UpdateReport], None]:
+        assert self._transfer is not None
+        reports = self._transfer.send(version, self._deadline)
+        size = sum(math.prod(shape) for _, shape in named_shapes(self._learner.policy))
+        return size * self._learner.dtype.itemsize, reports, None

@@ -1,0 +1,1 @@
+"""What surrounds a run: cluster, checkpoints, logs, preflight, report. Imports evaluation and data."""

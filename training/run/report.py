@@ -1,0 +1,225 @@
+"""What a run leaves behind: summary.json, summary.md, reward.png (curves) and before_after.png (pictures).
+
+Guarantees: every figure is computed from the run's own files and evaluations, the denominators stand beside them, and
+a part that was not measured is `null`, never a zero.
+"""
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from actors.files import write_whole
+from training.evaluation.heldout import Row, Scores, difference_ci95, scores
+
+Evaluations = dict[str, dict[str, list[Row]]]  # set name -> "sampled" | "greedy" -> rows
+
+
+def summary(
+    metrics: Sequence[dict[str, Any]],
+    books: Sequence[dict[str, Any]],
+    before: Evaluations,
+    after: Evaluations,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    """The summary as plain data. `metrics`: one line a step; `books`: ledger entries; `facts`: what only the driver
+    knows (wall_s, setup_s, engine, seed, bound, group_size, sizes)."""
+    trained = [e for e in books if e["state"] == "consumed"]
+    held = "heldout"
+    counts = {s: sum(e["state"] == s for e in books) for s in ("consumed", "stale", "zero_variance", "failed", "lost")}
+    return {
+        "steps": len(metrics),
+        "trajectories": sum(m == "done" for e in books for m in e["members"]),
+        "wall_s": round(facts["wall_s"], 1),
+        "setup_s": round(facts["setup_s"], 1),
+        "reward": reward_gain(trained),
+        "exec_rate": change(before, after, held, "exec_rate", "executed"),
+        "similarity": change(before, after, held, "similarity", "similarity"),
+        "type_accuracy": change(before, after, held, "type_accuracy", None),
+        "text_accuracy": change(before, after, held, "text_accuracy", None),
+        "staleness": {
+            "mean": _mean(metrics, "staleness_mean"),
+            "max": max((m["staleness_max"] for m in metrics), default=None),
+            "bound": facts["bound"],
+        },
+        "weight_versions": max((m["version"] for m in metrics), default=0),
+        "in_flight_syncs": sum(m.get("sync_running", 0) > 0 for m in metrics),
+        "sync_pause_ms": _mean(metrics, "sync_pause_s", 1000),
+        "mismatch_k3": _mean(metrics, "mismatch_k3"),
+        "ledger": counts,
+        "evaluation": {
+            name: {
+                mode: {"before": _scores(before, name, mode), "after": _scores(after, name, mode)}
+                for mode in ("sampled", "greedy")
+            }
+            for name in before
+        },
+        "engine": facts["engine"],
+        "model": facts["model"],
+        "seed": facts["seed"],
+    }
+
+
+def reward_gain(trained: Sequence[dict[str, Any]], share: float = 0.2) -> dict[str, Any]:
+    """Mean reward of the first and the last fifth of the steps, over groups, and the 95% interval of the difference
+    (two-sample normal approximation)."""
+    steps = sorted({e["step"] for e in trained})
+    span = max(1, math.ceil(len(steps) * share))
+    first = [e["reward"] for e in trained if e["step"] in steps[:span]]
+    last = [e["reward"] for e in trained if e["step"] in steps[-span:]]
+    if len(first) < 2 or len(last) < 2 or len(steps) < 2:
+        return {"first": None, "last": None, "delta_ci95": None}
+    gap = fmean(last) - fmean(first)
+    half = 1.96 * math.sqrt(stdev(first) ** 2 / len(first) + stdev(last) ** 2 / len(last))
+    return {
+        "first": round(fmean(first), 4),
+        "last": round(fmean(last), 4),
+        "delta_ci95": [round(gap - half, 4), round(gap + half, 4)],
+        "groups": [len(first), len(last)],
+    }
+
+
+def change(before: Evaluations, after: Evaluations, name: str, key: str, per_row: str | None) -> dict[str, Any]:
+    """Sampled single-turn score of one set before and after; with `per_row`, the paired interval of the change."""
+    old, new = before.get(name, {}).get("sampled"), after.get(name, {}).get("sampled")
+    found: dict[str, Any] = {
+        "before": getattr(scores(old), key) if old else None,
+        "after": getattr(scores(new), key) if new else None,
+    }
+    if per_row and old and new:
+        pairs = [[float(getattr(r, per_row)) for r in rows] for rows in (old, new)]
+        _, low, high = difference_ci95(*pairs)
+        found["delta_ci95"] = [round(low, 4), round(high, 4)]
+        found["n"] = len(old)
+    return found
+
+
+def write(
+    run: Path, result: dict[str, Any], metrics: Sequence[dict[str, Any]], before: Evaluations, after: Evaluations
+) -> None:
+    """All four files into RUN."""
+    write_whole(run / "summary.json", json.dumps(result, indent=2) + "\n")
+    (run / "summary.md").write_text(markdown(result))
+    if metrics:
+        curves(metrics, run / "reward.png")
+    if before and after:
+        old, new = next(iter(before.values())), next(iter(after.values()))
+        pictures([("before", old["greedy"]), ("after", new["greedy"])], run / "before_after.png")
+
+
+def markdown(result: dict[str, Any]) -> str:
+    lines = [
+        f"# {result['steps']} steps, {result['trajectories']} trajectories, {result['wall_s']:.0f} s",
+        "",
+        "Single-turn, no tool; before and after training, on the same images.",
+        "",
+        "| set | sampling | n | runs | likeness | right kind | right words |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, modes in result["evaluation"].items():
+        for mode, pair in modes.items():
+            old, new = pair["before"], pair["after"]
+            if old is None or new is None:
+                continue
+            cells = [
+                f"{_percent(old[k])} -> {_percent(new[k])}"
+                for k in ("exec_rate", "similarity", "type_accuracy", "text_accuracy")
+            ]
+            lines.append(f"| {name} | {mode} | {old['n']} | " + " | ".join(cells) + " |")
+    reward, stale, ledger = result["reward"], result["staleness"], result["ledger"]
+    if reward["first"] is not None:
+        low, high = reward["delta_ci95"]
+        lines += [
+            "",
+            f"Reward {reward['first']:.3f} -> {reward['last']:.3f} (95% of the change: {low:+.3f} to {high:+.3f}).",
+        ]
+    lines += [
+        "",
+        f"Staleness {_round(stale['mean'])} on average, {_round(stale['max'])} at most (bound {stale['bound']}); "
+        f"{result['weight_versions']} weight versions, {result['in_flight_syncs']} written with requests in flight, "
+        f"{_round(result['sync_pause_ms'])} ms pause each; engine against learner k3 {_round(result['mismatch_k3'])}.",
+        "",
+        "Groups: " + ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in ledger.items()) + ".",
+        "",
+        f"Engine {result['engine']}; model {result['model']}; seed {result['seed']}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
+    """Reward, share of programs that run, and likeness over the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    panels = (
+        ("reward", "mean reward", "#1f5fa8"),
+        ("exec_rate", "final programs that run", "#2a7f3f"),
+        ("similarity", "likeness of final render", "#a8541f"),
+    )
+    steps = [m["step"] for m in metrics]
+    for axes, (key, label, colour) in zip(figure.subplots(1, 3), panels, strict=True):
+        values = [m[key] for m in metrics]
+        axes.plot(steps, values, color=colour, alpha=0.35, linewidth=1)
+        axes.plot(steps, smooth(values), color=colour, linewidth=2)
+        axes.set(title=label, xlabel="step")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+
+
+def smooth(values: Sequence[float], window: int = 5) -> list[float]:
+    """Centred moving average; shorter at the ends."""
+    half = window // 2
+    return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+
+
+def pictures(arms: Sequence[tuple[str, Sequence[Row]]], path: Path, columns: int = 10) -> None:
+    """Targets above what each arm (a name and its rows, in one order) drew of them, with its likeness."""
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    shown = [(name, rows[:columns]) for name, rows in arms]
+    count = len(shown[0][1])
+    figure = Figure(figsize=(1.45 * count + 0.6, 0.2 + 1.3 * (len(shown) + 1)), layout="constrained")
+    grid = figure.subplots(len(shown) + 1, count, squeeze=False)
+    for column in range(count):
+        target = Path(shown[0][1][column].path).read_bytes()
+        cells = [("target", target, ""), *((n, r[column].png, f"{r[column].similarity:.2f}") for n, r in shown)]
+        for axes, (name, png, likeness) in zip(grid[:, column], cells, strict=True):
+            axes.set(xticks=[], yticks=[])
+            if png is None:
+                axes.set_facecolor("#f3e3e3")
+                axes.text(0.5, 0.5, "does not run", ha="center", va="center", fontsize=7, color="#8a2b2b")
+            else:
+                axes.imshow(Image.open(io.BytesIO(png)))
+                axes.set_xlabel(likeness, fontsize=7, labelpad=1)
+            if column == 0:
+                axes.set_ylabel(name, fontsize=9)
+    figure.savefig(path, dpi=120)
+
+
+def _scores(evaluations: Evaluations, name: str, mode: str) -> dict[str, Any] | None:
+    rows = evaluations.get(name, {}).get(mode)
+    return asdict(_rounded(scores(rows))) if rows else None
+
+
+def _rounded(found: Scores) -> Scores:
+    return Scores(found.n, *(None if v is None else round(v, 4) for v in list(asdict(found).values())[1:]))  # type: ignore[arg-type]
+
+
+def _mean(metrics: Sequence[dict[str, Any]], key: str, scale: float = 1.0) -> float | None:
+    values = [m[key] * scale for m in metrics if m.get(key) is not None]
+    return float(f"{fmean(values):.4g}") if values else None
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def _round(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
