@@ -1,4 +1,4 @@
-"""What Algorithm 1 needs of the world: three small protocols and the frozen data that crosses them.
+"""What Algorithm 1 needs of its environment: three small protocols and the frozen data that crosses them.
 
 Guarantees: nothing here imports an engine, a cluster or a framework, so an episode runs the same against cluster
 handles, an in-process engine or a test. An *outcome* (a program that fails) is data; a failure of *infrastructure* is
@@ -88,5 +88,5 @@ class Renderer(Protocol):
 
 class Judge(Protocol):
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
-        """Likeness of two PNG pictures. Raises Outage; never invents a score."""
+        """Similarity of two PNG pictures. Raises Outage; never invents a score."""
         ...

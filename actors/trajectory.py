@@ -14,7 +14,7 @@ Ending = Literal["answer", "last_turn", "malformed", "length"]
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn: the text that was sampled, the code found in it, and what the world said of that code."""
+    """One turn: the text that was sampled, the code found in it, and what came back of that code."""
 
     text: str
     kind: Literal["tool_call", "answer", "malformed"]

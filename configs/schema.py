@@ -142,11 +142,11 @@ class Grpo:
 @dataclass
 class RewardWeights:
     preset: str = "paper"  # paper (weights as decided from the paper's text) or paper_literal (as printed)
-    vision: float = 0.8  # weight of the final render's likeness
+    vision: float = 0.8  # weight of the final render's similarity
     format: float = 0.2  # weight of the form of the turns
     tool: float = 1.0  # weight of calls to the tool
     tool_gate: bool = True  # a call counts only if its render is new and not blank
-    full_tool_above: float = 0.95  # a likeness above this earns the tool's reward without a call
+    full_tool_above: float = 0.95  # a similarity above this earns the tool's reward without a call
 
 
 @dataclass

@@ -191,7 +191,7 @@ class Api:
 
     @api.post("/judge", responses=gives(openapi.Judged), openapi_extra=takes(requests.Judge))
     async def judge(self, request: Request) -> dict[str, Any]:
-        """Likeness and differences of two pictures."""
+        """Similarity and differences of two pictures."""
         asked, _ = await requests.body(request, requests.Judge)
         target = await picture(asked.target, "target", self._config.data.max_pixels)
         render = await picture(asked.render, "render", self._config.data.max_pixels)

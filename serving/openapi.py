@@ -47,11 +47,11 @@ class Turn(BaseModel):
 
 
 class Answer(BaseModel):
-    """Code of the last turn, its picture (base64 PNG), its likeness to the image (0..1), and every turn."""
+    """Code of the last turn, its picture (base64 PNG), its similarity to the image (0..1), and every turn."""
 
     code: str | None
     picture: str | None
-    likeness: float
+    similarity: float
     failure: str | None
     ending: str
     turns: list[Turn]

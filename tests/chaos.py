@@ -1,4 +1,4 @@
-"""Kill -9 at random moments over every kind of process of a run, the driver included, and see that the books hold.
+"""Kill -9 at random moments over every kind of process of a run, the driver included, and see that the ledger holds.
 
     python -m tests.chaos [--kills 20] [--steps 60] [--seed 0] [--folder DIR]        (make chaos)
     python -m tests.chaos --outage 60 [--steps 12]        the judge stands still for a minute instead
@@ -107,12 +107,12 @@ class Chaos:
         path = self.run / "metrics.jsonl"
         return len(path.read_text().splitlines()) if path.exists() else 0
 
-    def kill(self, kind: str, fortune: random.Random, limit: float = 120) -> None:
+    def kill(self, kind: str, rng: random.Random, limit: float = 120) -> None:
         """Kill one process of a kind, as soon as there is one."""
         deadline = time.monotonic() + limit
         while True:
             try:
-                os.kill(fortune.choice(sorted(self.pids(kind))), signal.SIGKILL)
+                os.kill(rng.choice(sorted(self.pids(kind))), signal.SIGKILL)
                 break
             except (ProcessLookupError, IndexError):
                 assert time.monotonic() < deadline, f"there is no {kind} to kill"
@@ -152,7 +152,7 @@ def _command(process: Path) -> str:
 
 
 def check(run: Path, steps: int, groups: int) -> dict[str, object]:
-    """The books of a finished run. Raises AssertionError where they do not hold."""
+    """The ledger of a finished run. Raises AssertionError where it does not hold."""
     entries = read(run)
     found = account(entries)
     assert not found.errors, found.errors
@@ -172,18 +172,18 @@ def check(run: Path, steps: int, groups: int) -> dict[str, object]:
 
 def rampage(folder: Path, kills: int, steps: int, seed: int) -> dict[str, object]:
     """Kill `kills` processes of a run of `steps` steps, each kind in turn before any again; the account at the end."""
-    fortune = random.Random(seed)
+    rng = random.Random(seed)
     order: list[str] = []
     while len(order) < kills:
-        order += fortune.sample(list(KINDS), len(KINDS))
+        order += rng.sample(list(KINDS), len(KINDS))
     chaos = Chaos(folder, SMALL, steps, f"chaos-{os.getpid()}")
     started = time.monotonic()
     chaos.start()
     try:
         for kind in order[:kills]:
             chaos.await_steps(1)
-            time.sleep(fortune.uniform(0, 4))
-            chaos.kill(kind, fortune)
+            time.sleep(rng.uniform(0, 4))
+            chaos.kill(kind, rng)
         chaos.finish()
     finally:
         chaos.close()

@@ -38,7 +38,7 @@ SAME_REWARD = 1e-6  # a group whose rewards spread less has no gradient
 
 
 class LedgerError(RuntimeError):
-    """The books do not allow this: a group resolved twice, a member missing, an unknown group."""
+    """The ledger does not allow this: a group resolved twice, a member missing, an unknown group."""
 
 
 class Barren(RuntimeError):
@@ -47,7 +47,7 @@ class Barren(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One group's line in the books. `oldest`/`newest`: weight versions of its tokens, -1 before it finished.
+    """One group's entry in the ledger. `oldest`/`newest`: weight versions of its tokens, -1 before it finished.
 
     A long run keeps every line, so lines are lean: slots, and one copy of the words that lines share."""
 
@@ -98,7 +98,7 @@ class Ledger:
     unsettled: set[int] = field(default_factory=set)  # running and ready groups: what a sweep has to look at
     order: list[int] = field(default_factory=list)  # of this epoch
     epoch: int = -1
-    changed: set[int] = field(default_factory=set)  # entries that `changes` has not told of yet
+    changed: set[int] = field(default_factory=set)  # entries that `changes` has not returned yet
 
     @property
     def capacity(self) -> int:
@@ -193,7 +193,7 @@ class Ledger:
         return {"dispatched": len(self.entries), **{s: self.counts[s] for s in states}}
 
     def changes(self) -> str:
-        """What has changed since the last call, as one JSON line; `replay` takes the lines to the same books."""
+        """What has changed since the last call, as one JSON line; `replay` turns the lines into the same ledger."""
         state = {
             "version": self.version,
             "frontier": self.frontier,

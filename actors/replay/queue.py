@@ -3,7 +3,7 @@
 Guarantees: admission and batches follow `actors.replay.ledger`; the queue owns the stored groups, so they outlive the
 rollout actor that made them and are released when consumed or dropped; nobody waits without a deadline: `admit` answers
 None after a short while (ask again), `take` raises Outage("queue", ...) that says what it was waiting for. Every change
-of the books is on disk before the caller hears of it, and every call may be repeated: a queue that dies is started
+of the ledger is on disk before a call returns, and every call may be repeated: a queue that dies is started
 again by Ray, reads its journal, and the calls that were under way are made again. Only the groups it held are played
 anew.
 """
@@ -44,7 +44,7 @@ def fetch(batch: Batch) -> tuple[Group, ...]:
     return tuple(ray.get(list(batch.refs), timeout=120))
 
 
-def books_of(snapshot: bytes) -> list[dict[str, Any]]:
+def entries_of(snapshot: bytes) -> list[dict[str, Any]]:
     """The ledger's entries in a queue's snapshot, as plain data; the groups beside them are not touched."""
     entries: list[dict[str, Any]] = json.loads(pickle.load(io.BytesIO(snapshot)))["entries"]
     return entries
@@ -62,7 +62,7 @@ class QueueState:
     def __init__(
         self, config: Config, images: Sequence[str], snapshot: bytes | None = None, journal: str | None = None
     ) -> None:
-        """`snapshot`: of the run that is resumed; `journal`: file of the books' changes, read after a death."""
+        """`snapshot`: of the run that is resumed; `journal`: file of the ledger's changes, read after a death."""
         self._config = config
         self._images = list(images)
         self._weights: tuple[Any, int] | None = None
@@ -72,14 +72,14 @@ class QueueState:
         self._last_put = time.monotonic()
         if journal is not None and reconstructed():
             written = Path(journal).read_text()
-            # a last line that death cut short was told to nobody
+            # a last line that death cut short had no reader
             self._ledger = Ledger.replay(config.queue, written[: written.rfind("\n") + 1].splitlines())
             for entry in [e for e in self._ledger.entries.values() if e.state == "ready"]:
                 self._ledger.lose_ready(entry.group, "the queue died")
         elif snapshot is not None:
             stream = io.BytesIO(snapshot)
-            books, groups = pickle.load(stream), pickle.load(stream)
-            self._ledger = Ledger.restore(config.queue, books)
+            snapshot_of_ledger, groups = pickle.load(stream), pickle.load(stream)
+            self._ledger = Ledger.restore(config.queue, snapshot_of_ledger)
             self._groups = {number: ray.put(group) for number, group in groups.items()}
         else:
             self._ledger = Ledger(config.queue, len(images), config.rollout.group_size, config.run.seed)
@@ -180,11 +180,11 @@ class QueueState:
 
     async def snapshot(self) -> bytes:
         """Ledger and ready groups: what a checkpoint needs to go on with no prompt lost or trained twice."""
-        books, held = self._ledger.snapshot(), dict(self._groups)  # of one moment: groups come in while we fetch
+        ledger, held = self._ledger.snapshot(), dict(self._groups)  # of one moment: groups come in while we fetch
         groups = await asyncio.gather(*held.values())
-        return pickle.dumps(books) + pickle.dumps(dict(zip(held, groups, strict=True)))
+        return pickle.dumps(ledger) + pickle.dumps(dict(zip(held, groups, strict=True)))
 
-    async def books(self) -> list[dict[str, Any]]:
+    async def entries(self) -> list[dict[str, Any]]:
         """Every ledger entry, as plain data."""
         return [asdict(entry) for entry in self._ledger.entries.values()]
 

@@ -21,7 +21,7 @@ from actors.contracts import Judge, Outage, Policy, Renderer
 from actors.dialogue import Codec
 from actors.images import read_image
 from actors.replay.ledger import Ticket
-from actors.rollout.episode import Rules, World, episode
+from actors.rollout.episode import Environment, Rules, episode
 from actors.rollout.waits import SESSION, Waits, watched
 from actors.trajectory import Group, Trajectory
 from configs.schema import Config
@@ -39,25 +39,25 @@ def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
     return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)  # type: ignore[arg-type]
 
 
-async def play_member(image: bytes, world: World, rules: Rules, session: str) -> Trajectory | str:
+async def play_member(image: bytes, env: Environment, rules: Rules, session: str) -> Trajectory | str:
     """One member: its trajectory, or why it is void after `rollout.retries` further tries."""
     reason = ""
     SESSION.set(session)  # of this task alone: members are played by tasks of their own
     for attempt in range(rules.rollout.retries + 1):
         try:
-            return await episode(image, world, rules, f"{session}.{attempt}")
+            return await episode(image, env, rules, f"{session}.{attempt}")
         except Outage as outage:
             reason = outage.part
             await asyncio.sleep(min(10.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.5))
     return reason
 
 
-async def play_group(ticket: Ticket, image: bytes, world: World, rules: Rules) -> tuple[list[str], Group]:
+async def play_group(ticket: Ticket, image: bytes, env: Environment, rules: Rules) -> tuple[list[str], Group]:
     """All members at once and under one prompt; one outcome each and the group of the survivors."""
     size = rules.rollout.group_size
     if random.Random(ticket.group).random() < rules.rollout.direct_share:
         rules = replace(rules, rollout=replace(rules.rollout, single_turn=True))
-    results = await asyncio.gather(*(play_member(image, world, rules, f"{ticket.group}.{m}") for m in range(size)))
+    results = await asyncio.gather(*(play_member(image, env, rules, f"{ticket.group}.{m}") for m in range(size)))
     members = ["done" if isinstance(r, Trajectory) else r for r in results]
     survivors = tuple(r for r in results if isinstance(r, Trajectory))
     return members, Group(ticket.group, ticket.prompt, survivors)
@@ -84,7 +84,7 @@ class Rollouts:
         self._config = config
         self._queue = queue
         self._waits = Waits()
-        self._world = watched(World(policy, renderer, judge, Codec.load(model, config.prompts)), self._waits)
+        self._env = watched(Environment(policy, renderer, judge, Codec.load(model, config.prompts)), self._waits)
         self._rules = rules_of(config)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -117,7 +117,7 @@ class Rollouts:
                 continue
             began = time.time()
             image = read_image(ticket.image, self._config.data.max_pixels)
-            members, group = await play_group(ticket, image, self._world, self._rules)
+            members, group = await play_group(ticket, image, self._env, self._rules)
             state = await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
             if self._record is not None:
                 await self._keep(self._record, group, image, members, state, began)

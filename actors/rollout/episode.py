@@ -19,7 +19,7 @@ from configs.schema import Feedback, RewardWeights, Rollout, Sampling
 
 
 @dataclass(frozen=True)
-class World:
+class Environment:
     """The three things an episode talks to, and the codec of the policy."""
 
     policy: Policy
@@ -39,12 +39,12 @@ class Rules:
     reward: RewardWeights
 
 
-async def episode(image: bytes, world: World, rules: Rules, session: str) -> Trajectory:
+async def episode(image: bytes, env: Environment, rules: Rules, session: str) -> Trajectory:
     """Play one episode for one target (PNG bytes). Raises Outage, also when `trajectory_s` has passed."""
     limit = rules.rollout.trajectory_s
     try:
         async with asyncio.timeout(limit):
-            async for step in play(image, world, rules, session):
+            async for step in play(image, env, rules, session):
                 if isinstance(step, Trajectory):
                     return step
     except TimeoutError:
@@ -52,11 +52,11 @@ async def episode(image: bytes, world: World, rules: Rules, session: str) -> Tra
     raise AssertionError("an episode ends with its trajectory")
 
 
-async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncIterator[Turn | Trajectory]:
+async def play(image: bytes, env: Environment, rules: Rules, session: str) -> AsyncIterator[Turn | Trajectory]:
     """The same, turn by turn: yields every finished Turn and at last the Trajectory."""
     direct = rules.rollout.single_turn
     budget = 1 if direct else rules.rollout.max_turns
-    dialogue = Dialogue.start(world.codec, image, direct=direct)
+    dialogue = Dialogue.start(env.codec, image, direct=direct)
     turns: list[Turn] = []
     ending: Ending = "malformed"
     for number in range(1, budget + 1):
@@ -65,13 +65,13 @@ async def play(image: bytes, world: World, rules: Rules, session: str) -> AsyncI
             ending = "length"
             break
         began, started = time.time(), time.perf_counter()
-        sample = await world.policy.sample(
+        sample = await env.policy.sample(
             dialogue.short_ids, dialogue.images, max_tokens=min(room, rules.sampling.max_tokens), session=session
         )
         text = dialogue.add_sampled(sample)
         sampled_at = time.perf_counter()
         kind, code = parse_turn(text, tool=not direct)
-        render, verdict, seconds = await _look(image, code, world, rules)
+        render, verdict, seconds = await _look(image, code, env, rules)
         spent = (sampled_at - started, *seconds)
         turn = Turn(text, kind, code, render, verdict, len(sample.token_ids), spent, began)
         turns.append(turn)
@@ -114,15 +114,15 @@ def words(render: RenderResult | None, verdict: Verdict | None, max_chars: int) 
 
 
 async def _look(
-    target: bytes, code: str | None, world: World, rules: Rules
+    target: bytes, code: str | None, env: Environment, rules: Rules
 ) -> tuple[RenderResult | None, Verdict | None, tuple[float, float]]:
     """Render and judge one program; (None, None) where there is none to render, no verdict where it failed."""
     if code is None:
         return None, None, (0.0, 0.0)
     started = time.perf_counter()
-    render = await world.renderer.render(code, rules.domain)
+    render = await env.renderer.render(code, rules.domain)
     rendered = time.perf_counter()
     if not render.ok or render.png is None:
         return render, None, (rendered - started, 0.0)
-    verdict = await world.judge.compare(target, render.png, rules.domain)
+    verdict = await env.judge.compare(target, render.png, rules.domain)
     return render, verdict, (rendered - started, time.perf_counter() - rendered)

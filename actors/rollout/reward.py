@@ -1,10 +1,10 @@
 """The hybrid reward of one trajectory: pure functions of what happened, never of the program's text.
 
 Guarantees: R = w_v * R_vision + w_f * R_format + w_t * R_tool (RRVF, arXiv 2507.20766, Eq. 2), each part in a fixed
-range: R_vision in 0..1 (the judge's likeness of the final render, 0 where nothing rendered), R_format +1 or -1,
+range: R_vision in 0..1 (the judge's similarity of the final render, 0 where nothing rendered), R_format +1 or -1,
 R_tool in 0..1. A failure of infrastructure never comes here: the episode has raised before.
 
-The paper prints the weights (-0.2, 0.8, 1.0) for (vision, format, tool), which would pay for unlikeness; the reading
+The paper prints the weights (-0.2, 0.8, 1.0) for (vision, format, tool), which would pay for dissimilarity; the reading
 kept as default is 0.8, 0.2, 1.0. `paper_literal` reproduces the print.
 """
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 def weights(config: RewardWeights) -> tuple[float, float, float]:
     """(vision, format, tool) of a preset; warns about the literal one."""
     if config.preset == "paper_literal":
-        log.warning("reward.preset=paper_literal: the printed weights reward LESS likeness; use it for the record only")
+        log.warning("reward.preset=paper_literal: the printed weights reward LESS similarity; for the record only")
         return LITERAL
     return config.vision, config.format, config.tool
 
@@ -48,8 +48,8 @@ def successful_calls(turns: Sequence[Turn], gate: bool) -> int:
 def reward(turns: Sequence[Turn], ending: Ending, config: RewardWeights) -> Reward:
     """Reward of a finished trajectory.
 
-    R_vision: likeness of the last turn's render. R_format: +1 where the trajectory ended in a well-formed answer whose
-    program rendered, else -1. R_tool: a third per successful call, at most 1, and 1 where likeness exceeds
+    R_vision: similarity of the last render. R_format: +1 where the trajectory ended in a well-formed answer whose
+    program rendered, else -1. R_tool: a third per successful call, at most 1, and 1 where similarity exceeds
     `full_tool_above` (paper, section 3.3: an unaided hit needs no tool).
     """
     last = turns[-1] if turns else None

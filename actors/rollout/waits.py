@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from actors.contracts import Domain, Judge, Policy, Renderer, RenderResult, Sample, Verdict
-from actors.rollout.episode import World
+from actors.rollout.episode import Environment
 
 WINDOW = 64  # finished requests that the rate of a part is taken from
 SESSION: ContextVar[str] = ContextVar("session", default="?")  # of the episode that this task plays
@@ -102,8 +102,6 @@ class _Judge:
             return await self.inner.compare(target, render, domain)
 
 
-def watched(world: World, waits: Waits) -> World:
-    """The same world, with every request noted in `waits`."""
-    return World(
-        _Policy(world.policy, waits), _Renderer(world.renderer, waits), _Judge(world.judge, waits), world.codec
-    )
+def watched(env: Environment, waits: Waits) -> Environment:
+    """The same env, with every request noted in `waits`."""
+    return Environment(_Policy(env.policy, waits), _Renderer(env.renderer, waits), _Judge(env.judge, waits), env.codec)

@@ -1,6 +1,6 @@
 """An episode as server-sent events: what the policy writes, what its code renders, what the judge says, as it happens.
 
-Guarantees: the episode is the same as without a listener: the world's own policy, renderer and judge, each with an ear;
+Guarantees: the episode is the same as without a listener: its own policy, renderer and judge, each observed;
 events come in the order of the episode, turns count from 1, and `code` carries the whole text of its turn, whatever
 became of its pieces. One event is one `event:` line and one `data:` line of JSON.
 
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from actors.contracts import Domain, RenderResult, Sample, Verdict
 from actors.dialogue import parse_turn
-from actors.rollout.episode import World
+from actors.rollout.episode import Environment
 
 Event = tuple[str, dict[str, Any]]  # name, data
 
@@ -39,12 +39,12 @@ class Audible(Protocol):
     ) -> Sample: ...
 
 
-class Ear:
+class Emitter:
     """Policy, renderer and judge of one episode, which tell `say` what they do. `tool`: the prompt offers one."""
 
-    def __init__(self, policy: Audible, world: World, say: Callable[[Event], None], *, tool: bool) -> None:
+    def __init__(self, policy: Audible, env: Environment, say: Callable[[Event], None], *, tool: bool) -> None:
         self._policy = policy
-        self._world = world
+        self._env = env
         self._say = say
         self._tool = tool
         self._turn = 0
@@ -56,35 +56,35 @@ class Ear:
         self._turn += 1
         self._told = 0
         sample = await self._policy.sample(prompt_ids, images, max_tokens=max_tokens, session=session, heard=self._hear)
-        text = self._world.codec.decode(sample.token_ids)
+        text = self._env.codec.decode(sample.token_ids)
         kind, code = parse_turn(text, tool=self._tool)
         self._say(("code", {"turn": self._turn, "kind": kind, "text": text, "code": code}))
         return sample
 
     def _hear(self, text: str) -> None:
-        text = text.removesuffix(self._world.codec.tokenizer.eos_token)
+        text = text.removesuffix(self._env.codec.tokenizer.eos_token)
         if len(text) > self._told:
             self._say(("text", {"turn": self._turn, "delta": text[self._told :]}))
             self._told = len(text)
 
     async def render(self, source: str, domain: Domain) -> RenderResult:
-        found = await self._world.renderer.render(source, domain)
+        found = await self._env.renderer.render(source, domain)
         about = {"turn": self._turn, "ok": found.ok, "kind": found.kind, "message": found.message}
         self._say(("render", {**about, "picture": encoded(found.png)}))
         return found
 
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
-        verdict = await self._world.judge.compare(target, render, domain)
+        verdict = await self._env.judge.compare(target, render, domain)
         differences = [asdict(d) for d in verdict.differences]
         about = {"turn": self._turn, "score": verdict.score, "feedback": verdict.feedback}
         self._say(("verdict", {**about, "differences": differences}))
         return verdict
 
 
-def overheard(world: World, policy: Audible, say: Callable[[Event], None], *, tool: bool) -> World:
-    """`world` for one episode, whose every step `say` is told of."""
-    ear = Ear(policy, world, say, tool=tool)
-    return World(ear, ear, ear, world.codec)
+def emitting(env: Environment, policy: Audible, say: Callable[[Event], None], *, tool: bool) -> Environment:
+    """`env` for one episode, whose every step `say` is told of."""
+    ear = Emitter(policy, env, say, tool=tool)
+    return Environment(ear, ear, ear, env.codec)
 
 
 def joined(events: Sequence[Event]) -> list[Event]:

@@ -1,7 +1,7 @@
 """Inference: an image in, a program out, on the same Algorithm 1 as training and the same engine builder.
 
 Guarantees: `turns=1` answers directly, as in the paper's evaluation, more turns refine with render and feedback; the
-code, picture and likeness that come back belong together; an outage is an error, never an empty answer; whoever stops
+code, picture and similarity that come back belong together; an outage is an error, never an empty answer; whoever stops
 listening stops the episode.
 """
 
@@ -21,14 +21,14 @@ from actors.dialogue import Codec
 from actors.engine.policy import PolicyEngine
 from actors.gauges import export
 from actors.rollout.actor import rules_of
-from actors.rollout.episode import Rules, World, episode
+from actors.rollout.episode import Environment, Rules, episode
 from actors.trajectory import Trajectory, Turn
 from configs.schema import Config
 from serving.http.errors import BadRequest
 from serving.inference import checkpoint
 from serving.inference.chat import Chat, prepared
 from serving.inference.chat_engine import ChatEngine
-from serving.inference.events import Event, encoded, frame, joined, overheard
+from serving.inference.events import Event, emitting, encoded, frame, joined
 from serving.judge.service import JudgeClient
 from serving.render.service import RenderClient
 
@@ -67,7 +67,7 @@ class Inference:
         self._chat = ChatEngine(self._engine, config.run.name, folder, config.engine.turn_s)
         self._reloading = asyncio.Lock()
         self._policy = LocalPolicy(self._engine, 0.0)
-        self._world = World(
+        self._env = Environment(
             self._policy,
             RenderClient(renderer, config),
             JudgeClient(judge, config),
@@ -76,13 +76,13 @@ class Inference:
 
     async def image_to_code(self, image: bytes, turns: int) -> dict[str, Any]:
         """Program for one PNG. `turns` 1 to rollout.max_turns. Raises Outage."""
-        return as_json(await episode(image, self._world, self._rules(turns), f"http.{uuid.uuid4().hex}"))
+        return as_json(await episode(image, self._env, self._rules(turns), f"http.{uuid.uuid4().hex}"))
 
     async def stream(self, image: bytes, turns: int) -> AsyncIterator[str]:
         """The same as server-sent events (see serving.inference.events); an outage ends it as an `error` event."""
         told: asyncio.Queue[Event | None] = asyncio.Queue()  # None ends it
-        world = overheard(self._world, self._policy, told.put_nowait, tool=turns > 1)
-        task = asyncio.create_task(self._play(image, turns, world, told.put_nowait))
+        env = emitting(self._env, self._policy, told.put_nowait, tool=turns > 1)
+        task = asyncio.create_task(self._play(image, turns, env, told.put_nowait))
         try:
             while (event := await told.get()) is not None:
                 if event[0] == "text":
@@ -98,9 +98,9 @@ class Inference:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def _play(self, image: bytes, turns: int, world: World, say: Callable[[Event | None], None]) -> None:
+    async def _play(self, image: bytes, turns: int, env: Environment, say: Callable[[Event | None], None]) -> None:
         try:
-            found = await episode(image, world, self._rules(turns), f"http.{uuid.uuid4().hex}")
+            found = await episode(image, env, self._rules(turns), f"http.{uuid.uuid4().hex}")
             say(("done", as_json(found)))
         except Outage as error:
             say(("error", {"kind": "outage", "message": str(error)}))
@@ -125,7 +125,7 @@ class Inference:
                 yield chunk
 
     async def _prepared(self, chat: Chat) -> dict[str, Any]:
-        control = self._world.codec.tokenizer.all_special_tokens
+        control = self._env.codec.tokenizer.all_special_tokens
         return await prepared(chat, control, self._config.data.max_pixels, self._config.rollout.max_turns + 1)
 
     async def loaded(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def as_json(played: Trajectory) -> dict[str, Any]:
     return {
         "code": last["code"],
         "picture": last["picture"],
-        "likeness": played.reward.vision,
+        "similarity": played.reward.vision,
         "failure": last["failure"],
         "ending": played.ending,
         "turns": turns,
@@ -195,7 +195,7 @@ def as_json(played: Trajectory) -> dict[str, Any]:
 
 
 def turn_as_json(turn: Turn) -> dict[str, Any]:
-    """One turn; `score` is the likeness of its picture, null where there is none."""
+    """One turn; `score` is the similarity of its picture, null where there is none."""
     failure = None
     if turn.kind == "malformed":
         failure = "malformed: the policy's message has no well-formed tool call or answer"

@@ -11,8 +11,8 @@ Guarantees, against a program that stays within Python:
 - a program that replaces a function of Matplotlib, of the built-ins or of ours, or that reaches for what is refused,
   has a trace that says `tampered` and nothing else.
 Not guaranteed: a program that writes to raw memory (NumPy can) may forge its own trace. Nor does it need to: calls that
-draw nothing visible count as calls, here as in the benchmarks. A trace tells how a program was written; likeness is for
-the renderer and a judge to say.
+draw nothing visible count as calls, here as in the benchmarks. A trace tells how a program was written; similarity is
+for the renderer and a judge to say.
 
 What is recorded follows ChartMimic's evaluators (arXiv 2406.09961) and Plot2Code's (arXiv 2405.07990). Run as `python
 -m serving.jailed.trace SETTINGS_JSON`, as `serving.jailed.server` is. A request is a mode (MODES), a line end and the

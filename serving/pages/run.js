@@ -4,7 +4,7 @@ import { ask, codeBlock, compare, el, fixed } from "./common.js";
 
 const $ = (id) => document.getElementById(id);
 const SIZE = 20, LOOK_MS = 2000;
-const CURVES = { reward: "Reward", exec_rate: "Programs that run", similarity: "Likeness", staleness_mean: "Staleness", step_s: "Seconds a step" };
+const CURVES = { reward: "Reward", exec_rate: "Programs that run", similarity: "Similarity", staleness_mean: "Staleness", step_s: "Seconds a step" };
 const form = $("filters");
 let offset = 0, revision = -1, newest = 0, latest = 0, figures = null;
 const plots = new Map();
@@ -61,7 +61,7 @@ const picture = (name) => `pictures/${encodeURIComponent(name)}`;
 
 function group(g) {
   const state = el("span", { class: `tag ${g.state}`, title: g.reason }, g.state.replaceAll("_", " "));
-  const { oldest, newest: youngest } = g.books;
+  const { oldest, newest: youngest } = g.entries;
   const versions = oldest >= 0 ? `weights ${oldest === youngest ? oldest : `${oldest}–${youngest}`}` : null;
   const step = g.state === "consumed" ? `step ${g.step}` : `for step ${g.step}`;
   const target = g.target
@@ -93,7 +93,7 @@ function member(g, m, place) {
 
 function detail(g, m, place) {
   const r = m.reward;
-  const facts = { reward: fixed(r.total, 3), likeness: fixed(r.vision, 3), format: fixed(r.format), tool: fixed(r.tool),
+  const facts = { reward: fixed(r.total, 3), similarity: fixed(r.vision, 3), format: fixed(r.format), tool: fixed(r.tool),
     advantage: fixed(m.advantage, 3), tokens: m.tokens, ending: m.ending, group: g.state + (g.reason ? `: ${g.reason}` : "") };
   $("title").textContent = `Group ${g.group}, member ${place + 1}`;
   $("turns").replaceChildren(list(facts), ...m.turns.map((turn, number) => turnCard(g, turn, number)));

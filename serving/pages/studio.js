@@ -212,13 +212,13 @@ class Turns {
 
   verdict({ turn, score, feedback }) {
     const card = this.card(turn);
-    card.score.replaceChildren(el("meter", { min: 0, max: 1, low: 0.4, high: 0.75, optimum: 1, value: score, "aria-label": "likeness" }),
+    card.score.replaceChildren(el("meter", { min: 0, max: 1, low: 0.4, high: 0.75, optimum: 1, value: score, "aria-label": "similarity" }),
       ` ${percent(score)} alike`);
     card.words.replaceChildren(el("blockquote", {}, feedback));
   }
 
   done(found) {
-    const like = found.failure ? "The last program does not draw." : `${percent(found.likeness)} alike.`;
+    const like = found.failure ? "The last program does not draw." : `${percent(found.similarity)} alike.`;
     $("status").textContent = `Done in ${found.turns.length === 1 ? "one try" : `${found.turns.length} tries`}. ${like}`;
     $("end").focus({ preventScroll: true });
   }

@@ -1,4 +1,4 @@
-"""A run's folder, read from outside: groups, books, advantages and figures, followed while they are written.
+"""A run's folder, read from outside: groups, ledger, advantages and figures, followed while they are written.
 
 Guarantees: reads only, and only inside the folder (a link that leads out of it is not followed); what it holds in
 memory is an index, the lines stay on disk; a line that is cut short, damaged or of another shape is skipped, never an
@@ -112,7 +112,7 @@ class RunFolder:
     def refresh(self) -> None:
         """Read what was written since the last call."""
         with self._lock:
-            changed = self._read_groups()  # before the books: a line is written after the books know the group's end
+            changed = self._read_groups()  # before the ledger: a line is written after the ledger knows the group's end
             changed |= self._read_books()
             for row in _rows(self._gains.lines()[1]):
                 for group, values in _items(row.get("groups")):
@@ -152,7 +152,7 @@ class RunFolder:
             }
 
     def read(self, row: Row) -> dict[str, Any]:
-        """A group in full: its line, its place in the books, and each member's advantage where it was trained on."""
+        """A group in full: its line, its entry in the ledger, and each member's advantage where it was trained on."""
         line: dict[str, Any] = {}
         if row.offset >= 0:
             with self._files[row.file].path.open("rb") as file:
@@ -160,14 +160,14 @@ class RunFolder:
                 line = next(iter(_rows([(0, file.read(row.length))])), {})
         entry = self._entries.get(row.group, {})
         members = [m for m in _list(line.get("members")) if isinstance(m, dict)]
-        step, gains = self._advantages.get(row.group, (-1, []))
+        step, advantages = self._advantages.get(row.group, (-1, []))
         if row.state == "consumed" and step == row.step:
             done = [m for m in members if m.get("outcome") == "done"]
-            for member, gain in zip(done, gains, strict=False):
+            for member, gain in zip(done, advantages, strict=False):
                 member["advantage"] = gain
-        books = {key: entry.get(key) for key in ("worker", "dispatched_at", "oldest", "newest", "reissue", "tokens")}
+        ledger = {key: entry.get(key) for key in ("worker", "dispatched_at", "oldest", "newest", "reissue", "tokens")}
         own = {"group": row.group, "prompt": row.prompt, "state": row.state, "reason": row.reason, "step": row.step}
-        return {**line, **own, "members": members, "books": books}
+        return {**line, **own, "members": members, "ledger": ledger}
 
     def metrics(self) -> list[dict[str, Any]]:
         """One row a step."""
@@ -224,7 +224,7 @@ class RunFolder:
                 self._entries[entry["group"]] = entry
 
     def _join(self) -> Iterator[Row]:
-        """Books and lines by group; a line that the books contradict is of a life before a resume."""
+        """Ledger entries and lines by group; a line that the ledger contradicts is from before a resume."""
         if not self._entries:
             yield from (self._played[group] for group in sorted(self._played))
             return

@@ -1,6 +1,6 @@
 """Where a run's steps went: seconds by cause, idle time of both sides, work that was of no use, and the next unit.
 
-Guarantees: computed from the run's own files alone (turns with their beginnings and seconds, the books, one line of
+Guarantees: computed from the run's own files alone (turns with their beginnings and seconds, the ledger, one line of
 figures a step); the causes of a step sum to its seconds.
 
 A step is waiting for a batch, learning, synchronising, saving. The wait is put down to what the member was doing that

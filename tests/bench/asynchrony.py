@@ -104,22 +104,22 @@ def measure(bound: int) -> dict[str, Any]:
 
 
 class Player:
-    """The rollout actor with a world that sleeps."""
+    """The rollout actor with an environment that sleeps."""
 
     def __init__(self, config: Any, model: str, queue: Any, profile: Any, versions: str) -> None:
         from actors.dialogue import Codec
         from actors.rollout.actor import Rollouts
         from tests.bench.latency_profile import Sleepers
 
-        self.world = Sleepers(profile, Codec.load(model, config.prompts), SLOTS, Path(versions))
-        self.rollouts = Rollouts("player", config, model, queue, self.world, self.world, self.world)
+        self.env = Sleepers(profile, Codec.load(model, config.prompts), SLOTS, Path(versions))
+        self.rollouts = Rollouts("player", config, model, queue, self.env, self.env, self.env)
 
     async def start(self) -> None:
         await self.rollouts.start()
 
     async def busy(self) -> float:
         await self.rollouts.check()  # raises what ended a slot
-        return self.world.engine.read()
+        return self.env.engine.read()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A world of known latencies: what a 7B policy, a renderer and a 72B judge take, a 17th of it, for the bench.
+"""An environment of known latencies: what a 7B policy, a renderer and a 72B judge take, a 17th of it, for the bench.
 
 Guarantees: rollouts, queue and ledger are the real ones; only what answers them sleeps instead of computing. A turn is
 drawn from the name of the turn, so two runs of the same prompts meet the same latencies, whatever their order.
@@ -83,14 +83,14 @@ class Sleepers:
         self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
     ) -> Sample:
         """Holds one slot of the engine for as long as the turn's tokens take; they carry the versions they met."""
-        p, fortune = self.profile, random.Random(f"{session}/{len(prompt_ids)}")
-        tokens = min(p.tokens_most, fortune.lognormvariate(math.log(p.tokens), p.tokens_sigma))
+        p, rng = self.profile, random.Random(f"{session}/{len(prompt_ids)}")
+        tokens = min(p.tokens_most, rng.lognormvariate(math.log(p.tokens), p.tokens_sigma))
         async with self._slots:
             with self.engine.one():
                 first = self._version()
                 await asyncio.sleep(p.scale * (p.prefill_s + tokens / p.tokens_per_s))
                 last = self._version()
-        ids = self._answer if fortune.random() < p.early_end else self._call
+        ids = self._answer if rng.random() < p.early_end else self._call
         half = len(ids) // 2
         versions = (first,) * half + (last,) * (len(ids) - half)
         seen = len(prompt_ids) + sum(self._codec.image_tokens(png) - 1 for png in images)

@@ -16,7 +16,7 @@ from actors.engine.policy import PolicyEngine
 from actors.trajectory import Group, Reward, Trajectory
 from configs.schema import Config, Prompts
 from tests.training import tiny
-from training.learner.ranks import World
+from training.learner.ranks import Ranks
 from training.learner.update import Learner
 
 GROUPS, MEMBERS, TURNS, TOKENS = 4, 4, 3, 24
@@ -31,7 +31,7 @@ def compare(folder: Path, dtype: str) -> dict[str, Any]:
     config = Config()
     config.policy.dtype = dtype
     groups = asyncio.run(play(folder, config))
-    learner = Learner(str(folder), config, World.join(0))
+    learner = Learner(str(folder), config, Ranks.join(0))
     shards, screened = learner.plan(groups)
     gaps = []
     with torch.no_grad():

@@ -19,7 +19,7 @@ from tests.training import tiny
 from tests.training.learner import trl_side
 from training.learner.image_inputs import Pixels
 from training.learner.packing import Row, weigh
-from training.learner.ranks import World
+from training.learner.ranks import Ranks
 from training.learner.update import Learner
 
 GROUPS, MEMBERS, ROUNDS = 12, 8, 3
@@ -35,7 +35,7 @@ def main(out_dir: Path) -> dict[str, Any]:
 
 def compare(folder: Path, show: bool) -> dict[str, Any]:
     groups = tiny.groups(GROUPS, MEMBERS, show=show, words=(30, 70))
-    learner = Learner(str(folder), Config(), World.join(0))
+    learner = Learner(str(folder), Config(), Ranks.join(0))
     _, screened = learner.plan(groups)
     rows = weigh(screened.rows, learner.config.grpo)
     trainer = trl_side.trainer(folder, Path(tempfile.mkdtemp()), beta=0.0, loss_type="dapo")

@@ -2,7 +2,7 @@
 
 The rollouts, queue, ledger and recorder are the real ones; engine, renderer, judge and learner sleep (latency_profile)
 with as many servers as the layout has, so that the figures do not depend on what else this machine does. From the
-trace of the first layout alone each other layout's seconds a step are foretold.
+trace of the first layout alone each other layout's seconds a step are predicted.
 """
 
 import asyncio
@@ -65,9 +65,9 @@ class Player:
 
         codec = Codec.load(model, config.prompts)
         servers = config.render.concurrency, config.judge.concurrency
-        world = House(*servers, profile, codec, ENGINE_SLOTS, Path(versions))
+        env = House(*servers, profile, codec, ENGINE_SLOTS, Path(versions))
         recorder = Recorder(Path(run), "player", 100)
-        self.rollouts = Rollouts("player", config, model, queue, world, world, world, recorder)
+        self.rollouts = Rollouts("player", config, model, queue, env, env, env, recorder)
 
     async def start(self) -> None:
         await self.rollouts.start()
@@ -107,7 +107,7 @@ def main(out_dir: Path) -> dict[str, Any]:
     found = {
         "base_s": round(base["step_s"], 3),
         "model_of_base_s": round(base["model"]["step"], 3),
-        "foretold": {k: {f: round(v, 3) for f, v in row.items()} for k, row in rows.items()},
+        "predicted": {k: {f: round(v, 3) for f, v in row.items()} for k, row in rows.items()},
         "mean_error": round(sum(errors) / len(errors), 3),
         "largest_error": round(errors[-1], 3),
     }

@@ -158,7 +158,7 @@ def test_an_episode_streams_and_ends_as_without_a_stream(live: Live, picture: Ca
         [(name, code)] = [e for e in events if e[0] == "code"][:1]
         assert name == "code" and code["turn"] == 1 and code["text"] == whole["turns"][0]["text"]
         assert events[0][0] == "text" and events[0][1]["turn"] == 1
-    assert {"code", "picture", "likeness", "failure", "ending", "turns"} == set(whole)
+    assert {"code", "picture", "similarity", "failure", "ending", "turns"} == set(whole)
     assert {"score", "feedback", "differences", "text", "code", "picture"} < set(whole["turns"][0])
 
 
@@ -301,5 +301,13 @@ def test_the_examples_of_the_readme_run(live: Live, tmp_path: Path, picture: Cal
     assert done.returncode == 0, done.stderr
     assert '"error"' not in done.stdout and done.stdout.strip()
     if kind == "sh":
-        for said in ('"likeness":', "event: done", '"png":"', '"score":1.0', '"replicas":1', '"status":"ok"', "# TYPE"):
-            assert said in done.stdout
+        for part in (  # as README says
+            '"similarity":',
+            "event: done",
+            '"png":"',
+            '"score":1.0',
+            '"replicas":1',
+            '"status":"ok"',
+            "# TYPE",
+        ):
+            assert part in done.stdout

@@ -58,9 +58,9 @@ class Attributes:
 
 def draw(index: int, seed: int, split: Split) -> Drawn:
     """Chart `index` of a split."""
-    fortune = random.Random(f"{seed}/{split}/{index}")
+    rng = random.Random(f"{seed}/{split}/{index}")
     while True:
-        chart = _draw(fortune, split)
+        chart = _draw(rng, split)
         if split == "unseen" or _is_held_out(chart.program) == (split == "heldout"):
             return chart
 
@@ -70,26 +70,26 @@ def _is_held_out(program: str) -> bool:
     return random.Random(program).random() < 1 / 16
 
 
-def _draw(fortune: random.Random, split: Split) -> Drawn:
+def _draw(rng: random.Random, split: Split) -> Drawn:
     kinds = KINDS + NEW_KINDS if split == "unseen" else KINDS
-    kind = fortune.choice(kinds)
-    count = fortune.randint(2, 5)
-    values = tuple(fortune.randint(1, 9) for _ in range(count))
-    title = fortune.choice(TITLES)
+    kind = rng.choice(kinds)
+    count = rng.randint(2, 5)
+    values = tuple(rng.randint(1, 9) for _ in range(count))
+    title = rng.choice(TITLES)
     numbers = "[" + ",".join(map(str, values)) + "]"
     places = "[" + ",".join(str(i + 1) for i in range(count)) + "]"
     if kind == "pie":
-        colours = tuple(fortune.sample(COLOURS, count))
+        colours = tuple(rng.sample(COLOURS, count))
         call = f"plt.pie({numbers},colors=[{','.join(repr(c) for c in colours)}])"
     else:
-        colours = (fortune.choice(COLOURS),)
-        style = _style(kind, fortune) if split == "unseen" else ""
+        colours = (rng.choice(COLOURS),)
+        style = _style(kind, rng) if split == "unseen" else ""
         call = f"plt.{kind}({places},{numbers},{'linefmt' if kind == 'stem' else 'color'}='{colours[0]}'{style})"
-    extra = fortune.choice(FRESH) if split == "unseen" and kind != "pie" else ""
+    extra = rng.choice(FRESH) if split == "unseen" and kind != "pie" else ""
     return Drawn(f"{HEAD}{call}\n{extra}plt.title('{title}')\n", kind, title, colours, values)
 
 
-def _style(kind: str, fortune: random.Random) -> str:
+def _style(kind: str, rng: random.Random) -> str:
     options = {
         "bar": (",width=0.4", ",edgecolor='black'", ",hatch='//'"),
         "barh": (",height=0.4", ",edgecolor='black'", ",hatch='//'"),
@@ -98,7 +98,7 @@ def _style(kind: str, fortune: random.Random) -> str:
         "step": ("", ",linewidth=3"),
         "fill_between": ("", ",alpha=0.5"),
     }
-    return fortune.choice(options.get(kind, ("",)))
+    return rng.choice(options.get(kind, ("",)))
 
 
 def attributes(program: str) -> Attributes | None:

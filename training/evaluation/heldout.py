@@ -2,7 +2,7 @@
 
 Guarantees: the denominator is the number of images asked for; a program that does not run scores 0; an outage is
 retried and then raises, it is never counted as a score. Kind and words are read from the *program's* text where the
-set says what was drawn; they are reported beside the likeness and never trained on.
+set says what was drawn; they are reported beside the similarity and never trained on.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from actors.contracts import Outage
 from actors.files import write_whole
 from actors.images import read_image
 from actors.rollout.actor import play_member, rules_of
-from actors.rollout.episode import Rules, World
+from actors.rollout.episode import Environment, Rules
 from actors.trajectory import Trajectory
 from configs.schema import Config
 from training.data.image_sets import ImageSet
@@ -50,7 +50,7 @@ class Scores:
 
 async def evaluate(
     images: ImageSet,
-    world: World,
+    env: Environment,
     rules: Rules,
     *,
     label: str,
@@ -68,7 +68,7 @@ async def evaluate(
         path = images.paths[index]
         async with gate:
             image = await asyncio.to_thread(read_image, path, max_pixels)
-            played = await play_member(image, world, direct, f"{label}.{index}")
+            played = await play_member(image, env, direct, f"{label}.{index}")
         if isinstance(played, str):
             raise Outage(played, f"no evaluation of {path} after {rules.rollout.retries} retries")
         finished += 1
@@ -102,9 +102,13 @@ def row_of(path: str, played: Trajectory, facts: dict[str, Any] | None) -> Row:
 
 
 def evaluate_sets(
-    config: Config, world: Callable[[float], World], sets: Sequence[ImageSet], kept: Path, say: Callable[[str], None]
+    config: Config,
+    env: Callable[[float], Environment],
+    sets: Sequence[ImageSet],
+    kept: Path,
+    say: Callable[[str], None],
 ) -> dict[str, dict[str, list[Row]]]:
-    """Rows of every set, `sampled` at temperature 1 and `greedy`, also written to `kept`. `world`: by temperature."""
+    """Rows of every set, `sampled` at temperature 1 and `greedy`, also written to `kept`. `env`: by temperature."""
     found: dict[str, dict[str, list[Row]]] = {}
     for images in sets:
         found[images.name] = {}
@@ -113,7 +117,7 @@ def evaluate_sets(
             found[images.name][mode] = asyncio.run(
                 evaluate(
                     images,
-                    world(temperature),
+                    env(temperature),
                     rules_of(config),
                     label=f"{kept.stem}.{images.name}.{mode}",
                     max_pixels=config.data.max_pixels,

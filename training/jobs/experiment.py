@@ -156,7 +156,7 @@ def measure(config: Config, model: str, folder: Path, images: ImageSet, held: li
     try:
         connect(config, needed_cpus(config), needed_gpus(config))
         with Cluster(config, folder, model, model, images.paths, None) as cluster:
-            evaluate_sets(config, cluster.world, held, folder / AFTER, say)
+            evaluate_sets(config, cluster.env, held, folder / AFTER, say)
     finally:
         ray.shutdown()
 

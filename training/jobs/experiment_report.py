@@ -27,7 +27,7 @@ SETS: dict[str, tuple[str, Callable[[str], bool]]] = {  # name in the table -> e
 }
 METRICS = {
     "exec_rate": "runs",
-    "similarity": "likeness",
+    "similarity": "similarity",
     "type_accuracy": "right kind",
     "text_accuracy": "right words",
 }
@@ -121,15 +121,15 @@ def feedback_table(each: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
         f"{calls} of {tried} first attempts were tool calls, which alone are answered.",
         "",
-        "| first attempt | n | likeness before | words | runs | likeness | same program |",
+        "| first attempt | n | similarity before | words | runs | similarity | same program |",
         "|---|---|---|---|---|---|---|",
     ]
     for kind in ("first attempt ran", "first attempt failed"):
         rows = [one[kind] for one in each if kind in one]
         for words in CONDITIONS if rows else ():
-            means = [fmean(row[words][key] for row in rows) for key in ("runs", "likeness", "repeated")]
+            means = [fmean(row[words][key] for row in rows) for key in ("runs", "similarity", "repeated")]
             cells = " | ".join(f"{100 * mean:.1f}%" for mean in means)
-            before = fmean(row["likeness_before"] for row in rows)
+            before = fmean(row["similarity_before"] for row in rows)
             lines.append(f"| {kind[14:]} | {sum(r['n'] for r in rows)} | {100 * before:.1f}% | {words} | {cells} |")
     return lines
 
@@ -140,7 +140,7 @@ def _percent(value: dict[str, Any]) -> str:
 
 
 def curves(folder: Path, seeds: int, path: Path) -> None:
-    """Reward, programs that run and likeness of RRVF's rollouts, and the loss of SFT: mean and spread over seeds."""
+    """Reward, programs that run and similarity of RRVF's rollouts, and the loss of SFT: mean and spread over seeds."""
     import numpy as np
     from matplotlib.figure import Figure
 
@@ -149,7 +149,7 @@ def curves(folder: Path, seeds: int, path: Path) -> None:
     panels = (
         ("RRVF: mean reward", rrvf, "reward", COLOURS["RRVF"]),
         ("RRVF: programs that run", rrvf, "exec_rate", "#2a7f3f"),
-        ("RRVF: likeness of final render", rrvf, "similarity", "#6b3fa0"),
+        ("RRVF: similarity of final render", rrvf, "similarity", "#6b3fa0"),
         ("SFT: nats a token", sft, "loss", COLOURS["SFT"]),
     )
     figure = Figure(figsize=(14, 3.2), layout="constrained")

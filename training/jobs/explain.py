@@ -3,7 +3,7 @@
     python -m training.explain RUN [--against OTHER] [--json]
 
 Guarantees: computed from the run's files alone (serving.viewer.step_time says how, serving.viewer.queueing_model states
-the model and what it leaves out); `--against` foretells another run's step time from this run's demands and that run's
+the model and what it leaves out); `--against` predicts another run's step time from this run's demands and that run's
 layout, and says how far off that is from what the other run measured.
 """
 
@@ -33,14 +33,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def against(this: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
-    """The other run's step as foretold from this run, and as measured. Both by the same model: what is carried over is
+    """The other run's step as predicted from this run, and as measured. Both by the same model: what is carried over is
     the ratio of the model's figures, so that a bias which both share drops out."""
     if "layout" not in this or "layout" not in other:
         raise ValueError("both runs need a readable config.yaml")
     need, have = Demands(**this["demands"]), Layout(**other["layout"])
     ratio = step_seconds(need, have)["step"] / this["model"]["step"]
-    foretold = ratio * this["step_s"]
-    return {"foretold_s": foretold, "measured_s": other["step_s"], "error": foretold / other["step_s"] - 1}
+    predicted = ratio * this["step_s"]
+    return {"predicted_s": predicted, "measured_s": other["step_s"], "error": predicted / other["step_s"] - 1}
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.explain", description="Where did my step go?")
     parser.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
     parser.add_argument(
-        "--against", type=Path, metavar="OTHER", help="foretell this other run, and see how far off it is"
+        "--against", type=Path, metavar="OTHER", help="predict this other run, and see how far off it is"
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     args = parser.parse_args(argv)
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.against is not None:
         told = found["against"]
         console.print(
-            f"{args.against}: foretold {told['foretold_s']:.2f} s a step, measured {told['measured_s']:.2f} s "
+            f"{args.against}: predicted {told['predicted_s']:.2f} s a step, measured {told['measured_s']:.2f} s "
             f"({told['error']:+.0%})"
         )
     return 0

@@ -23,7 +23,7 @@ from typing import Any
 from actors.contracts import Outage
 from actors.dialogue import Dialogue, parse_turn
 from actors.images import read_image
-from actors.rollout.episode import Rules, World, shown, words
+from actors.rollout.episode import Environment, Rules, shown, words
 from configs.load import ConfigError, load
 from configs.schema import Config
 from training.data.image_sets import ImageSet, training_and_evaluation
@@ -43,7 +43,7 @@ class Attempt:
     image: bytes
     dialogue: Dialogue
     ran: bool
-    likeness: float
+    similarity: float
     told: str
     shown: bytes | None
 
@@ -53,34 +53,34 @@ class Second:
     """A second turn after one condition's words."""
 
     ran: bool
-    likeness: float
+    similarity: float
     repeated: bool  # the same program again
 
 
-async def study(images: ImageSet, world: World, rules: Rules, seed: int, max_pixels: int) -> dict[str, Any]:
+async def study(images: ImageSet, env: Environment, rules: Rules, seed: int, max_pixels: int) -> dict[str, Any]:
     """The result as plain data: counts, and for each condition and kind of first attempt what came of it."""
 
     async def first(path: str) -> Attempt | None:
         image = await asyncio.to_thread(read_image, path, max_pixels)
-        dialogue = Dialogue.start(world.codec, image)
+        dialogue = Dialogue.start(env.codec, image)
         session = f"feedback.{path}"
-        kind, code = await _say(dialogue, world, rules, session)
+        kind, code = await _say(dialogue, env, rules, session)
         if kind != "tool_call" or code is None:
             return None
-        ran, likeness, told, picture = await _look(code, image, world, rules)
-        return Attempt(session, image, dialogue, ran, likeness, told, picture)
+        ran, similarity, told, picture = await _look(code, image, env, rules)
+        return Attempt(session, image, dialogue, ran, similarity, told, picture)
 
     async def second(number: int, told: str) -> Second:
         attempt = attempts[number]
         history: dict[str, Any] = {name: list(getattr(attempt.dialogue, name)) for name in HISTORY}
         dialogue = replace(attempt.dialogue, **history)
-        before = world.codec.decode([t for t, own in zip(dialogue.full_ids, dialogue.sampled, strict=True) if own])
+        before = env.codec.decode([t for t, own in zip(dialogue.full_ids, dialogue.sampled, strict=True) if own])
         dialogue.add_feedback(told, attempt.shown, last=True)
-        kind, code = await _say(dialogue, world, rules, attempt.session)
+        kind, code = await _say(dialogue, env, rules, attempt.session)
         if kind == "malformed" or code is None:
             return Second(False, 0.0, False)
-        ran, likeness, *_ = await _look(code, attempt.image, world, rules)
-        return Second(ran, likeness, code in before)
+        ran, similarity, *_ = await _look(code, attempt.image, env, rules)
+        return Second(ran, similarity, code in before)
 
     tried = await _all([lambda p=p: first(p) for p in images.paths])  # type: ignore[misc]
     attempts: list[Attempt] = [a for a in tried if a is not None]
@@ -104,35 +104,35 @@ def summary(attempts: Sequence[Attempt], found: dict[str, list[Second]], tried: 
         if not places:
             continue
         chosen = {c: [found[c][n] for n in places] for c in CONDITIONS}
-        rows: dict[str, Any] = {"n": len(places), "likeness_before": fmean(attempts[n].likeness for n in places)}
+        rows: dict[str, Any] = {"n": len(places), "similarity_before": fmean(attempts[n].similarity for n in places)}
         for condition, seconds in chosen.items():
             rows[condition] = {
                 "runs": fmean(s.ran for s in seconds),
-                "likeness": fmean(s.likeness for s in seconds),
+                "similarity": fmean(s.similarity for s in seconds),
                 "repeated": fmean(s.repeated for s in seconds),
             }
         for other in ("empty", "shuffled"):
-            for key in ("ran", "likeness"):
+            for key in ("ran", "similarity"):
                 pair = [[float(getattr(s, key)) for s in chosen[c]] for c in (other, "correct")]
                 rows[f"correct - {other}: {key}"] = [round(v, 4) for v in difference_ci95(*pair)]
         result[name] = rows
     return result
 
 
-async def _say(dialogue: Dialogue, world: World, rules: Rules, session: str) -> tuple[str, str | None]:
+async def _say(dialogue: Dialogue, env: Environment, rules: Rules, session: str) -> tuple[str, str | None]:
     room = min(rules.sampling.max_trajectory_tokens - len(dialogue.full_ids), rules.sampling.max_tokens)
     if room < 1:
         return "malformed", None
-    sample = await world.policy.sample(dialogue.short_ids, dialogue.images, max_tokens=room, session=session)
+    sample = await env.policy.sample(dialogue.short_ids, dialogue.images, max_tokens=room, session=session)
     return parse_turn(dialogue.add_sampled(sample))
 
 
-async def _look(code: str, target: bytes, world: World, rules: Rules) -> tuple[bool, float, str, bytes | None]:
-    """Whether it ran, its likeness, and what would be said and shown of it."""
-    render = await world.renderer.render(code, rules.domain)
-    verdict = await world.judge.compare(target, render.png, rules.domain) if render.png is not None else None
-    likeness = verdict.score if verdict is not None else 0.0
-    return render.ok, likeness, words(render, verdict, rules.feedback.max_chars), shown(render, rules)
+async def _look(code: str, target: bytes, env: Environment, rules: Rules) -> tuple[bool, float, str, bytes | None]:
+    """Whether it ran, its similarity, and what would be said and shown of it."""
+    render = await env.renderer.render(code, rules.domain)
+    verdict = await env.judge.compare(target, render.png, rules.domain) if render.png is not None else None
+    similarity = verdict.score if verdict is not None else 0.0
+    return render.ok, similarity, words(render, verdict, rules.feedback.max_chars), shown(render, rules)
 
 
 def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
@@ -155,7 +155,7 @@ async def _all(jobs: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
 
 def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[str, Any]:
     """The study with `model` in an engine of its own. What engine and queue write goes into a passing folder within
-    `folder`, which may be that of a run: its books stay as they are. Raises Outage."""
+    `folder`, which may be that of a run: its ledger stays as it is. Raises Outage."""
     import ray
 
     from actors.rollout.actor import rules_of
@@ -167,8 +167,8 @@ def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[
             tempfile.TemporaryDirectory(prefix=".feedback_use-", dir=folder, ignore_cleanup_errors=True) as own,
             Cluster(config, Path(own), model, model, images.paths, None) as cluster,
         ):
-            world = cluster.world(1.0)
-            return asyncio.run(study(images, world, rules_of(config), config.run.seed, config.data.max_pixels))
+            env = cluster.env(1.0)
+            return asyncio.run(study(images, env, rules_of(config), config.run.seed, config.data.max_pixels))
     finally:
         ray.shutdown()
 

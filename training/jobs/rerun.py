@@ -25,12 +25,12 @@ FIGURES = ("loss", "grad_norm", "entropy", "mismatch_k3")
 
 def rerun(run: Path, config: Config, model: str) -> list[dict[str, Any]]:
     """One row a step: the figures now, and in the record. `model`: the weights that the run began with."""
-    from training.learner.ranks import World
+    from training.learner.ranks import Ranks
     from training.learner.update import Learner
 
     torch.set_num_threads(config.learner.threads)
     torch.manual_seed(config.run.seed)
-    learner = Learner(model, config, World.join(0))
+    learner = Learner(model, config, Ranks.join(0))
     kept = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     rows = []
     for step, path in enumerate(sorted((run / FOLDER).glob("step_*.pkl"))):

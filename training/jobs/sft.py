@@ -31,13 +31,13 @@ from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
 from training.run.ray_env import set_environment
-from training.run.watchdog import attended
+from training.run.watchdog import watch
 
 CURVE = "sft.jsonl"
 
 
 @dataclass(frozen=True)
-class Said:
+class TargetTurn:
     """One turn of the policy, what it is told of it, and whether it is to be learned."""
 
     text: str
@@ -50,7 +50,7 @@ class Example:
     """One conversation about one image; a single turn is answered under the prompt without a tool."""
 
     image: str
-    turns: tuple[Said, ...]
+    turns: tuple[TargetTurn, ...]
 
 
 def read(path: Path) -> list[Example]:
@@ -67,7 +67,7 @@ def read(path: Path) -> list[Example]:
             row = json.loads(line)
             turns = row["turns"] if "turns" in row else [{"text": f"<think></think><answer>\n{row['code']}</answer>"}]
             image = (path.parent / row["image"]).resolve()
-            found.append(Example(str(image), tuple(Said(**turn) for turn in turns)))
+            found.append(Example(str(image), tuple(TargetTurn(**turn) for turn in turns)))
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}:{number}: no pair and no trace ({type(error).__name__}: {error})") from None
         if not image.is_file():
@@ -123,7 +123,7 @@ def train_loop(settings: dict[str, Any]) -> None:
     from actors.dialogue import Codec
     from training.learner.model import named_weights
     from training.learner.packing import pack, weigh
-    from training.learner.ranks import World
+    from training.learner.ranks import Ranks
     from training.learner.update import Learner, Shard
     from training.run import checkpoint
 
@@ -132,16 +132,16 @@ def train_loop(settings: dict[str, Any]) -> None:
     folder = Path(settings["run"])
     torch.set_num_threads(config.learner.threads)
     torch.manual_seed(config.run.seed)
-    world = World.join(config.learner.gpus)
-    learner = Learner(settings["model"], config, world, settings["base"])
+    ranks = Ranks.join(config.learner.gpus)
+    learner = Learner(settings["model"], config, ranks, settings["base"])
     if settings["resume"]:
         checkpoint.restore(Path(settings["resume"]), learner.policy, learner.optimizer)
     codec = Codec.load(settings["base"], config.prompts)
-    writer = checkpoint.Writer(folder, settings["base"], config.run.keep, world.rank, world.size)
+    writer = checkpoint.Writer(folder, settings["base"], config.run.keep, ranks.rank, ranks.size)
     for step in range(settings["start"], config.run.steps):
         began = time.perf_counter()
         shards = None
-        if world.rank == 0:
+        if ranks.rank == 0:
             rows: list[Any] = []
             images: dict[str, bytes] = {}
             for place, index in enumerate(order(len(examples), config.sft.batch, step, config.run.seed)):
@@ -149,17 +149,17 @@ def train_loop(settings: dict[str, Any]) -> None:
                 rows.append(replace(one, group=place))
                 images |= shown
             budget = config.learner.token_budget
-            parts = pack(weigh(rows, config.grpo), budget, world.size, learner.limits.image_token)
+            parts = pack(weigh(rows, config.grpo), budget, ranks.size, learner.limits.image_token)
             shards = [Shard((tuple(part),), images) for part in parts]
-        panel = learner.train(world.scatter(shards), step, step)
-        stop = world.scatter([(folder / "STOP").exists()] * world.size if world.rank == 0 else None)
+        panel = learner.train(ranks.scatter(shards), step, step)
+        stop = ranks.scatter([(folder / "STOP").exists()] * ranks.size if ranks.rank == 0 else None)
         last = stop or step + 1 == config.run.steps
         if last or (step + 1) % config.run.checkpoint_every == 0:
             shard = checkpoint.shard_of(learner.policy, learner.optimizer)
             weights = {n: v.cpu().clone() for n, v in named_weights(learner.policy, learner.dtype)}
             state = {"reward": None, "base": settings["base"], "version": step + 1}
             writer.start(step + 1, shard, weights, b"", state)
-        if world.rank == 0:
+        if ranks.rank == 0:
             line: dict[str, Any] = {"step": step + 1, "step_s": round(time.perf_counter() - began, 3)}
             line |= {name: panel[name] for name in ("loss", "grad_norm", "lr", "sampled_tokens", "skipped")}
             with (folder / CURVE).open("a") as curve:
@@ -208,7 +208,7 @@ def train(config: Config, examples: Sequence[Example], model: str, folder: Path,
         nonlocal told
         told = _tell(folder / CURVE, told, config.run.steps)
 
-    if (failed := attended(trainer.fit, folder / CURVE, config.learner.step_s, look)) is not None:
+    if (failed := watch(trainer.fit, folder / CURVE, config.learner.step_s, look)) is not None:
         raise Outage("learner", failed)
     if stop.exists():
         print(f"stopped cleanly; go on with: --resume {folder}", flush=True)

@@ -25,7 +25,7 @@ from configs.schema import Config
 from training.data.image_sets import ImageSet, training_and_evaluation
 from training.run.preflight import plan
 from training.run.ray_env import set_environment
-from training.run.watchdog import attended
+from training.run.watchdog import watch
 
 CACHE = Path(".cache/rrvf")
 CHECK_EVERY_S = 5.0
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan; start nothing")
     parser.add_argument("--resume", metavar="RUN", help="go on with a run's folder (runs/latest) from its checkpoint")
-    parser.add_argument("--verify", action="store_true", help="with --resume: check its books first, say what is there")
+    parser.add_argument("--verify", action="store_true", help="with --resume: check its ledger first and report")
     args = parser.parse_intermixed_args(argv)
     set_environment()
     if args.config is not None and "=" in args.config:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError("; ".join(problems))
         resume = Path(args.resume).resolve() if args.resume else None
         if args.verify:
-            check_books(resume, config)
+            check_ledger(resume, config)
         return Run(config, resume).execute()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,7 +75,7 @@ def dry_run(config: Config) -> int:
     return 2 if problems else 0
 
 
-def check_books(run: Path | None, config: Config) -> None:
+def check_ledger(run: Path | None, config: Config) -> None:
     """Print what a run's newest checkpoint holds. Raises ConfigError where it contradicts itself."""
     from training.run.checkpoint import latest
     from training.run.verify import verify
@@ -87,7 +87,7 @@ def check_books(run: Path | None, config: Config) -> None:
     print("\n".join(lines))
     if problems:
         raise ConfigError(f"{checkpoint} contradicts itself: {'; '.join(problems)}")
-    print("the books balance")
+    print("the ledger balances")
 
 
 class Run:
@@ -140,12 +140,12 @@ class Run:
                 setup_s = time.monotonic() - self.started
                 failed = self._train(cluster, model, checkpoint)
                 cluster.stop_rollouts()
-                books = ray.get(cluster.queue.books.remote(), timeout=60)
+                entries = ray.get(cluster.queue.entries.remote(), timeout=60)
                 stopped = (self.folder / "STOP").exists()
                 after = {} if stopped or failed else self._evaluate(cluster, held, "after")
         finally:
             ray.shutdown()
-        self._summarise(books, before, after, setup_s, model)
+        self._summarise(entries, before, after, setup_s, model)
         if failed is not None:
             raise Outage("learner", f"{failed}; go on with: {self._resume_line()}")
         if stopped:
@@ -172,7 +172,7 @@ class Run:
             return pickle.loads(kept.read_bytes())
         if not self.config.evaluate.before_after:
             return {}
-        return evaluate_sets(self.config, cluster.world, sets, kept, lambda line: self._say(f"{when} training: {line}"))
+        return evaluate_sets(self.config, cluster.env, sets, kept, lambda line: self._say(f"{when} training: {line}"))
 
     def _unmeasured(self) -> bool:
         """The run ended between its last step and its summary."""
@@ -232,11 +232,11 @@ class Run:
                     checked = time.monotonic()
 
             limit_s = config.queue.take_s + config.learner.step_s
-            return attended(trainer.fit, self.folder / "metrics.jsonl", limit_s, look)
+            return watch(trainer.fit, self.folder / "metrics.jsonl", limit_s, look)
 
-    def _summarise(self, books: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
+    def _summarise(self, entries: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
         from training.run import report
-        from training.run.checkpoint import write_books
+        from training.run.checkpoint import write_ledger
 
         path = self.folder / "metrics.jsonl"
         metrics = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -248,9 +248,9 @@ class Run:
             "model": self.config.policy.path,
             "seed": self.config.run.seed,
         }
-        result = report.summary(metrics, books, before, after, facts)
+        result = report.summary(metrics, entries, before, after, facts)
         report.write(self.folder, result, metrics, before, after)
-        write_books(self.folder, books)
+        write_ledger(self.folder, entries)
 
     def _interrupt(self, number: int, frame: object) -> None:
         self._interrupts += 1

@@ -23,11 +23,11 @@ from actors.trajectory import Group
 from configs.schema import Config
 from training.learner.model import named_weights
 from training.learner.packing import Screened
-from training.learner.ranks import World
+from training.learner.ranks import Ranks
 from training.learner.update import Learner, Shard
 from training.learner.weight_sync import Publisher, SyncReport
 from training.run import checkpoint, recording, trajectory_log
-from training.run.metrics_log import Journal, play_figures
+from training.run.metrics_log import MetricsLog, play_figures
 
 SPARE_S = 60.0  # beyond a deadline that the other side keeps itself
 # Dense bfloat16 peak of one GPU in FLOP/s, from the makers' data sheets; others report no MFU.
@@ -50,8 +50,8 @@ def train_loop(settings: dict[str, Any]) -> None:
     config: Config = settings["config"]
     torch.set_num_threads(config.learner.threads)
     torch.manual_seed(config.run.seed)
-    world = World.join(config.learner.gpus)
-    loop = Loop(settings, config, world)
+    ranks = Ranks.join(config.learner.gpus)
+    loop = Loop(settings, config, ranks)
     try:
         loop.run()
     finally:
@@ -61,21 +61,21 @@ def train_loop(settings: dict[str, Any]) -> None:
 class Loop:
     """One rank's side of a run."""
 
-    def __init__(self, settings: dict[str, Any], config: Config, world: World) -> None:
-        self.config, self.world = config, world
+    def __init__(self, settings: dict[str, Any], config: Config, ranks: Ranks) -> None:
+        self.config, self.ranks = config, ranks
         self.folder = Path(settings["run"])
         self.start: int = settings["start"]
         self.queue = settings["queue"]
         resume = Path(settings["resume"]) if settings["resume"] else None
         self.base: str = checkpoint.read_state(resume)["base"] if resume else settings["model"]
-        self.learner = Learner(settings["model"], config, world, self.base)
+        self.learner = Learner(settings["model"], config, ranks, self.base)
         if resume is not None:
             checkpoint.restore(resume, self.learner.policy, self.learner.optimizer)
-        self.writer = checkpoint.Writer(self.folder, settings["model"], config.run.keep, world.rank, world.size)
-        self.journal: Journal | None = None
+        self.writer = checkpoint.Writer(self.folder, settings["model"], config.run.keep, ranks.rank, ranks.size)
+        self.metrics_log: MetricsLog | None = None
         self.publisher = Publisher(settings["policies"], self.learner, config)
-        if world.rank == 0:
-            self.journal = Journal(self.folder, config, self.start)
+        if ranks.rank == 0:
+            self.metrics_log = MetricsLog(self.folder, config, self.start)
             if config.run.record and self.start == 0:
                 recording.begin(self.folder, settings["model"])
         self.rewards: list[float] = []  # of the steps since the last checkpoint
@@ -90,7 +90,7 @@ class Loop:
             batch, screened, orders = None, None, None
             groups: tuple[Group, ...] = ()
             played: dict[str, float] = {}
-            if self.world.rank == 0:
+            if self.ranks.rank == 0:
                 with self._clock("wait_s"):
                     batch, groups = self._take(step)
                     if self.config.run.record:
@@ -99,14 +99,14 @@ class Loop:
                     orders, screened = self._orders(groups, step)
                     played = play_figures(groups)
                     self.rewards.append(played["reward"])
-            order = self.world.scatter(orders)
+            order = self.ranks.scatter(orders)
             self._report(order.finished)
             assert order.shard is not None
             with self._clock("update_s"):
                 panel = self.learner.train(order.shard, step, step)
             with self._clock("sync_s"):
                 report = self._publish(step + 1)
-            stopping = order.last or self.world.scatter(self._to_all(self._stop_requested))
+            stopping = order.last or self.ranks.scatter(self._to_all(self._stop_requested))
             if stopping or (step + 1) % self.config.run.checkpoint_every == 0:
                 with self._clock("checkpoint_s"):
                     self._checkpoint(step + 1)
@@ -115,12 +115,12 @@ class Loop:
             if stopping:
                 break
         self.writer.wait()
-        self._report(self.world.scatter(self._to_all(self._finished)))
+        self._report(self.ranks.scatter(self._to_all(self._finished)))
 
     def close(self) -> None:
         self.writer.wait()
-        if self.journal is not None:
-            self.journal.close()
+        if self.metrics_log is not None:
+            self.metrics_log.close()
 
     def _take(self, step: int) -> tuple[Batch, tuple[Group, ...]]:
         limit = self.config.queue.take_s + SPARE_S
@@ -145,10 +145,10 @@ class Loop:
         shard = checkpoint.shard_of(self.learner.policy, self.learner.optimizer)
         weights = {}
         for name, value in named_weights(self.learner.policy, self.learner.dtype):
-            if self.world.rank == 0:
+            if self.ranks.rank == 0:
                 weights[name] = value.cpu().clone()
         queue, state = b"", {}
-        if self.world.rank == 0:
+        if self.ranks.rank == 0:
             queue = _ask(self.queue.snapshot.remote(), SPARE_S, "take a snapshot")
             mean = sum(self.rewards) / len(self.rewards) if self.rewards else None
             state = {"reward": mean, "base": self.base, "version": step}
@@ -167,7 +167,7 @@ class Loop:
         import ray.train
 
         self.reported = Path(finished)
-        if self.world.rank != 0:
+        if self.ranks.rank != 0:
             ray.train.report({})
             return
         state = checkpoint.read_state(Path(finished)) if Path(finished).is_dir() else {}
@@ -179,7 +179,7 @@ class Loop:
         return (self.folder / "STOP").exists()
 
     def _to_all(self, ask: Callable[[], Any]) -> list[Any] | None:
-        return [ask()] * self.world.size if self.world.rank == 0 else None
+        return [ask()] * self.ranks.size if self.ranks.rank == 0 else None
 
     def _write(
         self,
@@ -206,24 +206,26 @@ class Loop:
             "checkpoint_error": self.writer.error,
             **{f"dropped_{reason}": float(count) for reason, count in screened.dropped.items()},
         }
-        assert self.journal is not None
-        self.journal.write(figures)
-        self.journal.show(step, groups[: self.config.run.sampled_groups])
-        gains = {(row.group, row.member): row.advantage for row in screened.rows}
-        known = {g.group: [gains.get((g.group, place), 0.0) for place in range(len(g.trajectories))] for g in groups}
+        assert self.metrics_log is not None
+        self.metrics_log.write(figures)
+        self.metrics_log.show(step, groups[: self.config.run.sampled_groups])
+        advantages = {(row.group, row.member): row.advantage for row in screened.rows}
+        known = {
+            g.group: [advantages.get((g.group, place), 0.0) for place in range(len(g.trajectories))] for g in groups
+        }
         trajectory_log.write_advantages(self.folder, step, known)
 
     def _mfu(self, tokens: float, seconds: float) -> float | None:
         """Model FLOP utilisation: 6 FLOP a parameter and token over the GPUs' peak; None on CPUs. Prompts that a group
         shares count for every member: it is the work of a batch, not of the shortcut."""
-        if self.world.device.type != "cuda":
+        if self.ranks.device.type != "cuda":
             return None
-        name = torch.cuda.get_device_name(self.world.device)
+        name = torch.cuda.get_device_name(self.ranks.device)
         peak = next((value for key, value in PEAKS.items() if key in name), None)
         if peak is None:
             return None
         size = sum(p.numel() for p in self.learner.policy.hf.model.language_model.parameters())
-        return 6 * size * tokens / (seconds * peak * self.world.size)
+        return 6 * size * tokens / (seconds * peak * self.ranks.size)
 
     @contextmanager
     def _clock(self, phase: str) -> Iterator[None]:

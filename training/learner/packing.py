@@ -94,8 +94,8 @@ def screen(groups: Sequence[Group], limits: Limits, pixels: Pixels, settings: Gr
             dropped["lonely"] += len(kept)
             continue
         known = torch.tensor([rewards[row.member] for row in kept], dtype=torch.float64)
-        gains = grpo.advantages(known, settings.advantage).tolist()
-        rows.extend(replace(row, advantage=gain) for row, gain in zip(kept, gains, strict=True))
+        advantages = grpo.advantages(known, settings.advantage).tolist()
+        rows.extend(replace(row, advantage=gain) for row, gain in zip(kept, advantages, strict=True))
         for row in kept:
             images.update(zip(row.images, group.trajectories[row.member].images, strict=True))
     if not rows:

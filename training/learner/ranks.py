@@ -18,7 +18,7 @@ HOST_WAIT = timedelta(hours=2)  # rank 0 may wait for a batch; its own deadline 
 
 
 @dataclass(frozen=True)
-class World:
+class Ranks:
     """Rank and size of the learner, its device, and a gloo group for host objects (None with one rank)."""
 
     rank: int
@@ -27,8 +27,8 @@ class World:
     hosts: Any = None
 
     @classmethod
-    def join(cls, gpus: int) -> "World":
-        """The world of torch's default process group, or a world of one where there is none."""
+    def join(cls, gpus: int) -> "Ranks":
+        """The ranks of torch's default process group, or a ranks of one where there is none."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return cls(0, 1, _device(gpus))
         hosts = dist.new_group(backend="gloo", timeout=HOST_WAIT)
@@ -66,18 +66,18 @@ def _device(gpus: int) -> torch.device:
     return found[0] if isinstance(found, list) else found
 
 
-def distribute(policy: nn.Module, world: World, dtype: torch.dtype) -> nn.Module:
+def distribute(policy: nn.Module, ranks: Ranks, dtype: torch.dtype) -> nn.Module:
     """Move `policy` to its device; shard it by FSDP2, layer by layer, over more than one rank.
 
     Parameters stay float32; with bfloat16 they are gathered and used in bfloat16 and gradients are reduced in float32.
     """
-    policy.to(world.device)
-    if world.size == 1:
+    policy.to(ranks.device)
+    if ranks.size == 1:
         return policy
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh(world.device.type, (world.size,))
+    mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     precision = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     layers = set(policy.hf._no_split_modules)  # type: ignore[union-attr, arg-type]
     for module in policy.modules():

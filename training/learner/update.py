@@ -20,7 +20,7 @@ from training.learner import grpo, lora
 from training.learner.image_inputs import Pixels
 from training.learner.model import DTYPES, Policy, load_policy
 from training.learner.packing import Bundle, Limits, Row, Screened, build, pack, screen, weigh
-from training.learner.ranks import World, distribute
+from training.learner.ranks import Ranks, distribute
 
 SUMS = (
     "tokens", "clip_low", "clip_high", "corrected", "kl", "w", "w2", "entropy", "k3", "k3_same", "same", "loss",
@@ -42,7 +42,7 @@ class Shard:
 class Learner:
     """Model, optimiser and schedule of one rank. `base`: the first weights of the run (for LoRA and the KL term)."""
 
-    def __init__(self, model: str, config: Config, world: World, base: str | None = None) -> None:
+    def __init__(self, model: str, config: Config, ranks: Ranks, base: str | None = None) -> None:
         from transformers import AutoProcessor
 
         from actors.dialogue import banned_ids
@@ -50,7 +50,7 @@ class Learner:
         base = base or model
         processor = AutoProcessor.from_pretrained(model)
         banned = banned_ids(processor.tokenizer)
-        self.config, self.world = config, world
+        self.config, self.ranks = config, ranks
         self.dtype = DTYPES[config.policy.dtype]
         self.policy = self._load(base if config.learner.lora_rank else model, banned)
         self.reference = None
@@ -65,13 +65,13 @@ class Learner:
         self._skipped_in_a_row = 0
 
     def _load(self, path: str, banned: Sequence[int]) -> Policy:
-        policy = distribute(load_policy(path, self.config, banned), self.world, self.dtype)
+        policy = distribute(load_policy(path, self.config, banned), self.ranks, self.dtype)
         assert isinstance(policy, Policy)
         return policy
 
     def plan(self, groups: Sequence[Group]) -> tuple[list[Shard], Screened]:
         """Screen, weigh and pack a batch (rank 0): a shard for each rank. Raises BadBatch."""
-        settings, ranks = self.config.grpo, self.world.size
+        settings, ranks = self.config.grpo, self.ranks.size
         screened = screen(groups, self.limits, self.pixels, settings)
         updates = []
         for rows in _cut(screened.rows, self.config.learner.updates):
@@ -101,25 +101,25 @@ class Learner:
             norm = self._step(step + number / len(shard.updates))
             norms.append(norm)
             skipped += not math.isfinite(norm)
-        over_ranks = dict(zip(SUMS, self.world.total(totals).tolist(), strict=True))
-        return _panel(over_ranks, norms, self.world.largest(gap)) | {
+        over_ranks = dict(zip(SUMS, self.ranks.total(totals).tolist(), strict=True))
+        return _panel(over_ranks, norms, self.ranks.largest(gap)) | {
             "lr": self.optimizer.param_groups[0]["lr"],
             "skipped": float(skipped),
         }
 
     def _autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 arithmetic over float32 weights; FSDP does it by itself."""
-        if self.dtype == torch.float32 or self.world.size > 1:
+        if self.dtype == torch.float32 or self.ranks.size > 1:
             return nullcontext()
-        return torch.autocast(self.world.device.type, self.dtype)
+        return torch.autocast(self.ranks.device.type, self.dtype)
 
     def _forward(self, policy: Policy, bundles: Sequence[Bundle], images: Mapping[str, bytes]) -> tuple[Any, ...]:
-        batch = build(bundles, self.limits.image_token, self.pixels).to(self.world.device)
+        batch = build(bundles, self.limits.image_token, self.pixels).to(self.ranks.device)
         patches, grids = torch.empty(0), torch.empty(0, 3, dtype=torch.int64)
         if batch.images:
             patches, grids = self.pixels.patches(batch.images, images)
         with self._autocast():
-            logp, entropy = policy(batch, patches.to(self.world.device), grids.to(self.world.device))
+            logp, entropy = policy(batch, patches.to(self.ranks.device), grids.to(self.ranks.device))
         return batch, logp, entropy
 
     def _proximal(self, shard: Shard) -> dict[tuple[int, int], Tensor]:
@@ -150,7 +150,7 @@ class Learner:
         batch, logp, entropy = self._forward(self.policy, bundles, images)
         tokens = grpo.Tokens(batch.sequence, batch.advantage, batch.weight, batch.behaviour, proximal, reference)
         loss, found = grpo.loss(logp, tokens, self.config.grpo)
-        (loss * self.world.size).backward()  # FSDP averages over ranks
+        (loss * self.ranks.size).backward()  # FSDP averages over ranks
         with torch.no_grad():
             live = batch.weight > 0
             ratio = (logp - batch.behaviour)[live]

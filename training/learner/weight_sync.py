@@ -41,7 +41,7 @@ class SyncReport:
 
 
 class Publisher:
-    """Rank `world.rank`'s side of every publication; rank 0 talks to the actors, all ranks gather."""
+    """Rank `ranks.rank`'s side of every publication; rank 0 talks to the actors, all ranks gather."""
 
     def __init__(self, policies: Sequence[Any], learner: Learner, config: Config) -> None:
         self._policies = list(policies)
@@ -54,7 +54,7 @@ class Publisher:
 
             source = weight_sync_gpu.Weights(learner.policy, learner.dtype)
             engines = weight_sync_gpu.Engines(self._policies, config.engine.gpus)
-            self._transfer = weight_sync_gpu.DeviceTransfer(engines, source, learner.world.rank, how)
+            self._transfer = weight_sync_gpu.DeviceTransfer(engines, source, learner.ranks.rank, how)
 
     def publish(self, version: int) -> SyncReport | None:
         """Make the learner's weights `version` of every actor; None on ranks other than 0.
@@ -71,7 +71,7 @@ class Publisher:
             raise Outage("sync", f"weights {version}: {' '.join(str(error.cause).split())}") from error
         except ray.exceptions.RayError as error:
             raise Outage("sync", f"weights {version}: a policy actor is gone ({type(error).__name__})") from error
-        if self._learner.world.rank != 0:
+        if self._learner.ranks.rank != 0:
             return None
         pause_s = max(report.pause_s for report in reports)
         running = sum(report.running for report in reports)
@@ -80,7 +80,7 @@ class Publisher:
     def _send(self, version: int) -> tuple[int, list[UpdateReport], tuple[list[Any], int] | None]:
         """One blob to all actors through the object store."""
         weights = named_weights(self._learner.policy, self._learner.dtype)
-        if self._learner.world.rank != 0:
+        if self._learner.ranks.rank != 0:
             for _ in weights:  # gathering is collective
                 pass
             return 0, [], None

@@ -8,7 +8,7 @@ ranks reads it.
     model*.safetensors, config.json, tokenizer and processor files    as from `save_pretrained`
     learner_R_of_W.pt    trained parameters in float32, AdamW moments, RNG: rank R's shard
     queue.bin            the replay queue's snapshot
-    ledger.jsonl         its books, readable (`python -m training.ledger`); the newest ones also as RUN/ledger.jsonl
+    ledger.jsonl         its ledger, readable (`python -m training.ledger`); the newest ones also as RUN/ledger.jsonl
     state.json           step, reward, and the folder or hub name of the first weights
 """
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from actors.files import write_whole
-from actors.replay.queue import books_of
+from actors.replay.queue import entries_of
 
 log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
@@ -52,7 +52,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / "state.json").read_text())
 
 
-def write_books(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+def write_ledger(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     """FOLDER/ledger.jsonl, one line a group; replaced whole or not at all."""
     write_whole(folder / "ledger.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
 
@@ -118,7 +118,7 @@ class Writer:
                 self._write_model(building, weights)
                 if queue:
                     (building / "queue.bin").write_bytes(queue)
-                    write_books(building, books_of(queue))
+                    write_ledger(building, entries_of(queue))
                 (building / "state.json").write_text(json.dumps(state, indent=2) + "\n")
                 self._await_shards(building)
                 _flush(building)
@@ -127,7 +127,7 @@ class Writer:
                 building.rename(self._root / name)
                 _flush_folder(self._root)
                 if queue:
-                    write_books(self._root.parent, books_of(queue))
+                    write_ledger(self._root.parent, entries_of(queue))
                 self._prune()
             self.error, self.written = None, self._root / name
         except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError

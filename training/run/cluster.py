@@ -20,7 +20,7 @@ from actors.dialogue import Codec
 from actors.engine.policy import NOT_YET, PolicyActor, PolicyClient
 from actors.replay.queue import ReplayQueue
 from actors.rollout.actor import RolloutActor
-from actors.rollout.episode import World
+from actors.rollout.episode import Environment
 from configs.load import ConfigError
 from configs.schema import Config
 from serving.judge.service import JudgeClient
@@ -197,10 +197,10 @@ class Cluster:
                     said.append(f"policy actor {number} died; a new engine has weights {version}")
         return said
 
-    def world(self, temperature: float | None = None) -> World:
+    def env(self, temperature: float | None = None) -> Environment:
         """The same engine, renderer and judge for a caller in this process (evaluation)."""
         policy = PolicyClient(self.policies, self.config.engine.turn_s, temperature)
-        return World(policy, self.renderer, self.judge, Codec.load(self.base, self.config.prompts))
+        return Environment(policy, self.renderer, self.judge, Codec.load(self.base, self.config.prompts))
 
     def stop_rollouts(self) -> None:
         """No new groups; turns under way are given up."""

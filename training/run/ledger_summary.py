@@ -56,7 +56,7 @@ class Account:
 
 
 def account(entries: Sequence[Entry]) -> Account:
-    """Count, weigh and check the books."""
+    """Count, weigh and check the ledger's entries."""
     states: Counter[str] = Counter(e.state for e in entries)
     tokens: Counter[str] = Counter()
     for entry in entries:
@@ -100,10 +100,10 @@ def errors(entries: Sequence[Entry]) -> list[str]:
 
 
 def read(run: Path) -> list[Entry]:
-    """The books of a run's folder or of a checkpoint. Raises FileNotFoundError, ValueError."""
+    """The ledger entries of a run's folder or of a checkpoint. Raises FileNotFoundError, ValueError."""
     path = run / "ledger.jsonl"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no books there yet (they are written with the first checkpoint)")
+        raise FileNotFoundError(f"{path}: no ledger there yet (it is written with the first checkpoint)")
     return [Entry(**{**row, "members": tuple(row["members"])}) for row in map(json.loads, path.open())]
 
 
@@ -160,7 +160,7 @@ def show(found: Account, console: Console) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: the books balance, 1: they do not, 2: there are none."""
+    """0: the ledger balances, 1: it does not, 2: there is none."""
     parser = argparse.ArgumentParser(prog="python -m training.ledger", description="The account of a run's groups.")
     parser.add_argument("run", type=Path, help="a run's folder or a checkpoint, e.g. runs/latest")
     parser.add_argument("--json", action="store_true", help="print the account as JSON")

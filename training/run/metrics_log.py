@@ -23,7 +23,7 @@ from actors.trajectory import Group
 from configs.schema import Config
 
 
-class Journal:
+class MetricsLog:
     """`start`: first step to come; lines at or beyond it (of a run that was killed) are dropped."""
 
     def __init__(self, run: Path, config: Config, start: int) -> None:
@@ -104,7 +104,7 @@ def sheet(group: Group, size: int = 160) -> Image.Image:
 
 
 def play_figures(groups: Sequence[Group]) -> dict[str, float]:
-    """What a batch's trajectories came to: reward and its parts, share that ran, likeness, turns, tokens."""
+    """What a batch's trajectories came to: reward and its parts, share that ran, similarity, turns, tokens."""
     played = [t for g in groups for t in g.trajectories]
     rewards = torch.tensor([t.reward.total for t in played], dtype=torch.float64)
     last = [t.turns[-1] if t.turns else None for t in played]

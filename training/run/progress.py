@@ -64,6 +64,6 @@ class Display:
         left = (time.monotonic() - self._started) / max(1, done) * (self._steps - row["step"])
         return (
             f"step {row['step']:>4}/{self._steps}  reward {row['reward']:+.3f}  runs {100 * row['exec_rate']:5.1f}%  "
-            f"likeness {row['similarity']:.3f}  staleness {row['staleness_mean']:.1f} (max {row['staleness_max']:.0f}"
+            f"similarity {row['similarity']:.3f}  staleness {row['staleness_mean']:.1f} (max {row['staleness_max']:.0f}"
             f" of {self._bound})  {row['trajectories_per_s']:5.1f} traj/s  ETA {int(left) // 60}:{int(left) % 60:02d}"
         )

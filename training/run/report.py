@@ -21,19 +21,21 @@ Evaluations = dict[str, dict[str, list[Row]]]  # set name -> "sampled" | "greedy
 
 def summary(
     metrics: Sequence[dict[str, Any]],
-    books: Sequence[dict[str, Any]],
+    entries: Sequence[dict[str, Any]],
     before: Evaluations,
     after: Evaluations,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """The summary as plain data. `metrics`: one line a step; `books`: ledger entries; `facts`: what only the driver
+    """The summary as plain data. `metrics`: one line a step; `entries`: of the ledger; `facts`: what only the driver
     knows (wall_s, setup_s, engine, seed, bound, group_size, sizes)."""
-    trained = [e for e in books if e["state"] == "consumed"]
+    trained = [e for e in entries if e["state"] == "consumed"]
     held = "heldout"
-    counts = {s: sum(e["state"] == s for e in books) for s in ("consumed", "stale", "zero_variance", "failed", "lost")}
+    counts = {
+        s: sum(e["state"] == s for e in entries) for s in ("consumed", "stale", "zero_variance", "failed", "lost")
+    }
     return {
         "steps": len(metrics),
-        "trajectories": sum(m == "done" for e in books for m in e["members"]),
+        "trajectories": sum(m == "done" for e in entries for m in e["members"]),
         "wall_s": round(facts["wall_s"], 1),
         "setup_s": round(facts["setup_s"], 1),
         "reward": reward_gain(trained),
@@ -117,7 +119,7 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "Single-turn, no tool; before and after training, on the same images.",
         "",
-        "| set | sampling | n | runs | likeness | right kind | right words |",
+        "| set | sampling | n | runs | similarity | right kind | right words |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, modes in result["evaluation"].items():
@@ -152,14 +154,14 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
-    """Reward, share of programs that run, and likeness over the steps."""
+    """Reward, share of programs that run, and similarity over the steps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     panels = (
         ("reward", "mean reward", "#1f5fa8"),
         ("exec_rate", "final programs that run", "#2a7f3f"),
-        ("similarity", "likeness of final render", "#a8541f"),
+        ("similarity", "similarity of final render", "#a8541f"),
     )
     steps = [m["step"] for m in metrics]
     for axes, (key, label, colour) in zip(figure.subplots(1, 3), panels, strict=True):
@@ -179,7 +181,7 @@ def smooth(values: Sequence[float], window: int = 5) -> list[float]:
 
 
 def pictures(arms: Sequence[tuple[str, Sequence[Row]]], path: Path, columns: int = 10) -> None:
-    """Targets above what each arm (a name and its rows, in one order) drew of them, with its likeness."""
+    """Targets above what each arm (a name and its rows, in one order) drew of them, with its similarity."""
     from matplotlib.figure import Figure
     from PIL import Image
 
@@ -190,14 +192,14 @@ def pictures(arms: Sequence[tuple[str, Sequence[Row]]], path: Path, columns: int
     for column in range(count):
         target = Path(shown[0][1][column].path).read_bytes()
         cells = [("target", target, ""), *((n, r[column].png, f"{r[column].similarity:.2f}") for n, r in shown)]
-        for axes, (name, png, likeness) in zip(grid[:, column], cells, strict=True):
+        for axes, (name, png, similarity) in zip(grid[:, column], cells, strict=True):
             axes.set(xticks=[], yticks=[])
             if png is None:
                 axes.set_facecolor("#f3e3e3")
                 axes.text(0.5, 0.5, "does not run", ha="center", va="center", fontsize=7, color="#8a2b2b")
             else:
                 axes.imshow(Image.open(io.BytesIO(png)))
-                axes.set_xlabel(likeness, fontsize=7, labelpad=1)
+                axes.set_xlabel(similarity, fontsize=7, labelpad=1)
             if column == 0:
                 axes.set_ylabel(name, fontsize=9)
     figure.savefig(path, dpi=120)

@@ -1,4 +1,4 @@
-"""Before a run is resumed: do its checkpoint, its queue and its books tell the same story?
+"""Before a run is resumed: do its checkpoint, its queue and its ledger agree?
 
 Guarantees: changes nothing; says what it found in lines for a person, and every contradiction as a problem.
 """
@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from actors.replay.ledger import Entry
-from actors.replay.queue import books_of
+from actors.replay.queue import entries_of
 from configs.schema import Config
 from training.run.checkpoint import read_state
 from training.run.ledger_summary import account
@@ -20,10 +20,10 @@ def verify(checkpoint: Path, config: Config) -> tuple[list[str], list[str]]:
     """(what was found, problems) of one checkpoint folder."""
     state, problems = read_state(checkpoint), []
     snapshot = (checkpoint / "queue.bin").read_bytes()
-    entries = [Entry(**{**row, "members": tuple(row["members"])}) for row in books_of(snapshot)]
+    entries = [Entry(**{**row, "members": tuple(row["members"])}) for row in entries_of(snapshot)]
     readable = [json.loads(line) for line in (checkpoint / "ledger.jsonl").read_text().splitlines()]
     if len(readable) != len(entries):
-        problems.append(f"ledger.jsonl has {len(readable)} groups, the queue's own books have {len(entries)}")
+        problems.append(f"ledger.jsonl has {len(readable)} groups, the queue's own ledger has {len(entries)}")
     found = account(entries)
     problems += found.errors
     steps = Counter(e.step for e in entries if e.state == "consumed")
@@ -34,7 +34,7 @@ def verify(checkpoint: Path, config: Config) -> tuple[list[str], list[str]]:
     held = _held(snapshot)
     ready = {e.group for e in entries if e.state == "ready"}
     if held != ready:
-        problems.append(f"groups ready in the books and not stored, or the reverse: {sorted(held ^ ready)}")
+        problems.append(f"groups ready in the ledger and not stored, or the reverse: {sorted(held ^ ready)}")
     late = [e.group for e in entries if e.newest > int(state["step"])]
     if late:
         problems.append(f"groups {late} have tokens of weights later than the checkpoint's")

@@ -13,7 +13,7 @@ POLL_S = 0.5
 LINE = 240  # characters of a reason; Ray words a death at length
 
 
-def attended(work: Callable[[], object], curve: Path, limit_s: float, look: Callable[[], object]) -> str | None:
+def watch(work: Callable[[], object], curve: Path, limit_s: float, look: Callable[[], object]) -> str | None:
     """Do `work` in a thread and call `look` twice a second meanwhile. None where it ended well, else why not."""
     raised: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The ledger's books under arbitrary interleavings (invariants 1 and 2, and 8 as far as the books go)."""
+"""The ledger's ledger under arbitrary interleavings (invariants 1 and 2, and 8 as far as the ledger go)."""
 
 import math
 
@@ -14,109 +14,113 @@ G = 4
 DONE = ["done"] * G
 
 
-def ledger(**overrides: int | bool) -> Ledger:
+def new_ledger(**overrides: int | bool) -> Ledger:
     config = Queue(groups_per_step=2, max_staleness=1, max_empty_batches=50, **overrides)  # type: ignore[arg-type]
     return Ledger(config, prompts=5, group_size=G)
 
 
-def play(books: Ledger, ticket: Ticket, rewards: list[float], oldest: int | None = None) -> str:
-    version = books.version if oldest is None else oldest
+def play(ledger: Ledger, ticket: Ticket, rewards: list[float], oldest: int | None = None) -> str:
+    version = ledger.version if oldest is None else oldest
     members = ["done"] * len(rewards) + ["engine"] * (G - len(rewards))
-    return books.resolve(ticket.group, members, rewards, (version, books.version), tokens=10)
+    return ledger.resolve(ticket.group, members, rewards, (version, ledger.version), tokens=10)
 
 
-def take(books: Ledger) -> Ticket:
-    ticket = books.dispatch(f"w/{len(books.entries)}")
+def counters(ledger: Ledger) -> tuple[int, ...]:
+    return ledger.frontier, ledger.version, ledger.counts["consumed"], ledger.counts["ready"]
+
+
+def take(ledger: Ledger) -> Ticket:
+    ticket = ledger.dispatch(f"w/{len(ledger.entries)}")
     assert ticket is not None
     return ticket
 
 
 def test_admission_stops_at_the_staleness_bound() -> None:
-    books = ledger()
+    ledger = new_ledger()
     for _ in range(4):  # (1 + 0 + 1) * 2
-        take(books)
-    assert books.dispatch("another/0") is None
-    books.version = 1
-    assert books.capacity == 2
+        take(ledger)
+    assert ledger.dispatch("another/0") is None
+    ledger.version = 1
+    assert ledger.capacity == 2
 
 
 def test_a_group_resolves_once_and_whole() -> None:
-    books = ledger()
-    ticket = take(books)
+    ledger = new_ledger()
+    ticket = take(ledger)
     with pytest.raises(LedgerError, match="a group has 4"):
-        books.resolve(ticket.group, DONE[:-1], [1.0, 2.0, 3.0], (0, 0), 1)
-    assert play(books, ticket, [0, 1, 0, 1]) == "ready"
+        ledger.resolve(ticket.group, DONE[:-1], [1.0, 2.0, 3.0], (0, 0), 1)
+    assert play(ledger, ticket, [0, 1, 0, 1]) == "ready"
     with pytest.raises(LedgerError, match="is ready, not running"):
-        play(books, ticket, [0, 1, 0, 1])
+        play(ledger, ticket, [0, 1, 0, 1])
     with pytest.raises(LedgerError, match="unknown"):
-        books.resolve(99, DONE, [0, 1, 0, 1], (0, 0), 1)
+        ledger.resolve(99, DONE, [0, 1, 0, 1], (0, 0), 1)
 
 
 def test_too_few_survivors_fail_and_are_issued_again_once() -> None:
-    books = ledger()
-    ticket = take(books)
-    assert play(books, ticket, [0, 1]) == "failed"
-    again = take(books)
+    ledger = new_ledger()
+    ticket = take(ledger)
+    assert play(ledger, ticket, [0, 1]) == "failed"
+    again = take(ledger)
     assert again.prompt == ticket.prompt and again.group != ticket.group
-    assert play(books, again, [0, 1]) == "failed"
-    assert take(books).prompt != ticket.prompt
+    assert play(ledger, again, [0, 1]) == "failed"
+    assert take(ledger).prompt != ticket.prompt
 
 
 def test_three_of_four_survivors_are_enough() -> None:
-    books = ledger()
-    assert play(books, take(books), [0, 1, 0]) == "ready"
+    ledger = new_ledger()
+    assert play(ledger, take(ledger), [0, 1, 0]) == "ready"
 
 
 def test_equal_rewards_are_dropped_and_refilled_or_kept() -> None:
-    books = ledger()
-    assert play(books, take(books), [0.5] * 4) == "zero_variance"
-    assert books.capacity == 4
-    kept = ledger(drop_zero_variance=False)
+    ledger = new_ledger()
+    assert play(ledger, take(ledger), [0.5] * 4) == "zero_variance"
+    assert ledger.capacity == 4
+    kept = new_ledger(drop_zero_variance=False)
     assert play(kept, take(kept), [0.5] * 4) == "ready"
 
 
 def test_a_stale_group_never_reaches_the_learner() -> None:
-    books = ledger()
-    tickets = [take(books) for _ in range(4)]
+    ledger = new_ledger()
+    tickets = [take(ledger) for _ in range(4)]
     for ticket in tickets:
-        play(books, ticket, [0, 1, 0, 1], oldest=0)
-    assert books.cut(step=0) == [0, 1]
-    books.version = 2  # groups 2 and 3 are now two versions old, the bound is one
-    assert books.cut(step=2) is None
-    assert books.counts["stale"] == 2
-    assert {p for p, _ in books.waiting} == {tickets[2].prompt, tickets[3].prompt}
+        play(ledger, ticket, [0, 1, 0, 1], oldest=0)
+    assert ledger.cut(step=0) == [0, 1]
+    ledger.version = 2  # groups 2 and 3 are now two versions old, the bound is one
+    assert ledger.cut(step=2) is None
+    assert ledger.counts["stale"] == 2
+    assert {p for p, _ in ledger.waiting} == {tickets[2].prompt, tickets[3].prompt}
 
 
 def test_nothing_to_learn_from_raises_with_the_reasons() -> None:
-    books = Ledger(Queue(groups_per_step=2, max_empty_batches=3), prompts=5, group_size=G)
+    ledger = Ledger(Queue(groups_per_step=2, max_empty_batches=3), prompts=5, group_size=G)
     for _ in range(6):
-        play(books, take(books), [1.0] * 4)
+        play(ledger, take(ledger), [1.0] * 4)
     with pytest.raises(Barren, match="'zero_variance': 6"):
-        books.cut(step=0)
+        ledger.cut(step=0)
 
 
 def test_every_prompt_comes_once_an_epoch() -> None:
-    books = Ledger(Queue(groups_per_step=10, max_staleness=1), prompts=5, group_size=G)
-    prompts = [take(books).prompt for _ in range(10)]
+    ledger = Ledger(Queue(groups_per_step=10, max_staleness=1), prompts=5, group_size=G)
+    prompts = [take(ledger).prompt for _ in range(10)]
     assert sorted(prompts[:5]) == sorted(prompts[5:]) == list(range(5))
     assert prompts[:5] != prompts[5:]
 
 
 def test_a_slot_that_asks_again_gets_the_group_whose_ticket_it_never_received() -> None:
-    books = ledger()
-    ticket = books.dispatch("a/0")
-    assert books.dispatch("a/0") == ticket and books.account()["dispatched"] == 1
-    assert books.dispatch("a/1") != ticket
+    ledger = new_ledger()
+    ticket = ledger.dispatch("a/0")
+    assert ledger.dispatch("a/0") == ticket and ledger.account()["dispatched"] == 1
+    assert ledger.dispatch("a/1") != ticket
 
 
 def test_a_batch_that_never_arrived_is_issued_again() -> None:
-    books = ledger()
-    tickets = [take(books) for _ in range(2)]
+    ledger = new_ledger()
+    tickets = [take(ledger) for _ in range(2)]
     for ticket in tickets:
-        play(books, ticket, [0, 1, 0, 1])
-    assert books.cut(step=0) == [0, 1]
-    assert books.recall(step=1) == 0 and books.recall(step=0) == 2
-    assert books.counts["consumed"] == 0 and {take(books).prompt for _ in range(2)} == {t.prompt for t in tickets}
+        play(ledger, ticket, [0, 1, 0, 1])
+    assert ledger.cut(step=0) == [0, 1]
+    assert ledger.recall(step=1) == 0 and ledger.recall(step=0) == 2
+    assert ledger.counts["consumed"] == 0 and {take(ledger).prompt for _ in range(2)} == {t.prompt for t in tickets}
 
 
 class Life(RuleBasedStateMachine):
@@ -125,8 +129,8 @@ class Life(RuleBasedStateMachine):
     @initialize(staleness=st.integers(0, 3))
     def begin(self, staleness: int) -> None:
         config = Queue(groups_per_step=2, max_staleness=staleness, max_empty_batches=10_000)
-        self.books = Ledger(config, prompts=5, group_size=G)
-        self.journal = [self.books.snapshot()]
+        self.ledger = Ledger(config, prompts=5, group_size=G)
+        self.journal = [self.ledger.snapshot()]
         self.running: dict[int, Ticket] = {}
         self.consumed: list[int] = []
         self.issued: list[int] = []
@@ -134,7 +138,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from(["a", "b"]), slot=st.integers(0, 3))
     def dispatch(self, worker: str, slot: int) -> None:
-        if (ticket := self.books.dispatch(f"{worker}/{slot}")) is not None and ticket.group not in self.running:
+        if (ticket := self.ledger.dispatch(f"{worker}/{slot}")) is not None and ticket.group not in self.running:
             assert ticket.group not in self.issued
             self.issued.append(ticket.group)
             self.running[ticket.group] = ticket
@@ -143,23 +147,23 @@ class Life(RuleBasedStateMachine):
     @rule(data=st.data(), rewards=st.lists(st.floats(-1, 2, allow_nan=False), min_size=0, max_size=G))
     def finish(self, data: st.DataObject, rewards: list[float]) -> None:
         ticket = self.running.pop(data.draw(st.sampled_from(sorted(self.running))))
-        born = self.books.entries[ticket.group].dispatched_at
-        play(self.books, ticket, rewards, oldest=data.draw(st.integers(born, self.books.version)))
+        born = self.ledger.entries[ticket.group].dispatched_at
+        play(self.ledger, ticket, rewards, oldest=data.draw(st.integers(born, self.ledger.version)))
 
     @rule(worker=st.sampled_from(["a", "b"]))
     def worker_dies(self, worker: str) -> None:
-        gone = [n for n in self.running if self.books.entries[n].worker.startswith(worker)]
-        assert self.books.lose(worker, "killed") == len(gone)
+        gone = [n for n in self.running if self.ledger.entries[n].worker.startswith(worker)]
+        assert self.ledger.lose(worker, "killed") == len(gone)
         for number in gone:
             del self.running[number]
 
     @precondition(lambda self: not self.training)
     @rule()
     def cut(self) -> None:
-        batch = self.books.cut(step=self.books.version)
+        batch = self.ledger.cut(step=self.ledger.version)
         for number in batch or []:
-            entry = self.books.entries[number]
-            assert self.books.version - entry.oldest <= self.books.config.max_staleness
+            entry = self.ledger.entries[number]
+            assert self.ledger.version - entry.oldest <= self.ledger.config.max_staleness
             assert sum(m == "done" for m in entry.members) >= math.ceil(0.75 * G)
             assert number not in self.consumed
             self.consumed.append(number)
@@ -168,51 +172,56 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.training)
     @rule()
     def train(self) -> None:
-        self.books.version += 1
+        self.ledger.version += 1
         self.training = False
 
     @precondition(lambda self: self.training)
     @rule()
     def the_learner_never_got_its_batch(self) -> None:
-        gone = [n for n in self.consumed if self.books.entries[n].step == self.books.version]
-        assert self.books.recall(self.books.version) == len(gone) == self.books.config.groups_per_step
+        gone = [n for n in self.consumed if self.ledger.entries[n].step == self.ledger.version]
+        assert self.ledger.recall(self.ledger.version) == len(gone) == self.ledger.config.groups_per_step
         self.consumed = [n for n in self.consumed if n not in gone]
         self.training = False
 
     @rule()
     def the_queue_dies(self) -> None:
-        """Its journal gives the same books; groups that are being played go on being played."""
-        self.journal.append(self.books.changes())
-        before = self.books.account(), self.books.snapshot(), self.books.unsettled
-        self.books = Ledger.replay(self.books.config, self.journal)
-        assert (self.books.account(), self.books.snapshot(), self.books.unsettled) == before
+        """Its journal gives the same ledger; groups that are being played go on being played."""
+        self.journal.append(self.ledger.changes())
+        before = self.ledger.account(), self.ledger.snapshot(), self.ledger.unsettled
+        self.ledger = Ledger.replay(self.ledger.config, self.journal)
+        assert (self.ledger.account(), self.ledger.snapshot(), self.ledger.unsettled) == before
 
     @rule()
     def kill_and_resume(self) -> None:
         unfinished = sorted(
-            [e.prompt for e in self.books.entries.values() if e.state == "running"] + [p for p, _ in self.books.waiting]
+            [e.prompt for e in self.ledger.entries.values() if e.state == "running"]
+            + [p for p, _ in self.ledger.waiting]
         )
-        before = (self.books.frontier, self.books.version, self.books.counts["consumed"], self.books.counts["ready"])
-        self.books = Ledger.restore(self.books.config, self.books.snapshot())
-        self.journal = [self.books.snapshot()]
+        before = (
+            self.ledger.frontier,
+            self.ledger.version,
+            self.ledger.counts["consumed"],
+            self.ledger.counts["ready"],
+        )
+        self.ledger = Ledger.restore(self.ledger.config, self.ledger.snapshot())
+        self.journal = [self.ledger.snapshot()]
         self.running.clear()
-        assert sorted(p for p, _ in self.books.waiting) == unfinished  # no prompt lost, none doubled
-        after = (self.books.frontier, self.books.version, self.books.counts["consumed"], self.books.counts["ready"])
-        assert after == before
+        assert sorted(p for p, _ in self.ledger.waiting) == unfinished  # no prompt lost, none doubled
+        assert counters(self.ledger) == before
 
     @invariant()
     def the_account_balances(self) -> None:
-        account = self.books.account()
+        account = self.ledger.account()
         assert account.pop("dispatched") == sum(account.values()) == len(self.issued)
         assert all(count >= 0 for count in account.values())
-        assert self.books.unsettled == {n for n, e in self.books.entries.items() if e.state not in FINAL}
+        assert self.ledger.unsettled == {n for n, e in self.ledger.entries.items() if e.state not in FINAL}
         assert account["running"] == len(self.running)
 
     @invariant()
     def admission_never_exceeds_the_bound(self) -> None:
-        outstanding = self.books.counts["ready"] + self.books.counts["running"]
-        assert outstanding <= (self.books.config.max_staleness + 1) * self.books.config.groups_per_step + max(
-            0, self.books.version * self.books.config.groups_per_step - self.books.counts["consumed"]
+        outstanding = self.ledger.counts["ready"] + self.ledger.counts["running"]
+        assert outstanding <= (self.ledger.config.max_staleness + 1) * self.ledger.config.groups_per_step + max(
+            0, self.ledger.version * self.ledger.config.groups_per_step - self.ledger.counts["consumed"]
         )
 
 

@@ -11,7 +11,7 @@ from actors.contracts import Outage, RenderResult, Sample, Verdict
 from actors.dialogue import Codec
 from actors.replay.ledger import Ticket
 from actors.rollout.actor import play_group
-from actors.rollout.episode import Rules, World, episode
+from actors.rollout.episode import Environment, Rules, episode
 from configs.schema import Feedback, Prompts, RewardWeights, Rollout, Sampling
 
 CALL = "<think>t</think><tool_call>{}</tool_call>"
@@ -69,9 +69,9 @@ def play(codec: Codec, picture: Callable[..., bytes]) -> Callable[..., tuple]:
 
     def run(*lines: str | Exception, rules: Rules = rules, **rollout: object) -> tuple:
         script = Script(codec, lines)
-        world = World(script, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+        env = Environment(script, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
         rules = replace(rules, rollout=replace(rules.rollout, **rollout))  # type: ignore[arg-type]
-        return asyncio.run(episode(picture("red"), world, rules, "s")), script
+        return asyncio.run(episode(picture("red"), env, rules, "s")), script
 
     run.rules = rules  # type: ignore[attr-defined]
     return run
@@ -102,7 +102,7 @@ def test_a_picture_that_no_model_takes_is_told_of_in_words_alone(play: Callable[
 def test_a_failed_program_is_told_what_failed(play: Callable[..., tuple]) -> None:
     found, script = play(CALL.format("oops"), ANSWER.format("ok:red"))
     assert "exception: line 1: NameError: oops" in script.seen[1][0]
-    assert found.reward.tool == 1.0  # likeness above the threshold
+    assert found.reward.tool == 1.0  # similarity above the threshold
 
 
 def test_turns_end_at_the_bound_and_the_last_one_is_announced(play: Callable[..., tuple]) -> None:
@@ -144,9 +144,9 @@ def test_no_turn_is_made_of_an_outage_of_the_tools(
             raise Outage("judge", "down")
 
     easel, eye = (Down(), Eye()) if part == "render" else (Easel(picture), Down())
-    world = World(Script(codec, [ANSWER.format("ok:red")]), easel, eye, codec)  # type: ignore[arg-type]
+    env = Environment(Script(codec, [ANSWER.format("ok:red")]), easel, eye, codec)  # type: ignore[arg-type]
     with pytest.raises(Outage, match=f"{part}: down"):
-        asyncio.run(episode(picture(), world, play.rules, "s"))  # type: ignore[attr-defined]
+        asyncio.run(episode(picture(), env, play.rules, "s"))  # type: ignore[attr-defined]
 
 
 def test_an_episode_ends_by_its_deadline(
@@ -157,19 +157,19 @@ def test_an_episode_ends_by_its_deadline(
             await asyncio.sleep(60)
             raise AssertionError
 
-    world = World(Script(codec, [CALL.format("ok:blue")]), Easel(picture), Stuck(), codec)  # type: ignore[arg-type]
+    env = Environment(Script(codec, [CALL.format("ok:blue")]), Easel(picture), Stuck(), codec)  # type: ignore[arg-type]
     rules = replace(play.rules, rollout=Rollout(trajectory_s=0.2))  # type: ignore[attr-defined]
     with pytest.raises(Outage, match=r"rollout\.trajectory_s"):
-        asyncio.run(episode(picture(), world, rules, "s"))
+        asyncio.run(episode(picture(), env, rules, "s"))
 
 
 def test_a_group_resolves_every_member_and_never_rewards_an_outage(
     codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple]
 ) -> None:
     lines: list[str | Exception] = [ANSWER.format("ok:red")] * 5 + [Outage("judge", "down")] * 4
-    world = World(Script(codec, lines), Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+    env = Environment(Script(codec, lines), Easel(picture), Eye(), codec)  # type: ignore[arg-type]
     rules = replace(play.rules, rollout=Rollout(group_size=7, retries=1))  # type: ignore[attr-defined]
-    members, group = asyncio.run(play_group(Ticket(3, 1), picture("red"), world, rules))
+    members, group = asyncio.run(play_group(Ticket(3, 1), picture("red"), env, rules))
     assert sorted(members) == ["done"] * 5 + ["judge"] * 2
     assert len(group.trajectories) == 5 and all(t.reward.vision == 1.0 for t in group.trajectories)
 
@@ -180,5 +180,5 @@ def test_a_share_of_the_groups_is_played_without_the_tool(
 ) -> None:
     script = Script(codec, [ANSWER.format("ok:red")] * 3)
     rules = replace(play.rules, rollout=Rollout(group_size=3, direct_share=share))  # type: ignore[attr-defined]
-    asyncio.run(play_group(Ticket(5, 1), picture("red"), World(script, Easel(picture), Eye(), codec), rules))  # type: ignore[arg-type]
+    asyncio.run(play_group(Ticket(5, 1), picture("red"), Environment(script, Easel(picture), Eye(), codec), rules))  # type: ignore[arg-type]
     assert all(prompt in seen for seen, _ in script.seen) and len(script.seen) == 3

@@ -40,7 +40,7 @@ def test_stopping_at_the_last_turn_is_no_answer() -> None:
     assert (found.vision, found.format) == (0.5, -1.0)
 
 
-def test_malformed_and_empty_trajectories_get_no_likeness() -> None:
+def test_malformed_and_empty_trajectories_get_no_similarity() -> None:
     malformed = replace(turn("malformed", None), code=None, render=None)
     assert reward([turn("tool_call", b"a", 0.9), malformed], "malformed", PAPER).vision == 0.0
     assert reward([], "length", PAPER).total == pytest.approx(-0.2)
@@ -68,4 +68,4 @@ def test_the_printed_weights_are_kept_for_the_record(caplog: pytest.LogCaptureFi
         better = reward([turn("answer", b"a", 0.9)], "answer", literal)
         worse = reward([turn("answer", b"a", 0.1)], "answer", literal)
     assert better.total < worse.total
-    assert "reward LESS likeness" in caplog.text
+    assert "reward LESS similarity" in caplog.text

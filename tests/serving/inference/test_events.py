@@ -11,9 +11,9 @@ import pytest
 
 from actors.contracts import Difference, RenderResult, Sample, Verdict
 from actors.dialogue import Codec
-from actors.rollout.episode import Rules, World, episode
+from actors.rollout.episode import Environment, Rules, episode
 from configs.schema import Feedback, Prompts, RewardWeights, Rollout, Sampling
-from serving.inference.events import Event, frame, joined, overheard
+from serving.inference.events import Event, emitting, frame, joined
 
 CALL, ANSWER = "<think>t</think><tool_call>{}</tool_call>", "<think>t</think><answer>{}</answer>"
 
@@ -69,9 +69,9 @@ def listen(codec: Codec, picture: Callable[..., bytes]) -> Callable[..., tuple[l
         rules = Rules("chart", Rollout(max_turns=4, single_turn=not tool), Sampling(), Feedback(), RewardWeights())
         told: list[Event] = []
         tools = Tools(picture("blue"))
-        worlds = [World(Script(codec, lines), tools, tools, codec) for _ in range(2)]  # type: ignore[arg-type]
-        worlds[0] = overheard(worlds[0], worlds[0].policy, told.append, tool=tool)  # type: ignore[arg-type]
-        heard, plain = (asyncio.run(episode(picture(), world, rules, "s")) for world in worlds)
+        envs = [Environment(Script(codec, lines), tools, tools, codec) for _ in range(2)]  # type: ignore[arg-type]
+        envs[0] = emitting(envs[0], envs[0].policy, told.append, tool=tool)  # type: ignore[arg-type]
+        heard, plain = (asyncio.run(episode(picture(), env, rules, "s")) for env in envs)
         return told, heard, plain
 
     return run

@@ -25,10 +25,10 @@ def test_every_group_is_found_with_its_state_step_and_advantages(tmp_path: Path)
     stale = next(row for row in rows if row.state == "stale")
     assert stale.reason == "oldest token 3 versions old"
     full = run.read(rows[1])
-    assert full["step"] == 5 and full["books"]["worker"] == "rollout-0/1"
-    gains = [m["advantage"] for m in full["members"]]
+    assert full["step"] == 5 and full["ledger"]["worker"] == "rollout-0/1"
+    advantages = [m["advantage"] for m in full["members"]]
     rewards = [m["reward"]["total"] for m in full["members"]]
-    assert gains == pytest.approx([r - sum(rewards) / 4 for r in rewards], abs=1e-4)
+    assert advantages == pytest.approx([r - sum(rewards) / 4 for r in rewards], abs=1e-4)
     assert all("advantage" not in m for m in run.read(stale)["members"])
 
 
@@ -75,9 +75,9 @@ def test_a_group_that_a_resumed_run_plays_again_replaces_the_one_before(tmp_path
     path = make(tmp_path / "run", steps=3)
     run = opened(path)
     old = run.read(run.find(Query())[0])
-    books = [json.loads(line) for line in (path / "queue.jsonl").read_text().splitlines()]
-    entries = [entry for line in books[:2] for entry in line["entries"]]
-    entries.append({**books[2]["entries"][0], "state": "running", "step": -1})
+    lines = [json.loads(line) for line in (path / "queue.jsonl").read_text().splitlines()]
+    entries = [entry for line in lines[:2] for entry in line["entries"]]
+    entries.append({**lines[2]["entries"][0], "state": "running", "step": -1})
     fresh = path / "fresh"
     fresh.write_text(json.dumps({"entries": entries}) + "\n")
     fresh.replace(path / "queue.jsonl")  # as a resumed queue begins its journal

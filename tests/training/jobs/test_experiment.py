@@ -26,7 +26,7 @@ def png(colour: str) -> bytes:
     return out.getvalue()
 
 
-def evaluation(folder: Path, ran: int, likeness: float) -> dict[str, dict[str, list[Row]]]:
+def evaluation(folder: Path, ran: int, similarity: float) -> dict[str, dict[str, list[Row]]]:
     """Four pictures a set, of which the first `ran` programs run."""
     found: dict[str, dict[str, list[Row]]] = {}
     for name in ("heldout", "unseen"):
@@ -38,7 +38,7 @@ def evaluation(folder: Path, ran: int, likeness: float) -> dict[str, dict[str, l
             path = folder / name / f"{n}.png"
             path.write_bytes(png("white"))
             rows.append(
-                Row(str(path), n < ran, likeness * (n < ran), "x", png("red") if n < ran else None, n < ran, False, 9)
+                Row(str(path), n < ran, similarity * (n < ran), "x", png("red") if n < ran else None, n < ran, False, 9)
             )
         found[name] = {"sampled": rows, "greedy": rows}
     return found
@@ -59,8 +59,8 @@ def leave(folder: Path, seed: int, ran: dict[str, int]) -> None:
     for run, when, arm in (("rrvf", "before", "base"), ("sft", "after", "SFT"), ("rrvf", "after", "RRVF")):
         kept = folder / f"{run}-{seed}" / f"evaluation_{when}.pkl"
         kept.write_bytes(pickle.dumps(evaluation(folder / "images", ran[arm], 0.4)))
-    worth = {"runs": 1.0, "likeness": 0.5, "repeated": 0.0}
-    rows = {"n": 3, "likeness_before": 0.25, "correct": worth, "empty": worth, "shuffled": worth}
+    worth = {"runs": 1.0, "similarity": 0.5, "repeated": 0.0}
+    rows = {"n": 3, "similarity_before": 0.25, "correct": worth, "empty": worth, "shuffled": worth}
     (folder / f"rrvf-{seed}" / "feedback_use.json").write_text(
         json.dumps({"tried": 5, "tool_calls": 3, "first attempt ran": rows})
     )
@@ -151,10 +151,10 @@ def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
         "open('saved', 'w').close()\n"
     )
     hear = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs are deaf
-    code = f"{hear}from training.experiment import _run\n_run('slow_arm')"
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    code = f"{hear}from training.jobs.experiment import _run\n_run('slow_arm')"
+    env = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None

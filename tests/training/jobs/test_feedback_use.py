@@ -9,7 +9,7 @@ import pytest
 
 from actors.contracts import Sample
 from actors.dialogue import Codec, Dialogue
-from actors.rollout.episode import Rules, World
+from actors.rollout.episode import Environment, Rules
 from configs.schema import Feedback, Prompts, RewardWeights, Rollout, Sampling
 from tests.actors.rollout.test_episode import ANSWER, CALL, Easel, Eye
 from training.data.image_sets import ImageSet
@@ -37,10 +37,10 @@ def test_the_gain_is_paired_and_apart_by_first_attempt() -> None:
     result = summary(attempts, found, tried=5)
     assert (result["tried"], result["tool_calls"]) == (5, 3)
     ran, broken = result["first attempt ran"], result["first attempt failed"]
-    assert (ran["n"], broken["n"], ran["likeness_before"]) == (2, 1, 0.5)
-    assert ran["empty"] == {"runs": 1.0, "likeness": 0.5, "repeated": 0.5}
-    assert ran["correct - shuffled: likeness"] == [0.6, 0.6, 0.6]
-    mean, low, high = ran["correct - empty: likeness"]
+    assert (ran["n"], broken["n"], ran["similarity_before"]) == (2, 1, 0.5)
+    assert ran["empty"] == {"runs": 1.0, "similarity": 0.5, "repeated": 0.5}
+    assert ran["correct - shuffled: similarity"] == [0.6, 0.6, 0.6]
+    mean, low, high = ran["correct - empty: similarity"]
     assert abs(mean - 0.3) < 1e-9 and low < 0 < high
     assert broken["correct - empty: ran"][0] == 1.0 and broken["correct - shuffled: ran"][0] == 0.0
 
@@ -59,7 +59,7 @@ def test_the_books_of_a_run_outlive_the_study(tmp_path: Path, monkeypatch: pytes
 
         def __exit__(self, *rest: Any) -> None: ...
 
-        def world(self, temperature: float) -> None: ...
+        def env(self, temperature: float) -> None: ...
 
     async def study(*rest: Any) -> dict[str, Any]:
         return {"tried": 3}
@@ -67,9 +67,9 @@ def test_the_books_of_a_run_outlive_the_study(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(cluster, "Cluster", Cluster)
     monkeypatch.setattr(cluster, "connect", lambda *rest: None)
     monkeypatch.setattr(feedback_use, "study", study)
-    (tmp_path / "queue.jsonl").write_text("the books")
+    (tmp_path / "queue.jsonl").write_text("the ledger")
     assert measure(load("configs/tiny_chart.yaml", []), "m", tmp_path, ImageSet("held", ())) == {"tried": 3}
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("queue.jsonl", "the books")]
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("queue.jsonl", "the ledger")]
 
 
 class Obedient:
@@ -102,14 +102,14 @@ def test_only_the_words_differ(
     images = ImageSet("held", tuple(str(tmp_path / f"{name}.png") for name in "abcd"))
     codec = Codec.load(str(tiny_model), prompts)
     policy = Obedient(codec, calls)
-    world = World(policy, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+    env = Environment(policy, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
     rules = Rules("chart", Rollout(), Sampling(), Feedback(include_render=rendered), RewardWeights())
-    found = asyncio.run(feedback_use.study(images, world, rules, 0, 10**6))
+    found = asyncio.run(feedback_use.study(images, env, rules, 0, 10**6))
     assert (found["tried"], found["tool_calls"]) == (4, calls)
     if calls < 2:  # a finding, not an error
         assert set(found) == {"tried", "tool_calls"}
         return
     told = found["first attempt ran"]
     assert policy.seen == [1, 2 if rendered else 1]
-    assert (told["correct"]["likeness"], told["empty"]["likeness"]) == pytest.approx((1.0, 0.4))
+    assert (told["correct"]["similarity"], told["empty"]["similarity"]) == pytest.approx((1.0, 0.4))
     assert (told["correct"]["repeated"], told["empty"]["repeated"]) == (0.0, 1.0)

@@ -14,7 +14,7 @@ from actors.dialogue import Codec
 from configs.load import ConfigError
 from configs.schema import Prompts
 from tests.training.tiny import picture
-from training.jobs.sft import Example, Said, main, order, read, row
+from training.jobs.sft import Example, TargetTurn, main, order, read, row
 from training.learner.image_inputs import Pixels
 
 
@@ -30,8 +30,8 @@ def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
     path = write(tmp_path, {"image": "1.png", "code": "draw()"}, {"image": "1.png", "turns": turns})
     image = str(tmp_path / "1.png")
     assert read(path) == [
-        Example(image, (Said("<think></think><answer>\ndraw()</answer>"),)),
-        Example(image, (Said("a", "b", False), Said("c"))),
+        Example(image, (TargetTurn("<think></think><answer>\ndraw()</answer>"),)),
+        Example(image, (TargetTurn("a", "b", False), TargetTurn("c"))),
     ]
 
 
@@ -77,9 +77,9 @@ def test_loss_is_on_what_is_taught(policy_folder: Path, tmp_path: Path) -> None:
     pad = codec.tokenizer.convert_tokens_to_ids("<|image_pad|>")
     learner = SimpleNamespace(pixels=Pixels(codec.processor.image_processor), limits=SimpleNamespace(image_token=pad))
     turns = (
-        Said("<think>wrong</think>", "no", False),
-        Said("<think>right</think>", "yes"),
-        Said("<answer>\nx</answer>"),
+        TargetTurn("<think>wrong</think>", "no", False),
+        TargetTurn("<think>right</think>", "yes"),
+        TargetTurn("<answer>\nx</answer>"),
     )
     made, shown = row(Example(str(tmp_path / "1.png"), turns), codec, learner, 1_000_000)
     taught = codec.decode([int(i) for i in made.ids[made.sampled]])

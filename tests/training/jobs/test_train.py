@@ -89,21 +89,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_a_killed_run_resumes_with_no_prompt_lost_or_trained_twice(finished: tuple[Path, Path]) -> None:
     run, _ = finished
-    books = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-    consumed = [e for e in books if e["state"] == "consumed"]
+    entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    consumed = [e for e in entries if e["state"] == "consumed"]
     assert Counter(e["step"] for e in consumed) == dict.fromkeys(range(5), 2)
-    assert len({e["group"] for e in books}) == len(books)
+    assert len({e["group"] for e in entries}) == len(entries)
     assert max(Counter(e["prompt"] for e in consumed).values()) == 1  # 10 of 24 prompts, none twice
-    assert not [e for e in books if e["state"] == "running" and e["worker"] == ""]
-    lost = [e["prompt"] for e in books if e["state"] == "lost"]
-    later = Counter(e["prompt"] for e in books)
+    assert not [e for e in entries if e["state"] == "running" and e["worker"] == ""]
+    lost = [e["prompt"] for e in entries if e["state"] == "lost"]
+    later = Counter(e["prompt"] for e in entries)
     assert all(later[p] > 1 for p in lost)
 
 
 def test_the_books_and_the_bound_hold(finished: tuple[Path, Path]) -> None:
     run, _ = finished
-    books = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-    for entry in books:
+    entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    for entry in entries:
         if entry["state"] == "consumed":
             assert 0 <= entry["step"] - entry["oldest"] <= 2
             assert len(entry["members"]) == 4
@@ -122,8 +122,8 @@ def test_what_a_run_leaves_behind(finished: tuple[Path, Path]) -> None:
     for name in ("config.yaml", "metrics.jsonl", "summary.md", "reward.png", "before_after.png", "advantages.jsonl"):
         assert (run / name).stat().st_size > 0
     played = [json.loads(line) for path in run.glob("trajectories/*.jsonl") for line in path.open()]
-    books = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-    assert {e["group"] for e in books if e["state"] == "consumed"} <= {g["group"] for g in played}
+    entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    assert {e["group"] for e in entries if e["state"] == "consumed"} <= {g["group"] for g in played}
     assert list(run.glob("tensorboard/*events*")) and list(run.glob("pictures/*.png"))
     assert (run.parent / "latest").resolve() == run
     text = log.read_text()

@@ -79,8 +79,8 @@ class Feed:
                 named = replace(group, group=ticket.group, prompt=ticket.prompt)
                 ray.get(self.queue.put.remote(ticket, ["done"] * MEMBERS, named))
 
-    def books(self) -> list[dict[str, Any]]:
-        return ray.get(self.queue.books.remote())
+    def entries(self) -> list[dict[str, Any]]:
+        return ray.get(self.queue.entries.remote())
 
     def end(self) -> None:
         self._over.set()
@@ -124,10 +124,10 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
     (tmp_path / "metrics.jsonl").open("a").write('{"step": 2, "reward": 0}\n{"st')  # as a kill would leave it
     feed = Feed(settings, (first / "queue.bin").read_bytes())
     result = fit(settings, tmp_path, policy_folder, feed, receiver, first)
-    books = feed.books()
+    entries = feed.entries()
     feed.end()
 
-    trained = [(e["step"], e["group"], e["prompt"]) for e in books if e["state"] == "consumed"]
+    trained = [(e["step"], e["group"], e["prompt"]) for e in entries if e["state"] == "consumed"]
     assert len(trained) == len({group for _, group, _ in trained}) == 5 * GROUPS
     assert len({prompt for _, _, prompt in trained}) == 5 * GROUPS  # within an epoch no prompt comes twice
 
@@ -154,9 +154,9 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
     pointer = Path(result.checkpoint.path) / "pointer.json"
     assert json.loads(pointer.read_text())["path"] == str(newest)
     assert list((tmp_path / "tensorboard").glob("events*"))
-    gains = [json.loads(line) for line in (tmp_path / "advantages.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in gains] == [1, 2, 3, 4, 5]
-    for row in gains:
+    advantages = [json.loads(line) for line in (tmp_path / "advantages.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in advantages] == [1, 2, 3, 4, 5]
+    for row in advantages:
         consumed = {str(group) for step, group, _ in trained if step == row["step"] - 1}
         assert set(row["groups"]) == consumed and all(len(a) == MEMBERS for a in row["groups"].values())
         assert all(abs(sum(a)) < 1e-3 for a in row["groups"].values()) and any(map(any, row["groups"].values()))

@@ -15,7 +15,7 @@ from training.learner import attention
 from training.learner.attention import Layout, Segment
 from training.learner.model import Policy, load_model, load_policy, named_weights
 from training.learner.packing import MicroBatch, build, pack, screen
-from training.learner.ranks import World
+from training.learner.ranks import Ranks
 from training.learner.update import Learner
 
 BANNED = (0, 1, 3, 4, 5, 6, 7)
@@ -23,7 +23,7 @@ BANNED = (0, 1, 3, 4, 5, 6, 7)
 
 @pytest.fixture(scope="module")
 def learner(policy_folder: Path) -> Learner:
-    return Learner(str(policy_folder), Config(), World.join(0))
+    return Learner(str(policy_folder), Config(), Ranks.join(0))
 
 
 def packed(learner: Learner, budget: int, **how: Any) -> Iterator[tuple[MicroBatch, Tensor, Tensor]]:

@@ -16,10 +16,10 @@ from configs.schema import Config
 from tests.training import tiny
 from tests.training.learner import trl_side
 from training.learner.model import named_weights
-from training.learner.ranks import World
+from training.learner.ranks import Ranks
 from training.learner.update import Diverged, Learner, Shard, schedule
 
-ALONE = World.join(0)
+ALONE = Ranks.join(0)
 
 
 def config(**options: Any) -> Config:
@@ -134,12 +134,12 @@ def one_rank(rank: int, size: int, folder: str, out: str, store: str) -> None:
     """Two FSDP2 steps on a rank of a gloo group; rank 0 saves what came out."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
-    world = World.join(0)
-    learner = Learner(folder, config(learner__lr=1e-3, learner__token_budget=400), world)
+    ranks = Ranks.join(0)
+    learner = Learner(folder, config(learner__lr=1e-3, learner__token_budget=400), ranks)
     panels = []
     for step in range(2):
         shards = learner.plan(tiny.groups(3, 4, seed=step))[0] if rank == 0 else None
-        panels.append(learner.train(world.scatter(shards), step, step))
+        panels.append(learner.train(ranks.scatter(shards), step, step))
     weights = dict(named_weights(learner.policy, torch.float32))
     if rank == 0:
         torch.save({"panels": panels, "weights": weights}, out)

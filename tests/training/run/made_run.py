@@ -67,7 +67,7 @@ def make(run: Path, steps: int, per_step: int = 4, size: int = 4, seed: int = 0,
     recorder = Recorder(run, "rollout-0", 1e6)
     for step in range(first, first + steps):
         rng = random.Random(f"{seed}/{step}")
-        began, entries, gains = START + STEP_S * step, [], {}
+        began, entries, advantages = START + STEP_S * step, [], {}
         for place in range(per_step):
             number = step * per_step + place
             target = COLOURS[number % len(COLOURS)]
@@ -81,9 +81,9 @@ def make(run: Path, steps: int, per_step: int = 4, size: int = 4, seed: int = 0,
                 members=("done",) * size,
             ))  # fmt: skip
             if not stale:
-                gains[number] = [t.reward.total - mean for t in played]
+                advantages[number] = [t.reward.total - mean for t in played]
             recorder(Group(number, number % 50, played), drawing(target, 6), ["done"] * size, "ready", began)
-        write_advantages(run, step + 1, gains)
+        write_advantages(run, step + 1, advantages)
         with (run / "queue.jsonl").open("a") as out:
             out.write(json.dumps({"version": step, "entries": [asdict(e) for e in entries]}) + "\n")
         with (run / "metrics.jsonl").open("a") as out:

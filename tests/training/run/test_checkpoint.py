@@ -14,12 +14,12 @@ from torch import Tensor
 from configs.schema import Config
 from tests.training import tiny
 from training.learner.model import named_weights
-from training.learner.ranks import World
+from training.learner.ranks import Ranks
 from training.learner.update import Learner
 from training.run import checkpoint
 from training.run.checkpoint import Writer
 
-ALONE = World.join(0)
+ALONE = Ranks.join(0)
 
 QUEUE = pickle.dumps(json.dumps({"entries": [{"group": 0}]})) + pickle.dumps({})  # as QueueState.snapshot
 
@@ -33,14 +33,14 @@ def config() -> Config:
 def train(learner: Learner, first: int, stop: int) -> list[float]:
     losses = []
     for step in range(first, stop):
-        shards = learner.plan(tiny.groups(2, 3, seed=step))[0] if learner.world.rank == 0 else None
-        losses.append(learner.train(learner.world.scatter(shards), step, step)["loss"] or 0.0)
+        shards = learner.plan(tiny.groups(2, 3, seed=step))[0] if learner.ranks.rank == 0 else None
+        losses.append(learner.train(learner.ranks.scatter(shards), step, step)["loss"] or 0.0)
     return losses
 
 
 def save(learner: Learner, run: Path, model: Path, step: int, reward: float = 0.0, keep: int = 2) -> Writer:
-    world = learner.world
-    writer = Writer(run, str(model), keep, world.rank, world.size)
+    ranks = learner.ranks
+    writer = Writer(run, str(model), keep, ranks.rank, ranks.size)
     weights = {name: value.clone() for name, value in named_weights(learner.policy, torch.float32)}
     shard = checkpoint.shard_of(learner.policy, learner.optimizer)
     writer.start(step, shard, weights, QUEUE, {"reward": reward, "base": str(model)})
@@ -99,7 +99,7 @@ def two_ranks(rank: int, size: int, model: str, run: str, store: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=size)
     [folder] = checkpoint.all_checkpoints(Path(run))
-    learner = Learner(str(folder), config(), World.join(0))
+    learner = Learner(str(folder), config(), Ranks.join(0))
     checkpoint.restore(folder, learner.policy, learner.optimizer)
     train(learner, 2, 3)
     save(learner, Path(run), Path(model), 3)

@@ -1,4 +1,4 @@
-"""The account that a run's books give."""
+"""The summary of a run's ledger."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ BASE = Entry(0, 0, "w", "running", 0)
 DONE = ("done", "done")
 
 
-def books() -> list[Entry]:
+def entries() -> list[Entry]:
     """Five groups: two trained, one stale, one that failed, one under way."""
     return [
         replace(BASE, state="consumed", step=1, oldest=0, newest=1, tokens=100, reward=0.5, members=DONE),
@@ -26,7 +26,7 @@ def books() -> list[Entry]:
 
 
 def test_every_group_is_counted_once_and_the_waste_is_what_was_not_trained() -> None:
-    found = account(books())
+    found = account(entries())
     assert found.dispatched == found.consumed + sum(found.dropped.values()) + sum(found.pending.values()) == 5
     assert found.dropped == {"stale": 1, "zero_variance": 0, "failed": 1, "lost": 0}
     assert found.reasons == {"stale: oldest token N versions old": 1, "failed: N of N survived": 1}
@@ -35,8 +35,8 @@ def test_every_group_is_counted_once_and_the_waste_is_what_was_not_trained() -> 
 
 
 def test_the_bias_is_dropped_against_trained() -> None:
-    entries = [*books(), replace(books()[2], group=5, tokens=800)]
-    [tokens, reward] = [c for c in account(entries).bias if c.dropped_as == "stale"]
+    found_entries = [*entries(), replace(entries()[2], group=5, tokens=800)]
+    [tokens, reward] = [c for c in account(found_entries).bias if c.dropped_as == "stale"]
     assert (tokens.figure, tokens.trained, tokens.dropped) == ("tokens", 200, 700)
     assert tokens.gap_ci95 == pytest.approx((500 - 1.96 * 20000**0.5, 500 + 1.96 * 20000**0.5))
     assert reward.figure == "reward" and reward.trained == pytest.approx(0.6)
@@ -54,16 +54,16 @@ def test_the_bias_is_dropped_against_trained() -> None:
 def test_books_that_cannot_be_are_named(
     wrong: Callable[[list[Entry]], list[Entry]], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entries = wrong(books())
-    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(asdict(e)) + "\n" for e in entries))
+    rows = wrong(entries())
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(asdict(e)) + "\n" for e in rows))
     assert main([str(tmp_path)]) == 1
     assert f"error: {said}" in capsys.readouterr().out
 
 
 def test_the_command_prints_json_and_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
-    assert "no books there yet" in capsys.readouterr().err
-    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(asdict(e)) + "\n" for e in books()))
+    assert "no ledger there yet" in capsys.readouterr().err
+    (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(asdict(e)) + "\n" for e in entries()))
     assert main([str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["wasted"] == pytest.approx(0.6)
     assert main([str(tmp_path)]) == 0

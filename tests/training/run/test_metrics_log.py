@@ -11,7 +11,7 @@ from PIL import Image
 from actors.contracts import RenderResult
 from actors.trajectory import Group, Reward, Trajectory, Turn
 from configs.load import load
-from training.run.metrics_log import Journal, sheet
+from training.run.metrics_log import MetricsLog, sheet
 from training.run.preflight import plan
 
 
@@ -41,7 +41,7 @@ def test_a_sheet_shows_the_target_and_renders_by_reward() -> None:
 def test_pictures_reach_tensorboard(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    journal = Journal(tmp_path, load(None, []), 0)
+    journal = MetricsLog(tmp_path, load(None, []), 0)
     journal.write({"step": 1, "reward": 0.5})
     journal.show(1, [GROUP, GROUP])
     journal.show(2, [])

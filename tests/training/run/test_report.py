@@ -37,9 +37,9 @@ def test_summary_adds_up(tmp_path: Path) -> None:
     old, new = rows(tmp_path, [True, False, False, False]), rows(tmp_path, [True, True, True, False])
     sides = [{"heldout": {"sampled": r, "greedy": r}} for r in (old, new)]
     metrics = [{**METRIC, "step": s, "version": s, "sync_running": s, "mismatch_k3": 0.1} for s in (1, 2, 3)]
-    books = [entry(s, s * 0.1 + d) for s in (0, 1, 2) for d in (0.0, 0.02)] + [entry(-1, 0.0, "stale")]
+    entries = [entry(s, s * 0.1 + d) for s in (0, 1, 2) for d in (0.0, 0.02)] + [entry(-1, 0.0, "stale")]
     facts = {"wall_s": 9.0, "setup_s": 1.0, "bound": 2, "engine": "e", "model": "m", "seed": 0}
-    found = report.summary(metrics, books, *sides, facts)
+    found = report.summary(metrics, entries, *sides, facts)
     assert found["exec_rate"]["before"] == 0.25 and found["exec_rate"]["after"] == 0.75
     low, high = found["exec_rate"]["delta_ci95"]
     assert (low + high) / 2 == pytest.approx(0.5) and high - low == pytest.approx(

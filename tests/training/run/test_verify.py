@@ -26,10 +26,10 @@ def entries() -> list[Entry]:
     ]
 
 
-def write(folder: Path, books: list[Entry], held: set[int]) -> Path:
+def write(folder: Path, entries: list[Entry], held: set[int]) -> Path:
     """A checkpoint after one step."""
     folder.mkdir(parents=True)
-    rows = [asdict(e) for e in books]
+    rows = [asdict(e) for e in entries]
     (folder / "queue.bin").write_bytes(pickle.dumps(json.dumps({"entries": rows})) + pickle.dumps(dict.fromkeys(held)))
     (folder / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "state.json").write_text(json.dumps({"step": 1, "base": "x"}))
