@@ -93,9 +93,14 @@ def test_loss_and_gradient_are_those_of_trl(kind: str, trl: Any, policy_folder: 
     batch = trl_side.inputs(screened.rows, screened.images, learner.pixels, tiny.PAD)
     loss = trl._compute_loss(trl.model, batch)
     loss.backward()
-    assert panel["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    # Both sum float32 numbers in an order of their own, which differs by CPU too. A loss is a sum whose terms nearly
+    # cancel: its rounding is that of the terms. VESPO's weights rest on log-ratios summed over up to 65 tokens.
+    rounding = 1e-4 if kind == "vespo" else 1e-5
+    rows = [row for micro_batch in shards[0].updates[0] for bundle in micro_batch for row in bundle]
+    terms = sum(abs(row.advantage) * row.weight * int(row.sampled.sum()) for row in rows)
+    assert panel["loss"] == pytest.approx(float(loss.detach()), rel=rounding, abs=2e-6 * terms)
     pairs = [(mine[name], p.grad) for name, p in trl.model.named_parameters()]
-    assert apart(*(torch.cat([pair[i].flatten() for pair in pairs]) for i in (0, 1))) < 1e-5
+    assert apart(*(torch.cat([pair[i].flatten() for pair in pairs]) for i in (0, 1))) < rounding
 
 
 def near(groups: list[Any], learner: Learner, noise: float = 0.2) -> list[Any]:
@@ -251,11 +256,13 @@ def test_several_updates_of_a_batch_keep_its_first_policy_as_proximal(policy_fol
 
 
 def test_bfloat16_arithmetic_keeps_float32_weights(policy_folder: Path) -> None:
-    exact = gradients(Learner(str(policy_folder), frozen(), ALONE))
-    rough = Learner(str(policy_folder), frozen(policy__dtype="bfloat16"), ALONE)
+    """A surrogate without a clip: rounding may carry a token over the clip's edge, where its whole gradient goes."""
+    smooth = {"grpo__surrogate": "sapo"}
+    exact = gradients(Learner(str(policy_folder), frozen(**smooth), ALONE))
+    rough = Learner(str(policy_folder), frozen(**smooth, policy__dtype="bfloat16"), ALONE)
     _, flat, _ = gradients(rough)
     assert {p.dtype for p in rough.policy.parameters()} == {torch.float32}
-    assert apart(flat, exact[1]) < 0.1
+    assert apart(flat, exact[1]) < 0.06  # 0.026 with AVX2 and without: roundings of 2^-9 through eight layers and back
     assert not torch.equal(flat, exact[1])
 
 
