@@ -1,169 +1,192 @@
 """A run's settings from a YAML file and `key=value` overrides.
 
-Guarantees: the result is a `Config` whose every value has its declared type; an unknown key or a wrong type is one
-line (`ConfigError`) that names the nearest valid key; nothing is guessed silently.
+Guarantees: the result is a `Config` whose every value has its declared type and keeps its rule (`configs.fields`) and
+its relations to others (`configs.relations`). What is wrong is said at once and completely: one `ConfigError`, one line
+for each problem, with key, value and what is allowed; an unknown key names the nearest. Nothing is guessed silently.
 """
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
+from configs.fields import allowed, convert, rule_of, section, settings, show
+from configs.relations import broken
 from configs.schema import Config
+
+SETTINGS = settings(Config)
+SECTIONS = {key.rsplit(".", n)[0] for key in SETTINGS for n in range(1, key.count(".") + 1)}
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the message is one line that says what to change."""
+    """Settings or input that cannot be used; each of `problems` is one line that says what to change."""
+
+    exit_status = 2
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self.problems
 
 
 def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Defaults, then the YAML at `path`, then `key=value` strings; later ones win. Raises ConfigError."""
-    layers: list[tuple[str, dict[str, Any]]] = []
-    if path is not None:
-        if not Path(path).is_file():
-            runs = (p for p in Path(__file__).parent.glob("*.yaml") if not p.name.startswith("serve_"))
-            known = ", ".join(sorted(map(str, runs)))
-            raise ConfigError(f"no config file {path}; shipped ones: {known}")
-        try:
-            found = OmegaConf.to_container(OmegaConf.load(path)) or {}
-        except Exception as error:
-            raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(found, dict):
-            raise ConfigError(f"{path}: a list; it is to hold sections, like `run: {{steps: 50}}`")
-        layers.append((str(path), cast(dict[str, Any], found)))
-    for text in overrides:
-        if "=" not in text:
-            raise ConfigError(f"`{text}` is not key=value")
-        try:
-            layers.append((f"`{text}`", cast(dict[str, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))))
-        except Exception as error:
-            raise ConfigError(f"`{text}`: its value is not valid YAML: {' '.join(str(error).split())[:200]}") from None
-    merged = OmegaConf.structured(Config)
-    for source, layer in layers:
-        _check_keys(layer, source)
-        try:
-            merged = OmegaConf.merge(merged, layer)
-        except OmegaConfBaseException as error:
-            key = getattr(error, "full_key", "") or "a value"
-            raise ConfigError(f"{source}: {key}: {str(error).splitlines()[0]}") from None
-    try:
-        config = cast(Config, OmegaConf.to_object(merged))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
-    _check_values(config)
+    problems: list[str] = []
+    values: dict[str, tuple[str, Any]] = {}  # key -> (where it stands, value)
+    for source, layer in _layers(path, overrides, problems):
+        given: set[str] = set()
+        for key, value in _leaves(layer):
+            if key in given:
+                problems.append(f"{source}{key} is given twice")
+            elif key in SETTINGS:
+                values[key] = (source, value)
+            elif key in SECTIONS:
+                if value is not None:  # a section's name with nothing under it
+                    problems.append(f"{source}{key}={show(value)}: a section of settings, like {_under(key)}=...")
+            else:
+                problems.append(f"{source}no setting `{key}`{_nearest(key)}")
+            given.add(key)
+    config, wrong = _built(values, problems)
+    problems.extend(line for line in broken(config) if not any(f"{key}=" in line for key in wrong))
+    if problems:
+        raise ConfigError(*problems)
     return config
 
 
 def dump(config: Config) -> str:
     """The resolved settings as YAML, loadable again."""
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return OmegaConf.to_yaml(OmegaConf.create(_literal(asdict(config))))
 
 
-def valid_keys(kind: type = Config, prefix: str = "") -> list[str]:
+def valid_keys() -> list[str]:
     """Every key that may be set, dotted, sections included."""
-    keys: list[str] = []
-    for f in fields(kind):
-        keys.append(prefix + f.name)
-        if isinstance(f.type, type) and is_dataclass(f.type):
-            keys.extend(valid_keys(f.type, f"{prefix}{f.name}."))
-    return keys
+    return sorted(SECTIONS | set(SETTINGS))
 
 
-def _check_keys(layer: dict[str, Any], source: str) -> None:
-    known = valid_keys()
-    for key in _flatten(layer):
-        if key in known:
+def _layers(
+    path: str | Path | None, overrides: Sequence[str], problems: list[str]
+) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """(where it stands, what is set there) of the file and of each override; what cannot be read is a problem."""
+    if path is not None:
+        try:
+            yield f"{path}: ", _file(Path(path))
+        except ConfigError as error:
+            problems.extend(error.problems)
+    for text in overrides:
+        if "=" not in text:
+            problems.append(f"`{text}` is not key=value")
             continue
-        leaf = key.rsplit(".", 1)[-1]
-        near = difflib.get_close_matches(key, known, 1, 0.6) or [k for k in known if k.rsplit(".", 1)[-1] == leaf]
-        near = near or difflib.get_close_matches(leaf, [k.rsplit(".", 1)[-1] for k in known], 1, 0.6)
-        hint = f"; did you mean `{near[0]}`?" if near else f"; sections: {', '.join(k for k in known if '.' not in k)}"
-        raise ConfigError(f"{source}: no setting `{key}`{hint}")
+        try:
+            yield "", cast(dict[Any, Any], OmegaConf.to_container(OmegaConf.from_dotlist([text])))
+        except Exception as error:  # of the YAML parser, or of OmegaConf's grammar
+            problems.append(f"`{text}`: its value is not valid YAML: {_line(error)}")
 
 
-def _flatten(layer: dict[str, Any], prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key, value in layer.items():
-        keys.extend(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
-    return keys
+def _file(path: Path) -> dict[Any, Any]:
+    """The content of a YAML file. Raises ConfigError."""
+    if not path.is_file():
+        runs = (p for p in Path(__file__).parent.glob("*.yaml") if not p.name.startswith("serve_"))
+        raise ConfigError(f"no config file {path}; shipped ones: {', '.join(sorted(map(str, runs)))}")
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path))
+    except MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        if twice := re.fullmatch(r"found duplicate key (.+)", error.problem or ""):
+            raise ConfigError(f"{path}: {where}{twice[1]} is given twice") from None
+        raise ConfigError(f"{path} is not valid YAML: {where}{error.problem or _line(error)}") from None
+    except Exception as error:  # a file that is no text, a number, a recursive alias
+        raise ConfigError(f"{path} is not valid YAML: {_line(error)}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: a list; it is to hold sections, like `run: {{steps: 50}}`")
+    return found
 
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "data.domain": ("chart", "web"),
-    "judge.backend": ("perceptual", "mllm"),
-    "reward.preset": ("paper", "paper_literal"),
-    "grpo.advantage": ("std", "mean", "loo"),
-    "grpo.aggregate": ("sequence", "token", "constant"),
-    "grpo.ratio": ("token", "sequence"),
-    "grpo.surrogate": ("clip", "cispo", "sapo", "vespo"),
-    "grpo.proximal": ("behaviour", "learner"),
-    "grpo.importance": ("truncate", "mask", "off"),
-    "learner.schedule": ("constant", "linear", "cosine"),
-    "engine.sync": ("auto", "nccl", "ipc"),
-    "policy.dtype": ("float32", "bfloat16"),
-}
-AT_LEAST: dict[str, float] = {
-    "run.steps": 1,
-    "run.checkpoint_every": 1,
-    "run.keep": 1,
-    "data.count": 1,
-    "rollout.actors": 1,
-    "rollout.group_size": 2,
-    "rollout.max_turns": 1,
-    "rollout.concurrency": 1,
-    "queue.groups_per_step": 1,
-    "queue.max_staleness": 0,
-    "engine.replicas": 1,
-    "engine.max_model_len": 16,
-    "engine.max_num_seqs": 1,
-    "sampling.max_tokens": 1,
-    "sampling.temperature": 0,
-    "render.replicas": 1,
-    "render.concurrency": 1,
-    "judge.replicas": 1,
-    "judge.concurrency": 1,
-    "learner.workers": 1,
-    "learner.token_budget": 1,
-    "learner.logprob_chunk": 1,
-    "learner.updates": 1,
-    "learner.max_skipped_steps": 1,
-    "grpo.constant_length": 1,
-    "grpo.importance_cap": 1,
-    "learner.lr": 0,
-    "learner.lora_rank": 0,
-    "rollout.direct_share": 0,
-    "queue.survivors": 0,
-}
-AT_MOST: dict[str, float] = {"rollout.direct_share": 1, "queue.survivors": 1}
+def _leaves(layer: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in a layer; a mapping under a setting's own key is its (wrong) value."""
+    for name, value in layer.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and (value or key in SECTIONS) and key not in SETTINGS:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value
 
 
-def _check_values(config: Config) -> None:
-    for key, allowed in CHOICES.items():
-        if (value := _get(config, key)) not in allowed:
-            near = difflib.get_close_matches(str(value), allowed, 1, 0.3)
+def _built(values: Mapping[str, tuple[str, Any]], problems: list[str]) -> tuple[Config, list[str]]:
+    """The settings with every usable value in its place, and the keys whose value is not usable."""
+    tree = asdict(Config())
+    for key, (_, value) in values.items():
+        _put(tree, key, value)
+    config, wrong = Config(), []
+    for key, (source, raw) in values.items():
+        f, value = SETTINGS[key], raw
+        try:
+            if isinstance(raw, str) and "${" in raw:
+                value = OmegaConf.to_container(OmegaConf.create({"value": _resolved(tree, key)}))["value"]  # type: ignore[index,call-overload]
+            _set(config, key, convert(f, value))
+        except OmegaConfBaseException as error:
+            wrong.append(key)
+            problems.append(f"{source}{key}={show(raw)}: {_line(error)}")
+        except (ValueError, TypeError, KeyError, ArithmeticError):
+            wrong.append(key)
+            near = difflib.get_close_matches(str(value), rule_of(f).choices, 1, 0.3)
             hint = f"; did you mean `{near[0]}`?" if near else ""
-            raise ConfigError(f"{key}={value}: must be one of {', '.join(allowed)}{hint}")
-    for key, least in AT_LEAST.items():
-        if not (value := _get(config, key)) >= least:  # nan is not, either
-            raise ConfigError(f"{key}={value}: must be at least {least:g}")
-    for key, most in AT_MOST.items():
-        if (value := _get(config, key)) > most:
-            raise ConfigError(f"{key}={value}: must be at most {most:g}")
-    if config.data.domain == "web" and config.data.images == "drawn":
-        raise ConfigError("data.domain=web needs pictures of pages: data.images=DIR (what is drawn here are charts)")
-    if config.sampling.max_trajectory_tokens > config.engine.max_model_len:
-        raise ConfigError(
-            f"sampling.max_trajectory_tokens={config.sampling.max_trajectory_tokens} does not fit "
-            f"engine.max_model_len={config.engine.max_model_len}"
-        )
+            problems.append(f"{source}{key}={show(value)}: must be {allowed(f)}{hint}")
+    return config, wrong
 
 
-def _get(config: Config, key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
+def _resolved(tree: dict[str, Any], key: str) -> Any:
+    """The value at `key`, with `${...}` replaced. Raises OmegaConfBaseException."""
+    return OmegaConf.select(OmegaConf.create(tree), key, throw_on_resolution_failure=True)
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    for part in sections:
+        tree = tree[part]
+    tree[name] = value
+
+
+def _set(config: Config, key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    place: Any = config
+    for part in sections:
+        place = getattr(place, part)
+    setattr(place, name, value)
+
+
+def _literal(value: Any) -> Any:
+    """`value` with every text written so that loading takes it literally: `${` begins a reference otherwise."""
+    if isinstance(value, dict):
+        return {key: _literal(inner) for key, inner in value.items()}
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _nearest(key: str) -> str:
+    known = [*sorted(SECTIONS), *SETTINGS]
+    leaf = key.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(key, known, 1, 0.6) or [k for k in known if k.rsplit(".", 1)[-1] == leaf]
+    near = near or [
+        k for n in difflib.get_close_matches(leaf, [k.rsplit(".", 1)[-1] for k in known], 1, 0.6) for k in known
+        if k.rsplit(".", 1)[-1] == n
+    ]  # fmt: skip
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f"; sections: {', '.join(f.name for f in fields(Config) if section(f))}"
+
+
+def _under(section: str) -> str:
+    return next(key for key in SETTINGS if key.startswith(f"{section}."))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split("full_key:")[0].split())[:200]

@@ -239,7 +239,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_environment()
     try:
         config = load(args.config, args.overrides)
-        config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"
         examples = read(args.data)
         from training.jobs.coldstart import ensure_policy
         from training.run.checkpoint import latest
@@ -258,6 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = str(ensure_policy(config)) if config.policy.path == "embedded" else config.policy.path
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(dump(config))
+        config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"  # of this job; not a choice of a config
         import ray
 
         from training.run.cluster import connect
