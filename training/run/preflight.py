@@ -34,7 +34,19 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
         f"  {c.run.steps} steps of {c.queue.groups_per_step} groups, staleness at most {c.queue.max_staleness}",
     ]
     return lines, [
-        p for p in (_policy(c), _images(c), _resources(c), _disk(c), _jail(c), _browser(c), _judge(c), _wandb(c)) if p
+        p
+        for p in (
+            _policy(c),
+            _images(c),
+            _gpus(c),
+            _resources(c),
+            _disk(c),
+            _jail(c),
+            _browser(c),
+            _judge(c),
+            _wandb(c),
+        )
+        if p
     ]
 
 
@@ -82,7 +94,7 @@ def _images(config: Config) -> str | None:
 
 def _resources(config: Config) -> str | None:
     """Only for a cluster that would be started here; a running one is asked when it is joined."""
-    from training.run.cluster import colocated, joined, needed_cpus, needed_gpus
+    from training.run.cluster import joined, needed_cpus, needed_gpus
 
     if address := joined(config):
         host, _, port = address.rpartition(":")
@@ -94,9 +106,6 @@ def _resources(config: Config) -> str | None:
         return None
     if (need := needed_cpus(config)) > config.cluster.logical_cpus:
         return f"this config needs {need:g} CPUs; raise cluster.logical_cpus={config.cluster.logical_cpus}"
-    engine, learner = config.engine, config.learner
-    if colocated(config) and not (engine.gpus == learner.gpus == 1 and engine.replicas == learner.workers):
-        return "engine.sync=ipc pairs one engine with one learner worker on each GPU: gpus 1 each, as many of both"
     if needed_gpus(config):
         import torch
 
@@ -105,6 +114,24 @@ def _resources(config: Config) -> str | None:
                 f"this config needs {needed_gpus(config)} GPUs, this machine has {torch.cuda.device_count()}; "
                 "join a cluster with cluster.address or RAY_ADDRESS, or use configs/tiny_chart.yaml"
             )
+    return None
+
+
+def _gpus(config: Config) -> str | None:
+    """Whether learner and engines can exchange weights."""
+    from training.run.cluster import colocated
+
+    engine, learner = config.engine, config.learner
+    counts = (
+        f"engine.gpus={engine.gpus} engine.replicas={engine.replicas} "
+        f"learner.gpus={learner.gpus} learner.workers={learner.workers}"
+    )
+    if colocated(config) and not (engine.gpus == learner.gpus == 1 and engine.replicas == learner.workers):
+        return (
+            f"{counts}: engine.sync=ipc pairs one engine with one learner worker on each GPU: gpus=1, as many of both"
+        )
+    if engine.gpus and not learner.gpus:
+        return f"{counts}: engines on GPUs take their weights from a learner on GPUs: set learner.gpus=1"
     return None
 
 
@@ -139,8 +166,6 @@ def _judge(config: Config) -> str | None:
     judge = config.judge
     if not judge.url:
         return None
-    if judge.backend != "mllm":
-        return f"judge.url={judge.url} is asked by judge.backend=mllm alone; add that, or leave the address out"
     try:
         parts = urlsplit(judge.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from actors.dialogue import Codec
-from configs.load import ConfigError
+from configs.load import ConfigError, load
 from configs.schema import Prompts
 from tests.training.tiny import picture
 from training.jobs.sft import Example, TargetTurn, main, order, read, row
@@ -124,4 +124,5 @@ def test_the_learner_learns_what_it_is_told_and_goes_on(policy_folder: Path, tmp
     lines = [json.loads(line) for line in (tmp_path / "sft" / "sft.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(1, done + 5))
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
+    assert load(tmp_path / "sft" / "config.yaml").sft.batch == 2
     assert (tmp_path / "sft" / "checkpoints" / f"step_{done + 4:06d}" / "model.safetensors").exists()

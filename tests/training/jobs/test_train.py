@@ -341,7 +341,7 @@ def test_a_run_that_is_under_way_is_not_taken_up_by_another(finished: tuple[Path
         (["configs/tiny_chart.yaml", "data.images=/nowhere"], "no such folder"),
         (["configs/tiny_chart.yaml", "cluster.logical_cpus=1"], "raise cluster.logical_cpus=1"),
         (["configs/absent.yaml"], "shipped ones"),
-        (["configs/tiny_chart.yaml", "judge.url=http://localhost:1/v1"], "is asked by judge.backend=mllm alone"),
+        (["configs/tiny_chart.yaml", "judge.url=http://localhost:1/v1"], "is asked with judge.backend=mllm only"),
         (["configs/tiny_chart.yaml", "judge.url=http://127.0.0.1:1/v1", "judge.backend=mllm"], "nobody answers there"),
         (["configs/tiny_chart.yaml", "cluster.address=127.0.0.1:1"], "nobody answers there"),
         (["--resume", "/nowhere"], "not a run's folder"),
