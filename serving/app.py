@@ -35,7 +35,7 @@ from serving.http import requests
 from serving.http.errors import BadRequest, install, told
 from serving.http.guard import Guard
 from serving.http.metrics import MEDIA, Figures
-from serving.http.static import static, studio
+from serving.http.static import docs, static, studio
 from serving.http.uploads import picture
 from serving.inference.chat import Chat
 from serving.inference.events import frame
@@ -50,7 +50,9 @@ HEALTH_S = 20.0  # of a question that needs no model
 GRACE_S = 30.0  # beyond the deadline that a replica keeps itself
 T = TypeVar("T")
 
-api = FastAPI(title="rrvf", version="1", description="Image to code, rendering and judging", docs_url="/docs")
+api = FastAPI(
+    title="rrvf", version="1", description="Image to code, rendering and judging", docs_url=None, redoc_url=None
+)
 install(api)
 openapi.describe(api)
 
@@ -99,6 +101,7 @@ class Api:
         self._figures = Figures()
         api.add_middleware(Guard, config=config.http, figures=self._figures)
         api.add_route("/", studio, include_in_schema=False)
+        api.add_route("/docs", docs, include_in_schema=False)
         api.mount("/pages", static())
         api.mount("/runs", viewer(Path(config.run.dir)))
 
