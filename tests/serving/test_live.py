@@ -284,7 +284,7 @@ async def test_ten_times_too_many_get_503_and_the_rest_their_answer(live: Live) 
 
 
 def examples() -> list[tuple[str, str]]:
-    section = (ROOT / "README.md").read_text().split("## Serve\n")[1].split("\n## ")[0]
+    section = (ROOT / "serving" / "README.md").read_text().split("## Serve\n")[1].split("\n## ")[0]
     return [(kind, code) for kind, code in re.findall(r"```(\w+)\n(.*?)```", section, re.S) if "localhost" in code]
 
 
