@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     import ray
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # a background job of a shell is born deaf to the first
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
     try:
         named = [o.split("=", 1)[1] for o in args.overrides if o.startswith("model=")]

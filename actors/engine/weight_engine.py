@@ -102,8 +102,9 @@ class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
 
 
 def shadow_of(module: nn.Module, known: dict[int, Any] | None = None) -> Any:
-    """The same tree of layers with tensors of its own; whatever else they hold (kernels, KV cache) is shared. `known`:
-    what has been copied so far, so that a layer or a tensor that appears twice appears twice in the shadow too."""
+    """A copy of a model's tree of layers that has its own tensors and shares everything else (kernels, KV cache).
+
+    `known` maps the ids of layers and tensors to their copies: one that appears twice in the model is copied once."""
     from vllm.model_executor.model_loader.reload.layerwise import LAYERWISE_INFO, LayerReloadingInfo
 
     known = {} if known is None else known
@@ -128,8 +129,8 @@ def _twin(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def register() -> None:
-    """vLLM's plug-in hook, called in every process of its: ours is the transfer engine, and that no engine core
-    outlives the actor it works for (vLLM's own does, when that actor is killed)."""
+    """vLLM's plug-in hook; vLLM calls it in each of its processes. It registers our transfer engine, and it ends an
+    engine core when its actor dies (without it, the core of a killed actor lives on)."""
     die_with_parent()
     if SHARED_MEMORY not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine(SHARED_MEMORY, SharedMemoryEngine)

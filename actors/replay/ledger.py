@@ -49,7 +49,7 @@ class Barren(RuntimeError):
 class Entry:
     """One group's entry in the ledger. `oldest`/`newest`: weight versions of its tokens, -1 before it finished.
 
-    A long run keeps every line, so lines are lean: slots, and one copy of the words that lines share."""
+    A long run keeps every entry in memory, so entries are small: slots, and equal strings are shared."""
 
     group: int
     prompt: int
@@ -109,8 +109,8 @@ class Ledger:
     def dispatch(self, worker: str) -> Ticket | None:
         """The next prompt under a new group id, or None while the staleness bound leaves no room.
 
-        `worker` is one slot (`actor/slot`), which plays one group at a time: where it asks although a group of its is
-        running, it never got the answer, and gets the same again."""
+        `worker` names one slot of a rollout actor (`actor/slot`). A slot runs one group at a time. If it asks while its
+        group is still running, the first answer was lost on the way: it gets the same ticket again."""
         for entry in self._in_state("running"):
             if entry.worker == worker:
                 return Ticket(entry.group, entry.prompt)
