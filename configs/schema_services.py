@@ -125,6 +125,7 @@ class Inference:
     target: int = num(16, "requests", "requests under way that one engine should have", ge=1, le=65_536)
     lora: str = text("", "folder of a peft adapter, merged into the served model", empty="no adapter")
     watch: bool = flag(False, "load the run's newest checkpoint whenever there is one")
+    reasoning_content: bool = flag(False, "chat answers carry their think part apart, as `reasoning_content`")
 
 
 @dataclass
@@ -145,4 +146,11 @@ class ServeHttp:
     )
     max_in_flight: int = num(
         64, "requests", "requests under way on one route that does work; more get 503", ge=1, le=1_000_000
+    )
+    origins: str = text(
+        "",
+        "sites whose pages may use the server from a browser, exact, with commas between: http://host:3000",
+        empty="none",
+        form=r"https?://[^/\s,*]+(,https?://[^/\s,*]+)*",
+        form_is="origins like http://host:3000, with commas between",
     )

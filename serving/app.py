@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 
@@ -100,6 +101,14 @@ class Api:
         self._weights = Weights(inference, config) if inference is not None else None
         self._figures = Figures()
         api.add_middleware(Guard, config=config.http, figures=self._figures)
+        if config.http.origins:  # their browsers ask first, and read answers that name their page alone
+            api.add_middleware(
+                CORSMiddleware,
+                allow_origins=config.http.origins.split(","),
+                allow_methods=("GET", "POST"),
+                allow_headers=("*",),
+                expose_headers=("Retry-After",),
+            )
         api.add_route("/", studio, include_in_schema=False)
         api.add_route("/docs", docs, include_in_schema=False)
         api.mount("/pages", static())

@@ -83,10 +83,15 @@ class Reloaded(BaseModel):
 
 def takes(kind: type[BaseModel], alone: Sequence[str] = (), query: Sequence[str] = ()) -> dict[str, Any]:
     """openapi_extra of a route: a JSON body of `kind`, or with media types `alone` the thing itself, with some of its
-    settings in the query."""
+    settings in the query, or a form with the thing as a file and the settings as fields."""
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": REFERENCE.format(model=kind.__name__)}}}
     for media in alone:
         content[media] = {"schema": {"type": "string", **({} if media.startswith("text/") else {"format": "binary"})}}
+    if alone:
+        file = next(name for name in kind.model_fields if name not in query)
+        fields = kind.model_json_schema(ref_template=REFERENCE)["properties"]
+        form = {file: {"type": "string", "format": "binary"}, **{n: fields[n] for n in query}}
+        content["multipart/form-data"] = {"schema": {"type": "object", "properties": form, "required": [file]}}
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": content}}
     settings = kind.model_json_schema(ref_template=REFERENCE)["properties"]
     if query:

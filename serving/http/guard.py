@@ -2,7 +2,8 @@
 
 Guarantees: a refused request is answered at once and never reaches an endpoint; at most `http.max_in_flight` requests
 of one working route are in work, so those admitted wait a bounded time; a body that is too long or too slow ends; the
-token is compared in constant time. Health, metrics and pages are answered however full the house is.
+token is compared in constant time; pages of other sites come in only from `http.origins`. Health, metrics and pages are
+answered however full the house is.
 """
 
 import asyncio
@@ -55,6 +56,7 @@ class Guard:
         self._config = config
         self._figures = figures
         self._token = f"Bearer {config.token}".encode() if config.token else b""
+        self._origins = config.origins.split(",") if config.origins else []
         self._rate = Rate(config.rate_per_minute) if config.rate_per_minute else None
         self._in_flight: Counter[str] = Counter()
 
@@ -102,8 +104,10 @@ class Guard:
                 "ask for localhost or an address, or set a token (http.token): another name may be a trick on a browser"
             )
             return BadRequest("unknown_host", said, 403)
-        if scope["method"] == "POST" and _foreign(headers):
-            return BadRequest("cross_site", "a page of another site may not use this server", 403)
+        asks = scope["method"] == "POST" or "access-control-request-method" in headers
+        if asks and _foreign(headers) and headers["origin"] not in self._origins:
+            said = f"a page of {headers['origin'][:200]} may not use this server (http.origins lists those that may)"
+            return BadRequest("cross_site", said, 403)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:18]) > self._config.max_body_mb * 2**20:
             return self._too_large()

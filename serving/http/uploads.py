@@ -29,7 +29,7 @@ def decoded(text: str, name: str) -> bytes:
     if comma and not (head.startswith("data:") and head.endswith(";base64")):
         raise BadRequest("bad_image", f"`{name}` must be base64 or a data URL (data:image/png;base64,...)", param=name)
     try:
-        return base64.b64decode(rest if comma else text, validate=True)
+        return base64.b64decode("".join((rest if comma else text).split()), validate=True)  # may come in lines
     except (binascii.Error, ValueError):
         raise BadRequest("bad_image", f"`{name}` is not base64", param=name) from None
 

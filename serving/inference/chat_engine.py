@@ -15,12 +15,13 @@ from typing import Any
 from actors.contracts import Outage
 from actors.engine.policy import PolicyEngine
 from serving.http.errors import BadRequest
+from serving.inference.reasoning import Chunks, separate
 
 
 class ChatEngine:
-    """`name`: the model's name on the wire."""
+    """`name`: the model's name on the wire; `reasoning`: the think part of an answer goes into `reasoning_content`."""
 
-    def __init__(self, policy: PolicyEngine, name: str, model: str, turn_s: float) -> None:
+    def __init__(self, policy: PolicyEngine, name: str, model: str, turn_s: float, reasoning: bool) -> None:
         from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
         from vllm.entrypoints.openai.models.protocol import BaseModelPath
         from vllm.entrypoints.openai.models.serving import OpenAIServingModels
@@ -34,6 +35,7 @@ class ChatEngine:
         }
         self._policy = policy
         self._turn_s = turn_s
+        self._reasoning = reasoning
         self._chat = OpenAIServingChat(
             engine,
             OpenAIServingModels(engine, [BaseModelPath(name=name, model_path=model)]),
@@ -46,10 +48,12 @@ class ChatEngine:
         """A whole chat.completion. `chat` as serving.inference.chat.prepared makes it. Raises BadRequest, Outage."""
         async with self._policy.use() as version:
             found = await self._ask(chat, version)
-            return found.model_dump(mode="json", exclude_none=True)
+            answer = found.model_dump(mode="json", exclude_none=True)
+            return separate(answer) if self._reasoning else answer
 
     async def stream(self, chat: dict[str, Any]) -> AsyncGenerator[str, None]:
         """The same as server-sent events, [DONE] included."""
+        split = Chunks() if self._reasoning else None
         async with self._policy.use() as version, aclosing(await self._ask(chat, version)) as chunks:
             while True:
                 try:
@@ -59,7 +63,7 @@ class ChatEngine:
                     raise self._late() from None
                 if chunk is None:
                     return
-                yield chunk
+                yield chunk if split is None else split.push(chunk)
 
     async def _ask(self, chat: dict[str, Any], version: int) -> Any:
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest

@@ -64,7 +64,9 @@ class Inference:
         self._config = config
         folder = checkpoint.with_adapter(model, config.inference.lora)
         self._engine = PolicyEngine(folder, config)
-        self._chat = ChatEngine(self._engine, config.run.name, folder, config.engine.turn_s)
+        self._chat = ChatEngine(
+            self._engine, config.run.name, folder, config.engine.turn_s, config.inference.reasoning_content
+        )
         self._reloading = asyncio.Lock()
         self._policy = LocalPolicy(self._engine, 0.0)
         self._env = Environment(

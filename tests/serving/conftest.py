@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.live import Live, served
+from tests.serving.live import Live, free_port, served
 
 
 @pytest.fixture(scope="session")
-def live(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def front() -> str:
+    """The origin of a page elsewhere that may use the server."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="session")
+def live(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, front: str) -> Iterator[Live]:
     """The shipped inference YAML with an untrained policy, few tokens a turn and little room in work."""
     args = {
         "model": str(tiny_model),
@@ -19,6 +25,7 @@ def live(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "sampling.max_tokens": 48,
         "http.max_in_flight": 8,
         "http.body_s": 3,
+        "http.origins": front,
     }
     with served(tmp_path_factory.mktemp("live"), args) as running:
         yield running

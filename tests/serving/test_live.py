@@ -18,9 +18,11 @@ import httpx
 import openai
 import pytest
 import torch
+from playwright.sync_api import Error
 from safetensors.torch import load_file, save_file
 
-from tests.serving.live import ROOT, Live
+from tests.serving.live import ROOT, Live, free_port
+from tests.serving.pages.browser import opened
 
 PROGRAM = "import matplotlib.pyplot as plt\nplt.bar([1, 2], [3, 4])\n"
 
@@ -106,7 +108,8 @@ def test_openai_settings_work(chat: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"n": 2}, "`n`"),
+        ({"n": 9}, "`n`"),
+        ({"n": 2}, "n must be 1 when using greedy sampling"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "`tools` is not supported"),
         ({"temperature": 3}, "`temperature`"),
         ({"max_tokens": 100_000}, "100000"),
@@ -122,6 +125,18 @@ def test_openai_errors_are_openai_s(chat: Callable[..., Any], settings: dict[str
         with pytest.raises(openai.BadRequestError, match=re.escape(said)) as refused:
             chat(**settings, stream=stream)
         assert refused.value.type == "invalid_request_error" and refused.value.code
+
+
+def test_openai_several_answers_and_one_sent_back(chat: Callable[..., Any]) -> None:
+    found = chat(n=3, temperature=2, seed=1)
+    assert [c.index for c in found.choices] == [0, 1, 2] and len({c.message.content for c in found.choices}) == 3
+    streamed = {c.index for e in chat(n=3, temperature=2, stream=True) for c in e.choices}
+    assert streamed == {0, 1, 2}
+    first = {"role": "user", "content": "draw"}
+    whole = [first, found.choices[0].message.model_dump(), first]
+    plain = [first, {"role": "assistant", "content": found.choices[0].message.content}, first]
+    extras = {"tools": [], "store": False, "logit_bias": {}, "response_format": {"type": "text"}}
+    assert chat(messages=whole, **extras).choices == chat(messages=plain).choices
 
 
 def test_openai_too_many_pictures(chat: Callable[..., Any], picture: Callable[..., bytes]) -> None:
@@ -178,6 +193,54 @@ def test_an_episode_streams_and_ends_as_without_a_stream(live: Live, picture: Ca
 def test_what_cannot_be_used_has_a_kind(live: Live, path: str, body: object, kind: str) -> None:
     answer = httpx.post(f"{live.url}{path}", json=body, timeout=60)
     assert answer.status_code == 400 and answer.json()["error"]["kind"] == kind, answer.text
+
+
+def test_a_form_is_answered_as_json_is(live: Live, picture: Callable[..., bytes]) -> None:
+    url, png = f"{live.url}/v1/image-to-code", picture()
+    whole = httpx.post(url, json={"image": base64.b64encode(png).decode(), "turns": 2}, timeout=90)
+    form = httpx.post(url, files={"image": ("chart.png", png)}, data={"turns": "2"}, timeout=90)
+    assert form.json() == whole.json() and form.status_code == 200
+
+
+ASK = """async ([url, body]) => {
+  const answer = await fetch(url, {method: "POST", headers: {"content-type": "application/json"}, body});
+  return (await answer.json()).object;
+}"""
+
+
+def test_a_page_of_a_listed_origin_asks_in_a_real_browser(live: Live, front: str, tmp_path: Path) -> None:
+    body = json.dumps({"messages": [{"role": "user", "content": "go"}], "max_tokens": 2})
+    (tmp_path / "index.html").write_text("<p>hello</p>")
+    others = [front, f"http://127.0.0.1:{free_port()}"]
+    servers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", origin.rsplit(":", 1)[1]],
+            cwd=tmp_path, stderr=subprocess.DEVNULL,
+        )
+        for origin in others
+    ]  # fmt: skip
+    try:
+        for origin in others:
+            deadline = time.monotonic() + 60
+            while not answers(origin):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        with opened() as page:
+            page.goto(others[0])
+            assert page.evaluate(ASK, [f"{live.url}/v1/chat/completions", body]) == "chat.completion"
+            page.goto(others[1])
+            with pytest.raises(Error, match="Failed to fetch"):
+                page.evaluate(ASK, [f"{live.url}/v1/chat/completions", body])
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 # many clients

@@ -168,3 +168,14 @@ async def test_a_strange_length_is_no_fault_of_ours(length: str) -> None:
     house.gate.set()
     answer = await house.client.post("/render", content=b"x", headers={"content-length": length.encode()})
     assert answer.status_code in (200, 413)
+
+
+async def test_pages_of_listed_origins_may_ask_and_the_refusal_names_the_key() -> None:
+    house = House(origins="http://other,http://front:3000")
+    house.gate.set()
+    for origin in ("http://front:3001", "https://front:3000", "http://front:3000.evil", "null"):
+        for method, extra in (("POST", {}), ("OPTIONS", {"access-control-request-method": "POST"})):
+            refused = await house.client.request(method, "/render", headers={"origin": origin, **extra}, content=b"x")
+            assert refused.status_code == 403 and "http.origins" in refused.json()["error"]["message"]
+    allowed = await house.client.post("/render", headers={"origin": "http://front:3000"}, content=b"x")
+    assert allowed.status_code == 200 and house.inside == 1
