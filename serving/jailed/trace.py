@@ -23,6 +23,7 @@ import builtins
 import functools
 import gc
 import hmac
+import inspect
 import json
 import os
 import socket
@@ -112,11 +113,15 @@ class Records:
         self.seal = opaque(seal)
         self.replaced = replaced  # filled before the program starts, then dropped
 
-    def replace(self, owner: Any, name: str, function: Callable[..., Any]) -> None:
-        """Put a function of ours in the place of one of the library's."""
+    def replace(self, owner: Any, name: str, function: Callable[..., Any], nameless: bool = False) -> None:
+        """Put a function of ours in the place of one of the library's, with its signature, by which libraries sort
+        their options (networkx). `nameless`: it is called `wrapper`."""
         original, ours = getattr(owner, name), opaque(function)
         for part in ("__name__", "__qualname__", "__module__", "__doc__"):
             setattr(ours, part, getattr(original, part, None))
+        ours.__signature__ = inspect.signature(original)
+        if nameless:
+            ours.__name__ = "wrapper"
         self.replaced[id(owner), name] = ours
         setattr(owner, name, ours)
 
@@ -156,7 +161,7 @@ def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine)
     except (SyntaxError, ValueError, RecursionError) as error:
         return "syntax", 0, 0, server.describe(error, source)
     records = Records(secret, pristine)
-    state = install(records, source) if mode == "chartmimic" else {}
+    state = {} if mode.endswith("plot2code") else install(records, source, mode)
     finish = functools.partial(end, records.seal, gc.disable)
     read = functools.partial(READERS[mode], records.painted, state)
     namespace = {"__name__": "__main__", "__builtins__": builtins}

@@ -17,7 +17,7 @@ from serving.jailed.server import KINDS
 from serving.jailed.trace import SEAL
 from serving.render.charts import HEAVY_NAMES, Server
 
-Mode = Literal["chartmimic", "plot2code"]
+Mode = Literal["chartmimic", "official", "official_type", "official_color", "plot2code", "official_plot2code"]
 Place = tuple[int, int, int, int, int, int]  # rows, columns, first row, last row, first column, last column
 MOST = 100_000  # records of one kind
 
@@ -86,7 +86,7 @@ def read(body: bytes, mode: Mode) -> Trace:
         if type(failure) is not str or type(ran) is not bool:
             raise ValueError("error or ran")
         failure = failure or ("" if ran else "the figure cannot be saved")
-        if mode == "plot2code":
+        if mode.endswith("plot2code"):
             words = tuple(_word(*w) for w in _all(found.pop("words"), list))
             width, height = _all(found.pop("inches"), float, 2)
             return Trace(ran, failure, words=words, inches=(_number(width), _number(height)))

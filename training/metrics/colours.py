@@ -1,14 +1,17 @@
-"""Likeness of two sets of (function, colour), as ChartMimic scores colours (arXiv 2406.09961 and its repository).
+"""Similarity of two sets of (function, colour), as ChartMimic scores colours (arXiv 2406.09961 and its repository).
 
 Guarantees: the assignment of colours is the best one (Hungarian, where the original enumerates permutations); the
 result depends on the two sets alone (the original's filter of more than MANY entries follows the hash order of a set,
-here it follows their sorted order); colours are compared by CIEDE2000 in double precision.
+another in every process; here it follows their sorted order, or is averaged over ORDERS orders); colours are compared
+by CIEDE2000 in double precision, from sRGB by the matrix of the original's library (colormath 3).
 """
 
 import functools
+import random
 import re
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from statistics import fmean
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -19,19 +22,23 @@ Entry = tuple[str, str]  # function, and #RRGGBB or the name of a colour map
 HEX = re.compile(r"#[0-9A-Fa-f]{6}")  # a colour; all else, with whatever sign it begins, is a name that a program chose
 MANY = 10  # entries beyond which those alike are left out
 ALIKE = 0.7
-TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
+ORDERS = 200
+TO_XYZ = np.array([[0.412424, 0.357579, 0.180464], [0.212656, 0.715158, 0.0721856], [0.0193324, 0.119193, 0.950444]])
 WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
 
 
 @functools.lru_cache(65_536)
 def lab(colour: str) -> tuple[float, float, float]:
     """CIELAB (D65) of #RRGGBB."""
-    srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return lab_of(tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)))
+
+
+def lab_of(rgb: Sequence[float]) -> tuple[float, float, float]:
+    """CIELAB (D65) of three values in 0..255."""
+    srgb = np.array(rgb) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     ratio = TO_XYZ @ linear / WHITE
-    x, y, z = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
+    x, y, z = np.where(ratio > 216 / 24389, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
     return float(116 * y - 16), float(500 * (x - y)), float(200 * (y - z))
 
 
@@ -65,19 +72,53 @@ def thinned(entries: Collection[Entry]) -> list[Entry]:
 
 def color_f1(golden: Collection[Entry], generated: Collection[Entry]) -> float:
     """F1 of the best one-to-one assignment within each function; 0 where either side has no colour."""
+    return _f1(thinned(golden), thinned(generated))
+
+
+def color_f1_orders(golden: Collection[Entry], generated: Collection[Entry]) -> list[float]:
+    """What the original may find: one value, or where it filters by chance one for each of ORDERS orders."""
+    if max(len(golden), len(generated)) <= MANY:
+        return [_f1(list(golden), list(generated))]
+    rng, found = random.Random(0), []
+    for _ in range(ORDERS):
+        sides = []
+        for entries in (sorted(golden), sorted(generated)):
+            rng.shuffle(entries)
+            sides.append(_first_come(entries) if len(entries) > MANY else entries)
+        found.append(_f1(*sides))
+    return found
+
+
+def color_f1_official(golden: Collection[Entry], generated: Collection[Entry]) -> float:
+    """The original's value, its mean where chance has a part in it."""
+    return fmean(color_f1_orders(golden, generated))
+
+
+def _first_come(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that resemble none kept before them."""
+    colours = [colour for _, colour in entries]
+    left, kept = np.ones(len(entries), bool), []
+    while left.any():
+        i = int(np.argmax(left))
+        kept.append(entries[i])
+        left[: i + 1] = False
+        rest = np.flatnonzero(left)
+        left[rest[similarity([colours[i]], [colours[j] for j in rest])[0] > ALIKE]] = False
+    return kept
+
+
+def _f1(golden: Sequence[Entry], generated: Sequence[Entry]) -> float:
     sides: list[dict[str, list[str]]] = []
-    counts: list[int] = []
-    for entries in map(thinned, (golden, generated)):
+    for entries in (golden, generated):
         by_function = defaultdict(list)
         for function, colour in entries:
             by_function[function].append(colour)
         sides.append(by_function)
-        counts.append(len(entries))
-    if 0 in counts:
+    if not golden or not generated:
         return 0.0
     total = 0.0
     for function in sides[0].keys() & sides[1].keys():
-        likeness = similarity(sides[0][function], sides[1][function])
-        total += float(likeness[linear_sum_assignment(likeness, maximize=True)].sum())
-    recall, precision = total / counts[0], total / counts[1]
+        found = similarity(sides[0][function], sides[1][function])
+        total += float(found[linear_sum_assignment(found, maximize=True)].sum())
+    recall, precision = total / len(golden), total / len(generated)
     return 2 * precision * recall / (precision + recall) if total > 0 else 0.0

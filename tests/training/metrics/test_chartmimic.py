@@ -15,7 +15,8 @@ import pytest
 from serving.render.chart_tracer import ChartTracer, Trace
 from tests.training.metrics import by_hand
 from tests.training.metrics.pairs import pairs
-from training.metrics.chartmimic import PATIENT, Result, Scorer, compare, main, prepare
+from training.metrics.chartmimic import PATIENT, Result, Scorer, compare, prepare
+from training.metrics.chartmimic.__main__ import main
 from training.metrics.colours import color_f1, thinned
 
 EVERY = 1 if os.environ.get("RRVF_ALL") else 5
