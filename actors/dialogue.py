@@ -7,7 +7,6 @@ and `versions` are aligned with `full_ids`. Text that comes from outside (feedba
 """
 
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from actors.answers import body_code
 from actors.contracts import Sample
 from configs.schema import Prompts
 
@@ -26,7 +26,6 @@ SENTINEL = "\x00turn\x00"
 TURN = re.compile(
     r"\s*<think>(?P<think>.*?)</think>(?P<gap>[^<]*)<(?P<tag>tool_call|answer)>(?P<body>.*)</(?P=tag)>\s*", re.S
 )
-FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.S)
 TAGS = re.compile(r"</?(?:think|tool_call|answer|tool_response)>")
 
 
@@ -41,22 +40,8 @@ def parse_turn(text: str, *, tool: bool = True) -> tuple[Literal["tool_call", "a
         return "malformed", None
     if found["tag"] == "tool_call" and not tool:
         return "malformed", None
-    code = extract_code(found["body"])
+    code = body_code(found["body"])
     return ("malformed", None) if code is None else (found["tag"], code)  # type: ignore[return-value]
-
-
-def extract_code(body: str) -> str | None:
-    """The program in the body of a tag; None where there is none."""
-    if body.lstrip().startswith("{"):
-        try:
-            body = json.loads(body)["arguments"]["code"]
-        except (ValueError, KeyError, TypeError):
-            return None
-        if not isinstance(body, str):
-            return None
-    fenced = FENCE.search(body)
-    code = (fenced[1] if fenced else body).strip("\n")
-    return code if code.strip() else None
 
 
 def banned_ids(tokenizer: Any) -> tuple[int, ...]:

@@ -91,7 +91,7 @@ def colours(part: Part) -> list[str]:
     if what == "all":
         return list(dict.fromkeys(to_hex(each.get_facecolor()).upper() for each in artist))
     if what == "bar":
-        return [to_hex(list(artist._original_facecolor)).upper()]
+        return [to_hex(tuple(artist._original_facecolor)).upper()]
     if what == "line":
         found = artist.get_color()
     elif what in ("edge", "edges"):
@@ -334,7 +334,7 @@ def read_plot2code(
         ran = False
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
-            place = text.get_position()
+            place: Any = text.get_position()
             if units:
                 place = text.convert_xunits(place[0]), text.convert_yunits(place[1])
             try:
@@ -346,8 +346,28 @@ def read_plot2code(
     return {"ran": ran, "words": words, "inches": [float(side) for side in figure.get_size_inches()]}, []
 
 
+def read_pass(
+    painted: Any, state: dict[str, bool], namespace: dict[str, Any], ran: bool
+) -> tuple[dict[str, Any], list[Any]]:
+    """Whether Plot2Code counts a program as passing: it ran, and the current figure, if need be a new one, is saved and
+    not all white."""
+    import io
+
+    from matplotlib import pyplot
+
+    try:
+        file = io.BytesIO()
+        pyplot.gcf().savefig(file, format="png")
+        file.seek(0)
+        ran &= bool((pyplot.imread(file) != 1).any())
+    except Exception:
+        ran = False
+    return {"ran": ran, "words": [], "inches": [0.0, 0.0]}, []
+
+
 READERS: dict[str, Callable[..., tuple[dict[str, Any], list[Any]]]] = {
     "chartmimic": read_chartmimic, "official": read_chartmimic, "official_type": read_chartmimic,
     "official_color": read_chartmimic, "plot2code": read_plot2code,
     "official_plot2code": functools.partial(read_plot2code, units=False),
+    "pass_plot2code": read_pass,
 }  # fmt: skip

@@ -17,7 +17,9 @@ from serving.jailed.server import KINDS
 from serving.jailed.trace import SEAL
 from serving.render.charts import HEAVY_NAMES, Server
 
-Mode = Literal["chartmimic", "official", "official_type", "official_color", "plot2code", "official_plot2code"]
+Mode = Literal[
+    "chartmimic", "official", "official_type", "official_color", "plot2code", "official_plot2code", "pass_plot2code"
+]
 Place = tuple[int, int, int, int, int, int]  # rows, columns, first row, last row, first column, last column
 MOST = 100_000  # records of one kind
 

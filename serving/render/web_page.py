@@ -48,7 +48,8 @@ SHOW = """async source => {
     for (const animation of root.getAnimations())
       try { animation.finish(); } catch { animation.cancel(); }
   }
-  return Math.max(0, ...[document.documentElement, document.body].map(element => element ? element.scrollHeight : 0));
+  const parts = [document.documentElement, document.body].filter(element => element);
+  return ['scrollWidth', 'scrollHeight'].map(side => Math.max(0, ...parts.map(element => element[side])));
 }"""
 
 
@@ -100,8 +101,8 @@ async def draw(tab: Tab, source: str, render: Render) -> bytes:
         await asyncio.gather(drawing, crash, return_exceptions=True)
 
 
-async def _show(tab: Tab, source: str) -> int:
-    """Height of the page, which has come to rest. Raises Failed, or what Playwright raises."""
+async def _show(tab: Tab, source: str) -> tuple[int, int]:
+    """Width and height of the page, which has come to rest. Raises Failed, or what Playwright raises."""
     from playwright.async_api import Error
 
     written: str | None = source
@@ -123,16 +124,17 @@ async def _show(tab: Tab, source: str) -> int:
         if "exceptionDetails" in shown:
             said = shown["exceptionDetails"].get("exception", {}).get("description", "")
             raise Failed(said.partition("\n")[0][:200])
-        return int(shown["result"]["value"])
+        width, height = shown["result"]["value"]
+        return int(width), int(height)
 
 
 async def _draw(tab: Tab, source: str, render: Render) -> bytes:
     from playwright.async_api import Error
 
-    height = await _show(tab, source)
+    size = await _show(tab, source)
     for pause_s in PAUSES_S:
         try:
-            return await _photograph(tab, height, render)
+            return await _photograph(tab, size, render)
         except Error as error:
             if REFUSED not in str(error):
                 raise
@@ -140,9 +142,11 @@ async def _draw(tab: Tab, source: str, render: Render) -> bytes:
     raise Unseen
 
 
-async def _photograph(tab: Tab, height: int, render: Render) -> bytes:
+async def _photograph(tab: Tab, size: tuple[int, int], render: Render) -> bytes:
     width, least = render.viewport
-    clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(height, render.max_height))}
+    if render.full_width:
+        width = max(width, min(size[0], render.max_height))
+    clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(size[1], render.max_height))}
     if len(tab.page.frames) > 1:  # a frame's document is out of our script's reach, and not of Playwright's
         return await tab.page.screenshot(
             full_page=True, clip=clip, animations="disabled", caret="hide", timeout=1000 * render.sandbox.wall_s

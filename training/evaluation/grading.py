@@ -15,16 +15,17 @@ from typing import Any
 from actors.contracts import Judge, Outage, RenderResult
 from actors.images import normalise
 from configs.schema import Render
-from serving.render.chart_tracer import ChartTracer
 from serving.render.charts import ChartRenderer
 from serving.render.web import WebRenderer
+from training.evaluation.answers import program
 from training.evaluation.benchmarks import Benchmark, Case
-from training.evaluation.models import EndpointAnswers, code_of
+from training.evaluation.models import EndpointAnswers
 from training.metrics import design2code, plot2code
 from training.metrics.chartmimic import Scorer, is_graph
 from training.metrics.clip import Clip, picture
 
 PAGE_BYTES = 8_000_000  # pictures of a page stand in it
+WHOLE = 16_384  # pixels: what Chromium draws at most
 MAX_PIXELS = 20_000_000  # of a target; larger ones are scaled down
 
 
@@ -42,11 +43,14 @@ class Graded:
     void: str = ""
 
 
-def patient(render: Render) -> Render:
-    """Limits for judging programs rather than for training on them."""
+def patient(render: Render, *, pages: bool = False, scripts: bool = False) -> Render:
+    """Limits for judging programs rather than for training on them; `pages` are pictured whole, as Design2Code does."""
     sandbox = render.sandbox
     return replace(
         render,
+        full_width=pages,
+        max_height=WHOLE if pages else render.max_height,
+        javascript=scripts or render.javascript,
         sandbox=replace(
             sandbox, cpu_s=max(60, sandbox.cpu_s), wall_s=max(240, sandbox.wall_s), max_source_bytes=PAGE_BYTES
         ),
@@ -63,14 +67,16 @@ class Grader:
         judge: Judge | None,
         rater: EndpointAnswers | None,
         clip: Clip | None,
+        *,
+        official: bool = False,
     ) -> None:
-        """Raises sandbox.MissingLayer, BrowserMissing."""
-        self._benchmark = benchmark
+        """`official`: with the faults of the original evaluators. Raises sandbox.MissingLayer, BrowserMissing."""
+        self._benchmark, self._official = benchmark, official
         self._judge, self._rater, self._clip = judge, rater, clip
-        limits = patient(render)
+        limits = patient(render, pages=benchmark.name == "design2code", scripts=official)
         self._renderer = WebRenderer(limits) if benchmark.domain == "web" else ChartRenderer(limits)
-        self._scorer = Scorer(limits) if benchmark.name in ("chartmimic", "coldstart") else None
-        self._tracers = [ChartTracer(limits) for _ in range(2)] if benchmark.name == "plot2code" else []
+        self._scorer = Scorer(limits, official=official) if benchmark.name in ("chartmimic", "coldstart") else None
+        self._plots = plot2code.Scorer(limits, official=official) if benchmark.name == "plot2code" else None
 
     async def target(self, case: Case) -> bytes | None:
         """The picture to answer, PNG; None where there is only a reference and it does not render. Raises ValueError
@@ -82,7 +88,7 @@ class Grader:
     async def grade(self, case: Case, target: bytes, text: str) -> Graded:
         """Grade a model's words about a case. Raises Outage."""
         name = self._benchmark.name
-        code = program(self._benchmark, text)
+        code = program(name, self._benchmark.domain, text, official=self._official)
         result = await self._render(code) if code else None
         executed = result is not None and result.ok
         shot = result.png if executed and result is not None else None
@@ -100,9 +106,13 @@ class Grader:
         if name == "plot2code":
             scores |= await self._plot2code(case, code, target, shot)
         elif name == "design2code":
-            scores |= await self._design2code(case, code, target, shot)
+            scores |= (paged := await self._design2code(case, code))
+            if not paged:
+                return Graded(
+                    case.name, code, executed, failure, {}, {}, shot, "its reference page does not render here"
+                )
         elif name == "websight":
-            scores["clip"] = await asyncio.to_thread(self._likeness, target, shot) if self._clip else None
+            scores["clip"] = await asyncio.to_thread(self._clip_similarity, target, shot) if self._clip else None
         if name not in ("plot2code", "design2code"):
             scores["judge"] = await self._judged(target, shot)
         return Graded(case.name, code, executed, failure, scores, partial, shot)
@@ -110,7 +120,7 @@ class Grader:
     async def _render(self, source: str) -> RenderResult:
         for name, data in self._benchmark.files.items():
             inlined = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-            source = re.sub(rf"(?:\./)?{re.escape(name)}", inlined, source)
+            source = re.sub(rf"(?<![\w./-])(?:\./)?{re.escape(name)}(?=[\"'\s)>&?#]|$)", inlined, source)
         return await self._renderer.render(source)
 
     async def _reference(self, source: str) -> RenderResult:
@@ -125,63 +135,41 @@ class Grader:
             return None
         return (await self._judge.compare(target, shot, self._benchmark.domain)).score if shot is not None else 0.0
 
-    def _likeness(self, target: bytes, shot: bytes | None) -> float:
+    def _clip_similarity(self, target: bytes, shot: bytes | None) -> float:
         assert self._clip is not None
         return self._clip.similarity(picture(target), picture(shot)) if shot is not None else 0.0
 
     async def _plot2code(
         self, case: Case, code: str | None, target: bytes, shot: bytes | None
     ) -> dict[str, float | None]:
-        found: dict[str, float | None] = {"pass": float(plot2code.passes(shot)), "text_match": None, "rating": None}
-        if found["pass"] and code is not None and case.reference is not None and shot is not None:
-            golden = await self._tracers[0].trace(case.reference, "plot2code")
-            traced = await self._tracers[1].trace(code, "plot2code")
-            if golden.ran:  # else it cannot be measured here
-                good = traced.ran and not traced.tampered
-                found["text_match"] = plot2code.text_match(golden, traced) if good else 0.0
-            if self._rater is not None:
+        """`pass` decides which cases the means are over: by our way of execution, or by the original's."""
+        found: dict[str, float | None] = {"pass": float(plot2code.passes(shot)), "pass_in_function": 0.0,
+                                          "text_match": None, "rating": None}  # fmt: skip
+        if code is None or case.reference is None or self._plots is None:
+            return found
+        scored = await self._plots.score(case.reference, code)
+        found["pass_in_function"] = float(scored.passed)
+        if self._official:
+            found["pass"] = found["pass_in_function"]
+        if found["pass"]:
+            found["text_match"] = scored.text
+            if self._rater is not None and shot is not None:
                 words = await self._rater.ask([target, shot], plot2code.QUESTION)
                 found["rating"] = plot2code.parse_rating(words)
         return found
 
-    async def _design2code(
-        self, case: Case, code: str | None, target: bytes, shot: bytes | None
-    ) -> dict[str, float | None]:
-        seen = design2code.pixels(target)
-        blank = design2code.blank()
-        other = design2code.pixels(shot) if shot is not None else blank
-
+    async def _design2code(self, case: Case, code: str | None) -> dict[str, float | None]:
         async def shoot(page: str) -> bytes | None:
-            return (await self._render(page)).png
+            return (await self._reference(page)).png if page == case.reference else (await self._render(page)).png
 
-        async def shoot_reference(page: str) -> bytes | None:
-            return (await self._reference(page)).png
-
-        golden = await design2code.blocks(case.reference or "", seen, shoot_reference)
-        generated = await design2code.blocks(code, other, shoot) if code and shot is not None else []
-
-        def compared() -> design2code.Scores:
-            clip = None
-            if self._clip is not None:
-                views = design2code.without_text(seen, golden), design2code.without_text(other, generated)
-                clip = self._clip.similarity(*views)
-            return design2code.compare(golden, generated, clip)
-
-        scores = await asyncio.to_thread(compared)  # long for long pages, and others' deadlines go on
-        return {**asdict(scores), "final": scores.final}
+        clip = self._clip.similarity if self._clip is not None else None
+        scores = await design2code.score(case.reference or "", code, shoot, clip)
+        return {**asdict(scores), "final": scores.final} if scores is not None else {}
 
     async def close(self) -> None:
-        for part in (self._renderer, self._scorer, *self._tracers):
+        for part in (self._renderer, self._scorer, self._plots):
             if part is not None:
                 await part.close()
-
-
-def program(benchmark: Benchmark, text: str) -> str | None:
-    """The program or page in a model's words, where the benchmark looks for it; None where there is none."""
-    code = code_of(text, benchmark.domain)
-    if benchmark.name == "plot2code" and "<answer>" not in text and (code is None or plot2code.BLOCK.search(text)):
-        return plot2code.extract(text)
-    return code
 
 
 def _graph(case: Case) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from actors.contracts import Domain, Outage
-from actors.dialogue import FENCE, Codec, Dialogue, parse_turn
+from actors.dialogue import Codec, Dialogue
 from actors.engine.policy import PolicyEngine
 from configs.load import ConfigError
 from configs.schema import Config, Prompts
@@ -186,17 +186,3 @@ def connect(model: str, name: str, config: Config) -> Answers:
         return EngineAnswers(model, config)
     except (OSError, ValueError) as error:
         raise ConfigError(f"--model {model}: {str(error).splitlines()[0]}") from None
-
-
-def code_of(text: str, domain: Domain) -> str | None:
-    """The program or page in an answer: of the answer tag where there is one, else its first block that is fenced as
-    one, or fenced at all; a page may stand there without a fence."""
-    if "<answer>" in text:
-        return parse_turn(text, tool=False)[1]
-    language = "python" if domain == "chart" else "html"
-    for opening in (f"```{language}", "```\n"):
-        for part in FENCE.finditer(text):
-            if part[0].startswith(opening):
-                return part[1].strip("\n") or None
-    start = text.lower().find("<html")
-    return text[start:] if domain == "web" and start >= 0 else None

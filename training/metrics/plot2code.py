@@ -1,24 +1,34 @@
 """Plot2Code's scores (arXiv 2405.07990 and its repository): pass rate, text match and rating.
 
-Guarantees: programs run once each, in the jail, for their texts (the original runs them in its own process); the text
-match counts a reference's text only where the same text stands near its place, and is a Jaccard ratio; averages over
-passing samples are the `_pass` columns, the headline ones are those times the pass rate, as published.
+Guarantees: programs run in the jail, once for their texts (the original runs them in its own process) and once more the
+original's way for its pass rate, which is within a function; the text match counts a reference's text only where the
+same text stands near its place, and is a Jaccard ratio; averages over passing samples are the `_pass` columns, the
+headline ones are those times the pass rate, as published. `official`: texts at dates and categories match nothing.
 """
 
+import asyncio
 import io
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
 from PIL import Image
 
-from serving.render.chart_tracer import Trace
+from configs.schema import Render
+from serving.render.chart_tracer import ChartTracer, Trace
 
 NEAR = 0.8  # of exp(-distance / 100)
-BLOCK = re.compile(r"```python(.*?)```", re.DOTALL)
 RATING = re.compile(r"Rating:\s*\[\[(\d+(?:\.\d+)?)\]\]")
+# the names that the original's modules happen to offer to a program
+NAMES = """import json, os, multiprocessing, matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+from matplotlib.pyplot import *
+"""
 QUESTION = (
     "You are shown two charts: the first is the reference, the second a program's attempt to redraw it. Judge how "
     "alike they are in overall appearance, colours, shapes, positions and all other visible elements. Explain briefly "
@@ -27,9 +37,53 @@ QUESTION = (
 )
 
 
-def extract(response: str) -> str:
-    """All Python blocks of an answer, or the whole answer where there is none."""
-    return "\n".join(block.strip("\n") for block in BLOCK.findall(response)) or response
+def in_function(source: str) -> str:
+    """A program as the original runs it for its pass rate: its functions do not see its names."""
+    return f"{NAMES}def execute_code(code):\n    exec(code)\nexecute_code({source!r})\n"
+
+
+def at_top(source: str) -> str:
+    """A program as the original runs it for its texts."""
+    return f"{NAMES}exec({source!r})\n"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`passed`: by the original's way of execution; `text`: 0..1, None where the reference does not run."""
+
+    passed: bool
+    text: float | None
+    failure: str = ""
+
+
+class Scorer:
+    """Runs pairs of programs; the two of a pair at the same time, on processes that have nothing in common."""
+
+    def __init__(self, render: Render, *, official: bool = False) -> None:
+        """Raises sandbox.MissingLayer."""
+        self._golden, self._generated = ChartTracer(render), ChartTracer(render)
+        self._official = official
+
+    async def score(self, golden: str, generated: str) -> Scores:
+        """One pair of sources. Raises Outage."""
+
+        async def candidate() -> tuple[Trace, Trace]:
+            passed = await self._generated.trace(in_function(generated), "pass_plot2code")
+            return passed, await self._texts(self._generated, generated)
+
+        reference, (passed, texts) = await asyncio.gather(self._texts(self._golden, golden), candidate())
+        if not reference.ran:
+            return Scores(passed.ran, None, f"its reference does not run here ({reference.failure})")
+        good = texts.ran and not texts.tampered
+        return Scores(passed.ran, text_match(reference, texts) if good else 0.0, texts.failure)
+
+    async def _texts(self, tracer: ChartTracer, source: str) -> Trace:
+        if self._official:
+            return await tracer.trace(at_top(source), "official_plot2code")
+        return await tracer.trace(source, "plot2code")
+
+    async def close(self) -> None:
+        await asyncio.gather(self._golden.close(), self._generated.close())
 
 
 def passes(png: bytes | None) -> bool:

@@ -17,7 +17,7 @@ from actors.contracts import Outage
 from configs.schema import Render
 from training.evaluation import benchmarks, scoreboard
 from training.evaluation.grading import Grader
-from training.evaluation.models import EndpointAnswers, code_of
+from training.evaluation.models import EndpointAnswers
 from training.jobs.evaluate import main, parse, settings_of
 from training.metrics import design2code
 
@@ -286,11 +286,3 @@ def test_bad_input_is_one_line(
     assert main(["--out", str(tmp_path / "out"), *filled]) == 2
     err = capsys.readouterr().err.strip().splitlines()
     assert err[-1].startswith("error: ") and fault in err[-1]
-
-
-def test_programs_are_found_in_answers() -> None:
-    assert code_of("so:\n```python\na\n```\n```python\nb\n```", "chart") == "a"
-    assert code_of("<think>x</think><answer>\n```python\na\n```</answer>", "chart") == "a"
-    assert code_of("```html\n<p>x</p>\n```", "web") == "<p>x</p>"
-    assert code_of("Here: <html><body>x</body></html>", "web") == "<html><body>x</body></html>"
-    assert code_of("```json\n{}\n```", "chart") is None and code_of("", "web") is None

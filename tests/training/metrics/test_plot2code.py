@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 from serving.render.chart_tracer import ChartTracer, Trace
-from training.evaluation.benchmarks import Benchmark
-from training.evaluation.grading import program
+from training.evaluation.answers import plot2code, program
 from training.metrics.chartmimic import PATIENT
-from training.metrics.plot2code import extract, headline, parse_rating, passes, text_match
+from training.metrics.plot2code import Scorer, headline, parse_rating, passes, text_match
 
 
 def trace(*words: tuple[str, float, float], inches: tuple[float, float] = (6.4, 4.8)) -> Trace:
@@ -71,10 +70,70 @@ def test_published_headline_figures_come_out() -> None:
 def test_ratings_and_programs_are_read_as_published() -> None:
     assert parse_rating("It is close.\nRating: [[8]]") == 8.0
     assert parse_rating("Rating: 8") is None and parse_rating("Rating: [[11]]") is None
-    assert extract("```python\na\n```\nand\n```python\nb\n```") == "a\nb"
-    assert extract("print(1)") == "print(1)"
+    assert plot2code("```python\na\n```\nand\n```python\nb\n```") == "a\nb"
+    assert plot2code("print(1)") == "print(1)"
     several = "```\npip install matplotlib\n```\n```python\na\n```\nand\n```python\nb\n```"
-    plot, mimic = (Benchmark(name, "chart", (), {}) for name in ("plot2code", "chartmimic"))
-    assert program(plot, several) == "a\nb" and program(mimic, several) == "a"  # all blocks, or the first
-    assert program(plot, "```\na\n```") == program(mimic, "```\na\n```") == "a"
-    assert program(plot, "print(1)") == "print(1)" and program(mimic, "print(1)") is None
+    assert program("plot2code", "chart", several) == "a\nb"  # all blocks, or the first
+    assert program("chartmimic", "chart", several) == "a"
+
+
+def test_the_original_refuses_what_people_write_and_we_do_not() -> None:
+    for benchmark, domain, text in (
+        ("chartmimic", "chart", "```py\nimport os\n```"),
+        ("plot2code", "chart", "```py\nimport os\n```"),
+        ("design2code", "web", "Sure:\n```html\n<p>x</p>\n```\nDone."),
+    ):
+        ours = program(benchmark, domain, text)  # type: ignore[arg-type]
+        assert ours in ("import os", "<p>x</p>")
+        assert program(benchmark, domain, text, official=True) != ours  # type: ignore[arg-type]
+    page = "<!DOCTYPE html><html></html>"
+    assert program("design2code", "web", f"```html\n{page}\n```", official=True) == page
+    draft = "<think>```python\ndraft\n```</think>```python\nfinal\n```"
+    assert program("chartmimic", "chart", draft) == "final"
+    assert program("chartmimic", "chart", draft, official=True) == "\ndraft\n"
+
+
+def test_a_pass_is_the_originals_or_ours() -> None:
+    """Within a function a comprehension does not see the program's names, and what is current at the end counts."""
+    golden = "import matplotlib.pyplot as plt\nplt.plot([0, 1])\nplt.title('Up')"
+    sources = {
+        "plain": golden,
+        "comprehension": "n = 2\ndef f():\n    return n\n" + golden.replace("[0, 1]", "[0, f()]"),
+        "lent names": "plot([0, np.pi])\ntitle('Up')",
+        "closed": golden + "\nplt.close()",
+        "white": "import matplotlib.pyplot as plt\nplt.figure()",
+    }
+
+    async def run() -> list[list[tuple[bool, float | None]]]:
+        found = []
+        for official in (False, True):
+            scorer = Scorer(PATIENT, official=official)
+            try:
+                scores = [await scorer.score(golden, source) for source in sources.values()]
+                found.append([(one.passed, one.text) for one in scores])
+            finally:
+                await scorer.close()
+        return found
+
+    ours, official = ([*zip(*each, strict=True)] for each in asyncio.run(run()))
+    assert ours[0] == official[0] == (True, False, True, False, False)
+    assert ours[1][:3] == (1.0, pytest.approx(ours[1][1]), 0.0)  # a program without its imports does not run
+    assert official[1][0] == 1.0 and official[1][2] > 0.0
+
+
+def test_texts_at_dates_match_here_and_not_in_the_original() -> None:
+    dated = "import datetime\nimport matplotlib.pyplot as plt\nday = datetime.date(2024, 5, 1)\nplt.plot([day], [1])\n"
+    dated += "plt.text(day, 1, 'here')"
+
+    async def run() -> list[float | None]:
+        found = []
+        for official in (False, True):
+            scorer = Scorer(PATIENT, official=official)
+            try:
+                found.append((await scorer.score(dated, dated)).text)
+            finally:
+                await scorer.close()
+        return found
+
+    ours, official = asyncio.run(run())
+    assert ours == 1.0 and official is not None and 0 < official < 1

@@ -49,6 +49,7 @@ class Result:
     no_filter: Scores
     failure: str = ""
     tampered: bool = False
+    colors: tuple[frozenset[tuple[str, str]], ...] = ()  # of reference and candidate
     reference: str = ""  # why the reference itself does not run here: then the scores say nothing
 
 
@@ -78,7 +79,9 @@ def compare(golden: Trace, generated: Trace, *, graph: bool = False, official: b
         (color_f1_official if official else color_f1)(golden.colors, generated.colors),
     )
     passed = partial if generated.ran else Scores(0.0, 0.0, 0.0, 0.0, 0.0)
-    return Result(passed, partial, generated.failure, generated.tampered, "" if golden.ran else golden.failure)
+    colors = golden.colors, generated.colors
+    broken = "" if golden.ran else golden.failure
+    return Result(passed, partial, generated.failure, generated.tampered, colors, broken)
 
 
 class Scorer:

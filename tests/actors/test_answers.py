@@ -1,0 +1,101 @@
+"""The forms in which models write programs and pages."""
+
+import pytest
+
+from actors.answers import blocks, program, programs
+from actors.contracts import Domain
+from actors.dialogue import parse_turn
+
+CODE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])"
+PAGE = "<!DOCTYPE html>\n<html><body><p>x</p></body></html>"
+CUT = "<html><body><p>x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```python\n{CODE}\n```",
+        f"```py\n{CODE}\n```",
+        f"```Python\n{CODE}\n```",
+        f"```PYTHON \n{CODE}\n```",
+        f"``` python\n{CODE}\n```",
+        f'```python3 title="chart.py"\n{CODE}\n```',
+        f"```{{.python}}\n{CODE}\n```",
+        f"```python:chart.py\n{CODE}\n```",
+        f"````python\n{CODE}\n````",
+        f"~~~python\n{CODE}\n~~~",
+        f"~~~\n{CODE}\n~~~",
+        f"```\n{CODE}\n```",
+        f"   ```python\n{CODE}\n   ```",
+        f"Here it is: ```python\n{CODE}\n```",
+        f"```python\n{CODE}```",
+        f"```python\n{CODE}\n",  # cut off, or its end left away
+        f"```python\r\n{CODE}\r\n```\r\n".replace("\n", "\r\n").replace("\r\r", "\r"),
+        f"so:\n```python\n{CODE}\n```\nand another\n```python\nimport os\n```",
+        f"```bash\npip install matplotlib\n```\n```python\n{CODE}\n```",
+        f"<think>a draft ```python\nimport os\n```</think>\n```python\n{CODE}\n```",
+        f"a draft ```python\nimport os\n```</think>\n```python\n{CODE}\n```",  # the prompt opened it
+        f"<think>x</think><answer>\n```python\n{CODE}\n```\n</answer>",
+        f"<answer>```python\n{CODE}\n```</answer>",
+        f"<answer>\n{CODE}\n</answer>",
+        f"<ANSWER>\n{CODE}\n</ANSWER>",
+        f"<think>x</think><answer>\n```python\n{CODE}",
+        f"<answer>import os</answer> no, better: <answer>\n{CODE}\n</answer>",
+        f"<answer>Only this:\n```text\nnothing\n```\n```py\n{CODE}\n```</answer>",
+        CODE,
+    ],
+)
+def test_a_program_is_found_in_every_form(text: str) -> None:
+    assert program(text, "chart") == CODE
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f"```html\n{PAGE}\n```", PAGE),
+        (f"```HTML\n{PAGE}\n```", PAGE),
+        (f"```htm\n{PAGE}\n```", PAGE),
+        (f"~~~html\n{PAGE}\n~~~", PAGE),
+        (f"Sure:\n{PAGE}\nThat is all.", PAGE),
+        (PAGE, PAGE),
+        (PAGE.lower(), PAGE.lower()),
+        (f"<think>{CUT}</think>{PAGE}", PAGE),
+        (f"<answer>{PAGE}</answer>", PAGE),
+        (CUT, CUT),
+        (f"```html\n{CUT}", CUT),
+        ("```html\n<p>x</p>\n```", "<p>x</p>"),
+    ],
+)
+def test_a_page_is_found_in_every_form(text: str, expected: str) -> None:
+    assert program(text, "web") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("", "chart"),
+        ("I cannot do that.", "chart"),
+        ("```json\n{}\n```", "chart"),
+        ("print(1)", "chart"),
+        (f"<think>```python\n{CODE}\n```</think>", "chart"),
+        (f"<think>```python\n{CODE}\n```", "chart"),  # it ended while it thought
+        ("<answer></answer>", "chart"),
+        ("```python\n```", "chart"),
+        ("a page would be nice", "web"),
+    ],
+)
+def test_what_is_no_answer_has_no_program(text: str, domain: Domain) -> None:
+    assert program(text, domain) is None
+
+
+def test_backquotes_within_a_program_do_not_end_it() -> None:
+    inner = 'text = """\n- `a` and ```b``` here\n"""\nimport os'
+    assert blocks(f"```python\n{inner}\n```") == [("python", inner)]
+    assert programs("```py\na\n```\n```text\nb\n```\n```python\nc\n```", "chart") == ["a", "c"]
+
+
+def test_training_reads_the_same_forms_within_its_tags() -> None:
+    for fence in ("```py", "```Python", "~~~", '```python3 title="x"', "```html"):
+        text = f"<think>t</think><answer>\n{fence}\n{CODE}\n{fence[:3]}\n</answer>"
+        assert parse_turn(text) == ("answer", CODE)
+    assert parse_turn(f"<answer>{CODE}</answer>") == ("malformed", None)  # the format's own reward asks for thoughts
