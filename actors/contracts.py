@@ -7,7 +7,7 @@ an `Outage` and never becomes data, hence never a reward.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Domain = Literal["chart", "web"]
 FailureKind = Literal["syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed"]
@@ -15,6 +15,8 @@ FailureKind = Literal["syntax", "exception", "timeout", "memory", "no_figure", "
 
 class Outage(RuntimeError):
     """Infrastructure failed: `part` names what (engine, render, judge, queue, sync) and the message says how."""
+
+    exit_status = 1
 
     def __init__(self, part: str, message: str) -> None:
         super().__init__(part, message)
@@ -35,6 +37,15 @@ class Sample:
     versions: tuple[int, ...]
     prompt_tokens: int  # length of the prompt after the engine expanded image placeholders
     finish: Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """One version's weights in Ray's object store, for a CPU engine that has to be started again: `reference` is of a
+    safetensors image (uint8 array), `crc32` its checksum. Inside this class Ray passes the reference on unresolved."""
+
+    reference: Any
+    crc32: int
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from configs.fields import allowed, rule_of, section, settings, show
+from configs.load import ConfigError
 from configs.schema import Config
 
 HEAD = """\
@@ -29,6 +30,14 @@ def page(part: str = "") -> str:
     """All settings as Markdown, or those whose key contains `part`; empty where there are none."""
     body = "\n".join(_sections(Config, "", part))
     return body if part else f"{HEAD}\n{body}"
+
+
+def found(part: str) -> str:
+    """`page(part)`. Raises ConfigError where no key contains it."""
+    if text := page(part):
+        return text
+    near = difflib.get_close_matches(part, settings(Config), 1, 0.4)
+    raise ConfigError(f"no setting contains `{part}`" + (f"; did you mean `{near[0]}`?" if near else ""))
 
 
 def _sections(kind: type, prefix: str, part: str) -> Iterator[str]:

@@ -28,6 +28,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 
 from actors.contracts import Outage
+from configs.command import run
 from configs.load import ConfigError, load
 from configs.runs import latest
 from configs.schema import Config
@@ -266,20 +267,17 @@ def free_port(host: str, port: int) -> None:
             ) from None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m serving.app", description="Serve the newest checkpoint over HTTP.")
-    parser.add_argument("config", help="a YAML file of configs/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings; also model=DIR or hub name")
-    args = parser.parse_args(argv)
+def host(file: str, overrides: Sequence[str]) -> None:
+    """Serve until Ctrl-C or SIGTERM. `overrides` may name a `model=`. Raises ConfigError."""
     import ray
 
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
+    named = [o.split("=", 1)[1] for o in overrides if o.startswith("model=")]
+    config = load(file, [o for o in overrides if not o.startswith("model=")])
+    model = named[0] if named else newest_model(config)
+    free_port(config.http.host, config.http.port)
     try:
-        named = [o.split("=", 1)[1] for o in args.overrides if o.startswith("model=")]
-        config = load(args.config, [o for o in args.overrides if not o.startswith("model=")])
-        model = named[0] if named else newest_model(config)
-        free_port(config.http.host, config.http.port)
         if address := config.cluster.address or os.environ.get("RAY_ADDRESS", ""):
             ray.init(address=address, log_to_driver=False)
         else:  # "local": never the leftover of another cluster on this machine
@@ -295,16 +293,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ready: http://{config.http.host}:{config.http.port}  (Ctrl-C stops)", flush=True)
         while True:
             time.sleep(1)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopping")
-        return 0
     finally:
         if ray.is_initialized():
             serve.shutdown()
             ray.shutdown()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 stopped, 2 unusable input."""
+    parser = argparse.ArgumentParser(prog="python -m serving.app", description="Serve the newest checkpoint over HTTP.")
+    parser.add_argument("config", help="a YAML file of configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings; also model=DIR or hub name")
+    args = parser.parse_args(argv)
+    return run(lambda: host(args.config, args.overrides))
 
 
 if __name__ == "__main__":

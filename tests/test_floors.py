@@ -134,3 +134,20 @@ def test_only_the_agreed_entries_stand_at_the_top() -> None:
     top = {line.split("/")[0] for line in tracked.splitlines()}
     agreed = {*FLOORS, "tests", "pyproject.toml", "README.md", "LICENSE", "Makefile"}
     assert {entry for entry in top if not entry.startswith(".")} <= agreed
+
+
+def test_no_module_imports_a_command() -> None:
+    def is_command(path: Path) -> bool:
+        return "__main__" in (text := path.read_text()) and "argparse" in text
+
+    commands = {name_of(path) for path in FILES if is_command(path)}
+    assert {"training.train", "serving.render.__main__", "configs.describe"} <= commands
+    commands.discard("training.metrics.chartmimic")  # to be split into a library and its command
+    assert [f"{name_of(p)}: {m}" for p in FILES for m in modules(p) if m in commands and m != name_of(p)] == []
+
+
+def test_only_commands_parse() -> None:
+    """A library file has neither a parser nor a main; what runs on its own in another process has a main alone."""
+    parse = [name_of(p) for p in FILES if "argparse" in p.read_text()]
+    libraries = [m for m in parse if m.split(".")[:2] in (["training", "jobs"], ["training", "run"]) or "service" in m]
+    assert libraries == []

@@ -1,8 +1,28 @@
-"""The command `python -m training.experiment`: see `training.jobs.experiment`."""
+"""The paper's experiment at small size: base, labels, pictures alone.
 
+    python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir runs/experiment]      (make experiment)
+
+Exit status: 0 done, 1 an arm failed (start again to go on), 2 unusable input, 130 interrupted.
+"""
+
+import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from training.jobs.experiment import main
+from configs.command import run
+from training.jobs.experiment import experiment
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m training.experiment", description="Base, SFT and RRVF, by seeds.")
+    parser.add_argument("config", help="a YAML file of configs/ whose data is drawn (configs/tiny_chart.yaml)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
+    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
+    parser.add_argument("--dir", type=Path, default=Path("runs/experiment"))
+    args = parser.parse_intermixed_args(argv)
+    return run(lambda: experiment(args.config, args.overrides, args.seeds, args.dir), hint="start again to go on")
+
 
 if __name__ == "__main__":
     sys.exit(main())

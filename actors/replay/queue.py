@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import ray
 
-from actors.contracts import Outage
+from actors.contracts import Outage, StoredWeights
 from actors.files import write_whole
 from actors.replay.ledger import Ledger, State, Ticket
 from actors.restart import reconstructed
@@ -65,7 +65,7 @@ class QueueState:
         """`snapshot`: of the run that is resumed; `journal`: file of the ledger's changes, read after a death."""
         self._config = config
         self._images = list(images)
-        self._weights: tuple[Any, int] | None = None
+        self._weights: StoredWeights | None = None
         self._groups: dict[int, Any] = {}
         self._changed = asyncio.Condition()
         self._stopped = False
@@ -153,16 +153,16 @@ class QueueState:
                 "queue", f"no full batch within {limit:g} s (queue.take_s); last group {quiet:.0f} s ago; {account}"
             ) from None
 
-    async def set_version(self, version: int, weights: tuple[Any, int] | None = None) -> None:
-        """The policy actors now have weights `version`: admission moves on. `weights` ([reference of the blob], CRC-32)
-        are kept for an engine that has to be started again."""
+    async def set_version(self, version: int, weights: StoredWeights | None = None) -> None:
+        """The policy actors now have weights `version`: admission moves on. `weights` are kept
+        for an engine that has to be started again."""
         async with self._changed:
             self._ledger.version = version
             self._weights = weights
             self._write_down(self._ledger.changes())
             self._changed.notify_all()
 
-    async def weights(self) -> tuple[int, tuple[Any, int] | None]:
+    async def weights(self) -> tuple[int, StoredWeights | None]:
         """The newest version, and what `set_version` was given for it."""
         return self._ledger.version, self._weights
 

@@ -1,9 +1,9 @@
 """Who may come in: token, size, rate and load, before a request costs anything.
 
-Guarantees: a refused request is answered at once and never reaches an endpoint; at most `http.max_in_flight` requests
-of one working route are in work, so those admitted wait a bounded time; a body that is too long or too slow ends; the
-token is compared in constant time; pages of other sites come in only from `http.origins`. Health, metrics and pages are
-answered however full the house is.
+Guarantees: a refused request is answered at once and never reaches an endpoint; the routes are the application's own
+table, and each has its limit unless FREE names it: at most `http.max_in_flight` requests of it are in work, so those
+admitted wait a bounded time; a body that is too long or too slow ends; the token is compared in constant time; pages of
+other sites come in only from `http.origins`. FREE routes (health, metrics, pages) are answered under any load.
 """
 
 import asyncio
@@ -15,14 +15,19 @@ from collections import Counter, OrderedDict
 from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from configs.schema import ServeHttp
 from serving.http.errors import BadRequest, problem
 from serving.http.metrics import Figures
 
-WORK = ("/v1/image-to-code", "/v1/chat/completions", "/render", "/judge")
-KNOWN = (*WORK, "/v1/models", "/v1/reload", "/health", "/metrics", "/", "/runs", "/docs", "/openapi.json")
+# routes that do no work worth a limit; every other route of the application has one, a new one too
+FREE = (
+    "/", "/pages", "/runs", "/health", "/metrics", "/v1/models", "/v1/reload", "/docs", "/docs/oauth2-redirect",
+    "/redoc", "/openapi.json",
+)  # fmt: skip
+OTHER = "other"  # where the application has no route
 OPEN = ("/", "/health", "/docs", "/openapi.json")  # without a token: they say nothing that needs one
 COOKIE = "rrvf_token"  # set by the studio with SameSite=Strict: another site's page cannot use it
 CLIENTS = 10_000  # whose rate is remembered
@@ -64,9 +69,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"].rstrip("/") or "/"
-        route = path if path in KNOWN else "other"
-        refusal = self._refusal(scope, path)
+        route = _route(scope)
+        refusal = self._refusal(scope, route)
         if refusal is not None:
             self._figures.refused(route, refusal.kind, refusal.status)
             await _drain(receive)
@@ -95,8 +99,9 @@ class Guard:
             self._in_flight[route] -= 1
             self._figures.left(route, status, time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope, path: str) -> BadRequest | None:
+    def _refusal(self, scope: Scope, route: str) -> BadRequest | None:
         headers = Headers(scope=scope)
+        path = scope["path"].rstrip("/") or "/"
         if self._token and not _open(path) and not hmac.compare_digest(_presented(headers), self._token):
             return BadRequest("unauthorized", "send `Authorization: Bearer TOKEN` (http.token)", 401)
         if not self._token and _rebound(scope, headers):
@@ -111,13 +116,13 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:18]) > self._config.max_body_mb * 2**20:
             return self._too_large()
-        if path not in WORK or scope["method"] != "POST":
+        if route == OTHER or route in FREE:
             return None
         client = scope["client"][0] if scope.get("client") else "?"
         if self._rate is not None and (wait := self._rate.wait(client, time.monotonic())):
             said = f"at most {self._config.rate_per_minute} requests a minute (http.rate_per_minute)"
             return BadRequest("rate_limited", said, 429, wait_s=wait)
-        if self._in_flight[path] >= self._config.max_in_flight:
+        if self._in_flight[route] >= self._config.max_in_flight:
             said = f"{self._config.max_in_flight} requests are in work (http.max_in_flight); try again soon"
             return BadRequest("overloaded", said, 503, wait_s=1)
         return None
@@ -146,6 +151,14 @@ class Guard:
             return message
 
         return measured
+
+
+def _route(scope: Scope) -> str:
+    """The path of the application's route that answers, as it was declared; OTHER where none does."""
+    for route in scope["app"].routes:
+        if route.matches(scope)[0] is Match.FULL:
+            return str(route.path) or "/"
+    return OTHER
 
 
 def _open(path: str) -> bool:

@@ -51,6 +51,8 @@ IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, win
 class MissingLayer(RuntimeError):
     """A layer of the jail is not to be had here, and the settings do not excuse it."""
 
+    exit_status = 2
+
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))  # struct sock_fprog

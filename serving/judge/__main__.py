@@ -1,8 +1,42 @@
-"""The command `python -m serving.judge`: see `serving.judge.service`."""
+"""Compare two pictures and print the verdict as JSON.
 
+    python -m serving.judge TARGET RENDER [--domain web] [--backend mllm --url URL]
+
+Exit status: 0 judged, 1 an outage, 2 unusable input.
+"""
+
+import argparse
+import asyncio
+import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
-from serving.judge.service import main
+from configs.command import run
+from configs.schema import Judge
+from serving.judge.service import judge_files
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m serving.judge", description="Compare two pictures.")
+    parser.add_argument("target", type=Path)
+    parser.add_argument("render", type=Path)
+    parser.add_argument("--domain", choices=("chart", "web"), default="chart")
+    parser.add_argument("--backend", choices=("perceptual", "mllm"), default="perceptual")
+    parser.add_argument("--url", default="", help="an OpenAI-compatible endpoint, for --backend mllm")
+    parser.add_argument("--model", default=Judge.model, help="its model name")
+    chosen = parser.parse_args(argv)
+    if chosen.backend == "mllm" and not chosen.url:
+        parser.error("--backend mllm needs --url of an OpenAI-compatible endpoint")
+    config = Judge(backend=chosen.backend, url=chosen.url, model=chosen.model)
+
+    def judge() -> None:
+        verdict = asyncio.run(judge_files(config, chosen.target, chosen.render, chosen.domain))
+        print(json.dumps(asdict(verdict)))
+
+    return run(judge, unusable=(OSError, ValueError))
+
 
 if __name__ == "__main__":
     sys.exit(main())

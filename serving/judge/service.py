@@ -3,20 +3,15 @@
 Guarantees: a verdict is a backend's answer or a guard's (blank render 0, identical pixels 1), never an invention; what
 fails in the infrastructure is an `Outage` by its deadline; unreadable images are a ValueError of one line; the same
 pair is judged once at a time and remembered by (target, render, domain, backend and prompt version).
-
-    python -m serving.judge TARGET RENDER [--domain web] [--backend mllm --url URL]
 """
 
-import argparse
 import asyncio
 import hashlib
-import json
 import random
-import sys
 import time
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -235,39 +230,11 @@ class JudgeClient:
                 await asyncio.sleep(random.uniform(0.2, 0.6))
 
 
-async def _once(config: Settings, target: bytes, render: bytes, domain: Domain) -> Verdict:
+async def judge_files(config: Settings, target: Path, render: Path, domain: Domain) -> Verdict:
+    """The verdict on two picture files. Raises Outage; OSError and ValueError for what is no readable picture."""
+    pictures = target.read_bytes(), render.read_bytes()
     judge = VisualJudge(config)
     try:
-        return await judge.compare(target, render, domain)
+        return await judge.compare(*pictures, domain)
     finally:
         await judge.close()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Print one verdict as JSON; 0 = judged, 1 = an outage, 2 = unusable input."""
-    parser = argparse.ArgumentParser(prog="python -m serving.judge", description="Compare two pictures.")
-    parser.add_argument("target", type=Path)
-    parser.add_argument("render", type=Path)
-    parser.add_argument("--domain", choices=("chart", "web"), default="chart")
-    parser.add_argument("--backend", choices=("perceptual", "mllm"), default="perceptual")
-    parser.add_argument("--url", default="", help="an OpenAI-compatible endpoint, for --backend mllm")
-    parser.add_argument("--model", default=Settings.model, help="its model name")
-    chosen = parser.parse_args(arguments)
-    if chosen.backend == "mllm" and not chosen.url:
-        parser.error("--backend mllm needs --url of an OpenAI-compatible endpoint")
-    try:
-        target, render = chosen.target.read_bytes(), chosen.render.read_bytes()
-        config = Settings(backend=chosen.backend, url=chosen.url, model=chosen.model)
-        verdict = asyncio.run(_once(config, target, render, chosen.domain))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Outage as error:
-        print(f"outage: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(asdict(verdict)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,17 +2,13 @@
 
 Guarantees: one typed result for every request; equal requests share one render, finished ones are remembered within
 `render.cache_mb`; a failure of ours is an Outage by `render.deadline_s`, never a failed program.
-
-    python -m serving.render FILE... [--domain chart|web] [--out DIR]      one JSON line an input
 """
 
-import argparse
 import asyncio
 import hashlib
 import json
 import logging
 import random
-import sys
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -22,10 +18,8 @@ from typing import Any
 from actors.contracts import Domain, Outage, RenderResult
 from actors.gauges import export
 from configs.schema import Config, Render, Sandbox, Workers
-from serving.jailed.sandbox import LAYERS, MissingLayer
 from serving.render.charts import ChartRenderer
 from serving.render.web import WebRenderer
-from serving.render.web_browser import BrowserMissing
 
 RETRIES = 3
 VERSION = f"1 {version('matplotlib')} {version('playwright')}"  # what a cached picture depends on beside its source
@@ -229,8 +223,10 @@ def _words(error: BaseException) -> str:
     return f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
 
 
-async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: list[str]) -> bool:
-    """Whether every file could be read."""
+async def render_files(paths: list[Path], domain: Domain, out: Path, allow_missing: list[str]) -> bool:
+    """Render files into the folder `out` and print one JSON line for each; whether every file could be read. Raises
+    Outage, OSError, sandbox.MissingLayer, web_browser.BrowserMissing."""
+    out.mkdir(parents=True, exist_ok=True)
     renders, all_read = Renders(Render(sandbox=Sandbox(allow_missing=allow_missing))), True
     try:
         for path in paths:
@@ -251,25 +247,3 @@ async def _files(paths: list[Path], domain: Domain, out: Path, allow_missing: li
     finally:
         await renders.close()
     return all_read
-
-
-def main() -> int:
-    """Exit status: 0 every file was read, whatever became of it; 1 one was not, or nothing can be drawn here."""
-    parser = argparse.ArgumentParser(prog="python -m serving.render", description="Render programs or pages to PNG.")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--domain", choices=("chart", "web"), default="chart")
-    parser.add_argument("--out", type=Path, default=Path("renders"), help="folder of the PNGs (default: renders)")
-    parser.add_argument(
-        "--allow-missing", nargs="+", default=[], metavar="LAYER", choices=LAYERS, help="layers this machine may lack"
-    )
-    args = parser.parse_args()
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        return 0 if asyncio.run(_files(args.files, args.domain, args.out, args.allow_missing)) else 1
-    except (Outage, MissingLayer, BrowserMissing, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -34,6 +34,8 @@ HEAP_MB, HEAP_MB_EACH = 128, 64  # of Playwright's driver, and for each page und
 class BrowserMissing(RuntimeError):
     """No Chromium was found; the message names the two commands that install one."""
 
+    exit_status = 2
+
 
 def find_browser(configured: str, playwright_own: str) -> str:
     """Path of a Chromium: as configured, Playwright's own, or one on the PATH. Raises BrowserMissing."""

@@ -11,7 +11,8 @@ import pytest
 
 from configs.load import ConfigError, load
 from configs.runs import checkpoint_path, latest
-from serving.app import free_port, newest_model, streamed
+from serving.app import api, free_port, newest_model, streamed
+from serving.http.guard import FREE
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,3 +62,11 @@ async def test_a_stream_that_stands_still_says_so_and_ends(stalls: bool, last: s
     async with asyncio.timeout(30):
         seen = [text async for text in response.body_iterator]  # type: ignore[attr-defined]
     assert len(seen) == 2 and seen[0] == "a" and last in seen[1]
+
+
+def test_the_routes_without_a_limit_exist_and_are_no_work() -> None:
+    table = {route.path: getattr(route, "methods", None) or {"GET"} for route in api.routes}
+    mounted = {"/", "/pages", "/runs"}  # by the replica, when it starts
+    assert set(FREE) - set(table) <= mounted
+    posted = {path for path, methods in table.items() if "POST" in methods}
+    assert posted - set(FREE) == {"/v1/image-to-code", "/v1/chat/completions", "/render", "/judge"}

@@ -3,11 +3,8 @@
 Guarantees: the same settings and sources give the same weights on one machine; the work is counted in optimiser steps,
 never in seconds; traces are built by the same dialogue, renderer and judge that rollouts use; there is loss on what a
 good policy would say and never on a deliberate mistake. The result is cached by everything it depends on.
-
-    python -m training.coldstart CONFIG [key=value ...]
 """
 
-import argparse
 import asyncio
 import hashlib
 import json
@@ -26,7 +23,6 @@ from rich.progress import track
 from actors.dialogue import Codec, Dialogue, banned_ids
 from actors.files import beside, publish
 from actors.rollout.episode import words
-from configs.load import ConfigError, load
 from configs.schema import Config
 from serving.judge import perceptual
 from serving.judge.perceptual import compare
@@ -203,20 +199,3 @@ def train(
         if (step + 1) % 50 == 0 and not sys.stdout.isatty():
             print(f"cold start: step {step + 1}/{settings.steps}, loss {loss.item():.3f}", flush=True)
     model.save_pretrained(path)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.coldstart", description="Make the embedded policy.")
-    parser.add_argument("config")
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    args = parser.parse_args()
-    try:
-        print(ensure_policy(load(args.config, args.overrides)))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,10 @@
 """A benchmark answered by a model in single turns: no tool, greedy, as in the paper, and the same for every model.
 
-    python -m training.evaluate BENCHMARK --model PATH|URL --data DIR [--judge URL|perceptual] [--clip PATH]
-                                [--config FILE] [--out DIR] [--limit N] [--resume] [key=value ...]
-
 Guarantees: every case is graded once and counts once, programs that fail included; a sample is on disk before the next
 is counted as done, so that --resume (after Ctrl-C, too) answers only what is missing; an evaluation is never mixed with
 another's samples; a case whose answer an outage prevents is left open and named, never scored.
 """
 
-import argparse
 import asyncio
 import contextlib
 import io
@@ -27,10 +23,8 @@ from actors.contracts import Outage
 from configs.load import ConfigError, load
 from configs.schema import Config
 from configs.schema import Judge as JudgeSettings
-from serving.jailed.sandbox import MissingLayer
 from serving.judge.mllm_endpoint import KEY as JUDGE_KEY
 from serving.judge.service import VisualJudge
-from serving.render.web_browser import BrowserMissing
 from training.evaluation import benchmarks, scoreboard
 from training.evaluation.benchmarks import Benchmark, Case
 from training.evaluation.grading import Grader, row
@@ -143,24 +137,25 @@ def open_folder(out: Path, facts: dict[str, Any], resume: bool) -> dict[str, dic
     return done
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m training.evaluate", description="Evaluate a model on a benchmark.")
-    parser.add_argument("benchmark", help=f"one of: {', '.join(benchmarks.LOADERS)}")
-    parser.add_argument("--model", required=True, help="a folder, a hub name, or an OpenAI-compatible address (.../v1)")
-    parser.add_argument("--model-name", default="", help="its name at that address; empty takes the first it lists")
-    parser.add_argument("--data", type=Path, required=True, help="the benchmark's folder")
-    parser.add_argument("--judge", default="", help="an OpenAI-compatible address, or perceptual")
-    parser.add_argument("--judge-model", default=JudgeSettings.model, help="its name at that address")
-    parser.add_argument("--clip", default="", help="a CLIP model: local path or hub name")
-    parser.add_argument("--config", help="a YAML of configs/: engine, limits and the prompts a policy was trained with")
-    parser.add_argument("--out", type=Path, help="folder of the results; evaluations/BENCHMARK-MODEL if not given")
-    parser.add_argument("--limit", type=int, help="only the first N cases")
-    parser.add_argument("--resume", action="store_true", help="go on with an evaluation that was interrupted")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of configs/schema.py")
-    return parser.parse_intermixed_args(argv)
+@dataclass(frozen=True)
+class Request:
+    """What is to be evaluated, as `training/evaluate.py` takes it from a command line."""
+
+    benchmark: str  # one of benchmarks.LOADERS
+    model: str  # a folder, a hub name, or an OpenAI-compatible address (.../v1)
+    data: Path  # the benchmark's folder
+    model_name: str = ""  # its name at that address; empty takes the first it lists
+    judge: str = ""  # an OpenAI-compatible address, or perceptual; empty asks none
+    judge_model: str = JudgeSettings.model
+    clip: str = ""  # a CLIP model: local path or hub name
+    config: str | None = None  # a YAML of configs/
+    out: Path | None = None  # folder of the results; None takes evaluations/BENCHMARK-MODEL
+    limit: int | None = None  # only the first so many cases
+    resume: bool = False
+    overrides: Sequence[str] = ()
 
 
-def settings_of(args: argparse.Namespace) -> Config:
+def settings_of(args: Request) -> Config:
     """Settings of engine and renderer; without a file what a full-size model needs: context, answer length, its own
     precision, room for one such context, and the GPU where there is one."""
     if args.config:
@@ -174,7 +169,7 @@ def settings_of(args: argparse.Namespace) -> Config:
     return load(None, [*roomy, *args.overrides])
 
 
-async def evaluate(args: argparse.Namespace) -> int:
+async def evaluate(args: Request) -> int:
     """Run it all. Raises ConfigError, Outage."""
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit {args.limit}: at least one case")
@@ -215,7 +210,7 @@ async def evaluate(args: argparse.Namespace) -> int:
     return 1 if left_open else 0
 
 
-def judge_of(args: argparse.Namespace) -> tuple[VisualJudge | None, EndpointAnswers | None]:
+def judge_of(args: Request) -> tuple[VisualJudge | None, EndpointAnswers | None]:
     """The judge of --judge, and a model that rates, where it is one."""
     if not args.judge:
         return None, None
@@ -225,23 +220,3 @@ def judge_of(args: argparse.Namespace) -> tuple[VisualJudge | None, EndpointAnsw
         raise ConfigError(f"--judge {args.judge}: neither perceptual nor an address")
     settings = replace(JudgeSettings(), backend="mllm", url=args.judge, model=args.judge_model)
     return VisualJudge(settings), EndpointAnswers(args.judge, args.judge_model, key=JUDGE_KEY, max_tokens=1024)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """0 = all graded, 1 = cases left open by an outage, 2 = unusable input, 130 = interrupted."""
-    args = parse(argv)
-    try:
-        return asyncio.run(evaluate(args))
-    except (ConfigError, MissingLayer, BrowserMissing) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Outage as error:
-        print(f"outage: {error}; go on with --resume", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; what is graded is kept: go on with --resume", file=sys.stderr)
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

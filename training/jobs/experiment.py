@@ -1,7 +1,5 @@
 """The paper's experiment at small size: what learning from pictures alone brings, beside learning from labels.
 
-    python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir runs/experiment]      (make experiment)
-
 Guarantees: every seed has a start of its own (`base`, the cold-started policy) and both arms begin there; RRVF sees the
 training images, SFT the same images with their programs; both take equally many optimiser steps of equally many
 sequences, in the same learner; all three are measured on the same pictures with the same sampling. What is finished is
@@ -11,7 +9,6 @@ What it leaves in DIR: rrvf-S/ and sft-S/ (runs' folders), results.json, results
 the policy uses its feedback is measured on the way.
 """
 
-import argparse
 import json
 import shutil
 import subprocess
@@ -32,41 +29,21 @@ AFTER = "evaluation_after.pkl"
 FEEDBACK = "feedback_use.json"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 an arm failed (start again to go on), 2 unusable input, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m training.experiment", description="Base, SFT and RRVF, by seeds.")
-    parser.add_argument("config", help="a YAML file of configs/ whose data is drawn (configs/tiny_chart.yaml)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
-    parser.add_argument("--dir", type=Path, default=Path("runs/experiment"))
-    args = parser.parse_intermixed_args(argv)
+def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) -> None:
+    """Run what is missing of every seed, then print the table. Raises ConfigError, Outage, OSError."""
     set_environment()
-    try:
-        if args.seeds < 1:
-            raise ConfigError(f"--seeds {args.seeds}: at least one")
-        begin(args.dir, load(args.config, args.overrides))
-        for seed in range(args.seeds):
-            settings = [*args.overrides, f"run.seed={seed}", f"coldstart.seed={seed}", f"run.dir={args.dir}"]
-            config = load(args.config, settings)
-            learn_from_pictures(args.config, settings, args.dir / f"rrvf-{seed}")
-            learn_from_labels(args.config, settings, args.dir / f"sft-{seed}", config)
-            use_of_feedback(config, args.dir / f"rrvf-{seed}")
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except subprocess.CalledProcessError as error:
-        print(f"error: {' '.join(error.cmd[1:4])} ended with {error.returncode}; start again to go on", file=sys.stderr)
-        return 1
-    except (Outage, OSError) as error:
-        print(f"error: {error}; start again to go on", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; start again to go on", file=sys.stderr)
-        return 130
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds}: at least one")
+    begin(folder, load(file, overrides))
+    for seed in range(seeds):
+        settings = [*overrides, f"run.seed={seed}", f"coldstart.seed={seed}", f"run.dir={folder}"]
+        config = load(file, settings)
+        learn_from_pictures(file, settings, folder / f"rrvf-{seed}")
+        learn_from_labels(file, settings, folder / f"sft-{seed}", config)
+        use_of_feedback(config, folder / f"rrvf-{seed}")
     from training.jobs.experiment_report import report
 
-    print(report(args.dir, load(args.config, args.overrides), args.seeds))
-    return 0
+    print(report(folder, load(file, overrides), seeds))
 
 
 def begin(folder: Path, config: Config) -> None:
@@ -175,8 +152,4 @@ def _run(module: str, *arguments: str) -> None:
     if interrupted:
         raise KeyboardInterrupt
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise Outage("experiment", f"{' '.join(command[1:4])} ended with {process.returncode}")

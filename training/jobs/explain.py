@@ -1,16 +1,11 @@
 """Where did my step go: seconds by cause, idle time, wasted work, and what the next unit of each resource would buy.
 
-    python -m training.explain RUN [--against OTHER] [--json]
-
 Guarantees: computed from the run's files alone (serving.viewer.step_time says how, serving.viewer.queueing_model states
 the model and what it leaves out); `--against` predicts another run's step time from this run's demands and that run's
 layout, and says how far off that is from what the other run measured.
 """
 
-import argparse
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,35 +68,19 @@ def show(found: dict[str, Any], console: Console) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """0, or 2 for a folder without a trace."""
-    parser = argparse.ArgumentParser(prog="python -m training.explain", description="Where did my step go?")
-    parser.add_argument("run", type=Path, help="a run's folder, e.g. runs/latest")
-    parser.add_argument(
-        "--against", type=Path, metavar="OTHER", help="predict this other run, and see how far off it is"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    args = parser.parse_args(argv)
-    try:
-        found = read(args.run)
-        if args.against is not None:
-            found["against"] = against(found, read(args.against))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if args.json:
+def report(folder: Path, other: Path | None, as_json: bool) -> None:
+    """Print the explanation of a run's folder, and its prediction of the `other` run. Raises OSError, ValueError."""
+    found = read(folder)
+    if other is not None:
+        found["against"] = against(found, read(other))
+    if as_json:
         print(json.dumps(found, indent=2))
-        return 0
+        return
     console = Console(highlight=False, soft_wrap=True)
     show(found, console)
-    if args.against is not None:
-        told = found["against"]
+    if other is not None:
+        guess = found["against"]
         console.print(
-            f"{args.against}: predicted {told['predicted_s']:.2f} s a step, measured {told['measured_s']:.2f} s "
-            f"({told['error']:+.0%})"
+            f"{other}: predicted {guess['predicted_s']:.2f} s a step, measured {guess['measured_s']:.2f} s "
+            f"({guess['error']:+.0%})"
         )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,18 +1,14 @@
 """Does the policy use what it is told? The same first attempts, answered after the judge's own words, after none, and
 after words that were said of another attempt.
 
-    python -m training.feedback_use CONFIG [key=value ...] --model DIR [--count 200] [--out FILE.json]
-
 Guarantees: a first attempt is sampled once and shared by all conditions, as tokens; nothing but the words differs (its
 render is shown in all of them where `feedback.include_render` says so); the last turn is played, rendered and judged as
 in a rollout; attempts that are no tool call are counted and left out, and with fewer than two there is no comparison.
 """
 
-import argparse
 import asyncio
 import json
 import random
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +16,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from actors.contracts import Outage
 from actors.dialogue import Dialogue, parse_turn
 from actors.images import read_image
 from actors.rollout.episode import Environment, Rules, shown, words
@@ -173,38 +168,20 @@ def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[
         ray.shutdown()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed on the way, 2 unusable input."""
-    parser = argparse.ArgumentParser(prog="python -m training.feedback_use", description="Is the feedback used?")
-    parser.add_argument("config", help="a YAML file of configs/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
-    parser.add_argument("--model", required=True, type=Path, help="a checkpoint's folder")
-    parser.add_argument("--count", type=int, default=200, help="held-out images, at most")
-    parser.add_argument("--out", type=Path, help="a JSON file; printed otherwise")
-    args = parser.parse_intermixed_args(argv)
+def report(file: str, overrides: Sequence[str], model: Path, count: int, out: Path | None) -> None:
+    """Measure the policy in `model` on at most `count` held-out images, and write the result to `out` or print it.
+    Raises ConfigError, Outage, OSError."""
     set_environment()
-    try:
-        config = load(args.config, args.overrides)
-        if not (args.model / "config.json").is_file():
-            raise ConfigError(f"--model {args.model}: no model there (it has no config.json)")
-        from training.jobs.train import CACHE
+    config = load(file, overrides)
+    if not (model / "config.json").is_file():
+        raise ConfigError(f"--model {model}: no model there (it has no config.json)")
+    from training.jobs.train import CACHE
 
-        held = training_and_evaluation(config, CACHE)[1]
-        if not held:
-            raise ConfigError("no held-out images")
-        out = args.out or Path("feedback_use.json")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        found = measure(config, str(args.model.resolve()), out.parent.resolve(), held[0].head(args.count))
-        text = json.dumps({"model": str(args.model), **found}, indent=2)
-        out.write_text(text + "\n") if args.out else print(text)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Outage, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    held = training_and_evaluation(config, CACHE)[1]
+    if not held:
+        raise ConfigError("no held-out images")
+    folder = (out or Path("feedback_use.json")).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    found = measure(config, str(model.resolve()), folder.resolve(), held[0].head(count))
+    text = json.dumps({"model": str(model), **found}, indent=2)
+    out.write_text(text + "\n") if out else print(text)

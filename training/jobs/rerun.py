@@ -1,15 +1,11 @@
 """Train again on the groups of a recorded run (`run.record=true`): same groups, same order, no engine and no cluster.
 
 Guarantees: the same code on the same machine gives the figures of the record to the last digit, so a change of the
-learner that moves them shows; exit status 1 says that they moved.
-
-    python -m training.rerun RUN [key=value ...]
+learner that moves them shows.
 """
 
-import argparse
 import json
 import pickle
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,19 +38,13 @@ def rerun(run: Path, config: Config, model: str) -> list[dict[str, Any]]:
     return rows
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.rerun", description="Train again on a recorded run.")
-    parser.add_argument("run", type=Path, help="a run's folder with batches (run.record=true)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that differ from the run's")
-    args = parser.parse_args(argv)
-    try:
-        if not any((args.run / FOLDER).glob("step_*.pkl")):
-            raise ConfigError(f"{args.run / FOLDER}: no recorded batches; run with run.record=true")
-        config = load(args.run / "config.yaml", args.overrides)
-        rows = rerun(args.run, config, (args.run / FOLDER / "model").read_text())
-    except (ConfigError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def compare(run: Path, overrides: Sequence[str]) -> int:
+    """Train again on a run's batches and print what moved; 0 where no figure did, else 1. Raises ConfigError,
+    OSError."""
+    if not any((run / FOLDER).glob("step_*.pkl")):
+        raise ConfigError(f"{run / FOLDER}: no recorded batches; run with run.record=true")
+    config = load(run / "config.yaml", overrides)
+    rows = rerun(run, config, (run / FOLDER / "model").read_text())
     moved = [r["step"] for r in rows if any(not _same(r[f], r[f"{f}_then"]) for f in FIGURES)]
     print(f"{len(rows)} steps; " + (f"other figures in steps {moved}" if moved else "all figures as recorded"))
     return 1 if moved else 0
@@ -65,7 +55,3 @@ def _same(now: float | None, then: float | None) -> bool:
     if now is None or then is None:
         return now == then
     return f"{now:.7g}" == f"{then:.7g}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

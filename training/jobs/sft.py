@@ -1,7 +1,5 @@
 """Supervised learning on what a good policy would say: image-code pairs, or conversations of several turns.
 
-    python -m training.sft CONFIG DATA.jsonl [key=value ...] [--resume RUN]
-
 Guarantees: the learner of GRPO (packing, FSDP, LoRA, clipping, schedule, checkpoints) under Ray Train, with maximum
 likelihood as its loss; dialogues are built by the policy's own codec, as rollouts build them; there is loss on what the
 policy says and never on a turn that is marked as a mistake; every epoch has a seeded order of its own. The result is a
@@ -13,12 +11,10 @@ A line of DATA is a pair or a trace; paths are relative to the file:
                                   "taught": false}, {"text": "<think>..</think><answer>..</answer>"}]}
 """
 
-import argparse
 import json
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -228,54 +224,42 @@ def _tell(curve: Path, told: int, steps: int) -> int:
     return told
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done, 1 failed on the way, 2 unusable input."""
-    parser = argparse.ArgumentParser(prog="python -m training.sft", description="Train a policy on given answers.")
-    parser.add_argument("config", help="a YAML file of configs/")
-    parser.add_argument("data", type=Path, help="a JSONL file of pairs or traces (see the module's first lines)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
-    parser.add_argument("--resume", metavar="RUN", type=Path, help="go on with a run's folder from its checkpoint")
-    args = parser.parse_intermixed_args(argv)
+def learn(file: str, data: Path, overrides: Sequence[str], resume: Path | None) -> None:
+    """Train on `data` in a new folder, or go on with the run's folder `resume`; prints the newest checkpoint. Raises
+    ConfigError, Outage, OSError."""
     set_environment()
+    config = load(file, overrides)
+    examples = read(data)
+    from training.jobs.coldstart import ensure_policy
+
+    checkpoint = _checkpoint(resume) if resume else None
+    folder = (resume or Path(config.run.dir) / config.run.name).resolve()
+    if resume is None and folder.exists():
+        raise ConfigError(f"{folder} exists; choose another run.name, or --resume it")
+    model = str(ensure_policy(config)) if config.policy.path == "embedded" else config.policy.path
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(dump(config))
+    config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"  # of this job; not a choice of a config
+    import ray
+
+    from training.run.cluster import connect
+
     try:
-        config = load(args.config, args.overrides)
-        examples = read(args.data)
-        from training.jobs.coldstart import ensure_policy
-        from training.run.checkpoint import latest
-
-        resume = latest(args.resume) if args.resume else None
-        if args.resume and not args.resume.is_dir():
-            raise ConfigError(f"--resume {args.resume}: no such folder")
-        # a start that failed leaves an empty folder behind
-        if args.resume and any(args.resume.iterdir()) and not (args.resume / "config.yaml").is_file():
-            raise ConfigError(f"--resume {args.resume}: not a run's folder (it has no config.yaml)")
-        if args.resume and resume is None:
-            print(f"{args.resume} has no checkpoint yet: starting it anew")
-        folder = (args.resume or Path(config.run.dir) / config.run.name).resolve()
-        if args.resume is None and folder.exists():
-            raise ConfigError(f"{folder} exists; choose another run.name, or --resume it")
-        model = str(ensure_policy(config)) if config.policy.path == "embedded" else config.policy.path
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(dump(config))
-        config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"  # of this job; not a choice of a config
-        import ray
-
-        from training.run.cluster import connect
-
-        try:
-            connect(config, config.learner.workers * config.learner.cpus, config.learner.workers * config.learner.gpus)
-            print(f"{len(examples)} examples, {config.run.steps} steps of {config.sft.batch}: {folder}", flush=True)
-            print(train(config, examples, model, folder, resume))
-        finally:
-            ray.shutdown()
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Outage, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        connect(config, config.learner.workers * config.learner.cpus, config.learner.workers * config.learner.gpus)
+        print(f"{len(examples)} examples, {config.run.steps} steps of {config.sft.batch}: {folder}", flush=True)
+        print(train(config, examples, model, folder, checkpoint))
+    finally:
+        ray.shutdown()
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _checkpoint(run: Path) -> Path | None:
+    """The newest checkpoint of the run's folder to go on with; None where it has none yet. Raises ConfigError."""
+    from training.run.checkpoint import latest
+
+    if not run.is_dir():
+        raise ConfigError(f"--resume {run}: no such folder")
+    if any(run.iterdir()) and not (run / "config.yaml").is_file():  # a start that failed leaves an empty folder behind
+        raise ConfigError(f"--resume {run}: not a run's folder (it has no config.yaml)")
+    if (found := latest(run)) is None:
+        print(f"{run} has no checkpoint yet: starting it anew")
+    return found

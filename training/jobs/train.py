@@ -1,19 +1,15 @@
 """The driver: config -> cluster -> run -> summary.
 
-    python -m training.train CONFIG [key=value ...] [--dry-run] [--resume RUN [--verify]]
-
 Guarantees: bad input ends in one line before anything is started; the first Ctrl-C stops cleanly (the step ends, a
 checkpoint is written, the way to resume is printed), the second at once; no process of ours outlives the driver; a run
 is never overwritten: a taken name gets a number.
 """
 
-import argparse
 import fcntl
 import json
 import os
 import pickle
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,38 +27,25 @@ CACHE = Path(".cache/rrvf")
 CHECK_EVERY_S = 5.0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 done or stopped cleanly, 1 failed on the way, 2 unusable input."""
-    parser = argparse.ArgumentParser(prog="python -m training.train", description="Train a policy with RRVF.")
-    parser.add_argument("config", nargs="?", help="a YAML file of configs/; may be left out with --resume")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and the plan; start nothing")
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run's folder (runs/latest) from its checkpoint")
-    parser.add_argument("--verify", action="store_true", help="with --resume: check its ledger first and report")
-    args = parser.parse_intermixed_args(argv)
+def train(
+    file: str | None, overrides: Sequence[str], *, resume: str | None = None, verify: bool = False, dry: bool = False
+) -> int:
+    """Begin a run with the settings of `file`, or go on with the run's folder `resume`; 0, or 2 for a dry run with
+    problems. `verify`: check the ledger of its checkpoint first. Raises ConfigError, Outage, OSError."""
     set_environment()
-    if args.config is not None and "=" in args.config:
-        args.config, args.overrides = None, [args.config, *args.overrides]
-    try:
-        if args.config is None and args.resume is None:
-            raise ConfigError("which config? e.g. configs/tiny_chart.yaml (or --resume RUN)")
-        if args.resume is not None and not (Path(args.resume) / "config.yaml").is_file():
-            raise ConfigError(f"--resume {args.resume}: not a run's folder (it has no config.yaml)")
-        config = load(args.config or Path(args.resume) / "config.yaml", args.overrides)
-        if args.dry_run:
-            return dry_run(config)
-        if problems := plan(config)[1]:
-            raise ConfigError("; ".join(problems))
-        resume = Path(args.resume).resolve() if args.resume else None
-        if args.verify:
-            check_ledger(resume, config)
-        return Run(config, resume).execute()
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (Outage, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if file is None and resume is None:
+        raise ConfigError("which config? e.g. configs/tiny_chart.yaml (or --resume RUN)")
+    if resume is not None and not (Path(resume) / "config.yaml").is_file():
+        raise ConfigError(f"--resume {resume}: not a run's folder (it has no config.yaml)")
+    config = load(file or Path(resume or "") / "config.yaml", overrides)
+    if dry:
+        return dry_run(config)
+    if problems := plan(config)[1]:
+        raise ConfigError(*problems)
+    folder = Path(resume).resolve() if resume else None
+    if verify:
+        check_ledger(folder, config)
+    return Run(config, folder).execute()
 
 
 def dry_run(config: Config) -> int:
@@ -294,7 +277,3 @@ def _engine_name() -> str:
         except PackageNotFoundError:
             continue
     return "unknown"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -137,7 +137,7 @@ class Loop:
         """Send the weights as `version`; every rank gathers, rank 0 sends and then tells the queue."""
         report = self.publisher.publish(version)
         if report is not None:
-            _ask(self.queue.set_version.remote(version, report.blob), SPARE_S, "set the version")
+            _ask(self.queue.set_version.remote(version, report.stored), SPARE_S, "set the version")
         return report
 
     def _checkpoint(self, step: int) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import ray
 from safetensors.torch import save
 
-from actors.contracts import Outage
+from actors.contracts import Outage, StoredWeights
 from actors.engine.build import SHARED_MEMORY, sync_backend
 from actors.engine.policy import UpdateReport
 from configs.schema import Config
@@ -37,7 +37,7 @@ class SyncReport:
     pause_s: float
     bytes: int
     running: int  # requests that were in flight, over all actors
-    blob: tuple[list[Any], int] | None = None  # ([reference of the bytes], CRC-32) where there are such (CPUs)
+    stored: StoredWeights | None = None  # where the bytes went through the object store (CPUs)
 
 
 class Publisher:
@@ -63,7 +63,7 @@ class Publisher:
         """
         started = time.perf_counter()
         try:
-            size, reports, blob = self._send(version) if self._transfer is None else self._stream(version)
+            size, reports, stored = self._send(version) if self._transfer is None else self._stream(version)
         except ray.exceptions.GetTimeoutError:
             limit = self._deadline
             raise Outage("sync", f"weights {version} not confirmed within {limit:g} s (learner.sync_s)") from None
@@ -75,9 +75,9 @@ class Publisher:
             return None
         pause_s = max(report.pause_s for report in reports)
         running = sum(report.running for report in reports)
-        return SyncReport(version, time.perf_counter() - started, pause_s, size, running, blob)
+        return SyncReport(version, time.perf_counter() - started, pause_s, size, running, stored)
 
-    def _send(self, version: int) -> tuple[int, list[UpdateReport], tuple[list[Any], int] | None]:
+    def _send(self, version: int) -> tuple[int, list[UpdateReport], StoredWeights | None]:
         """One blob to all actors through the object store."""
         weights = named_weights(self._learner.policy, self._learner.dtype)
         if self._learner.ranks.rank != 0:
@@ -86,9 +86,9 @@ class Publisher:
             return 0, [], None
         blob = np.frombuffer(save({n: t.cpu().contiguous() for n, t in weights}), dtype=np.uint8)
         crc32 = zlib.crc32(blob.data)
-        ref = ray.put(blob)
-        calls = [policy.update.remote(ref, crc32, version) for policy in self._policies]
-        return blob.nbytes, ray.get(calls, timeout=self._deadline), ([ref], crc32)
+        reference = ray.put(blob)
+        calls = [policy.update.remote(reference, crc32, version) for policy in self._policies]
+        return blob.nbytes, ray.get(calls, timeout=self._deadline), StoredWeights(reference, crc32)
 
     def _stream(self, version: int) -> tuple[int, list[UpdateReport], None]:
         assert self._transfer is not None

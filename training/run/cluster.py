@@ -185,15 +185,15 @@ class Cluster:
                 continue
             if stats["version"] == NOT_YET:
                 try:
-                    version, blob = ray.get(self.queue.weights.remote(), timeout=CHECK_S)
+                    version, stored = ray.get(self.queue.weights.remote(), timeout=CHECK_S)
                 except ray.exceptions.GetTimeoutError:
                     said.append(
                         f"the queue has not answered for {CHECK_S:g} s; policy actor {number} waits for weights"
                     )
                     continue
-                if blob is not None:
-                    [reference], crc32 = blob
-                    self._wait([policy.update.remote(reference, crc32, version)], "weights of a new engine", START_S)
+                if stored is not None:
+                    update = policy.update.remote(stored.reference, stored.crc32, version)
+                    self._wait([update], "weights of a new engine", START_S)
                     said.append(f"policy actor {number} died; a new engine has weights {version}")
         return said
 

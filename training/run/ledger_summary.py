@@ -2,20 +2,15 @@
 
 Guarantees: reads RUN/ledger.jsonl (one line a group, written with every checkpoint and at the end) and nothing else; a
 book that does not balance is said to be wrong, never rounded into shape.
-
-    python -m training.ledger RUN [--json]
 """
 
-import argparse
 import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, variance
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -159,25 +154,15 @@ def show(found: Account, console: Console) -> None:
         console.print(f"error: {line}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """0: the ledger balances, 1: it does not, 2: there is none."""
-    parser = argparse.ArgumentParser(prog="python -m training.ledger", description="The account of a run's groups.")
-    parser.add_argument("run", type=Path, help="a run's folder or a checkpoint, e.g. runs/latest")
-    parser.add_argument("--json", action="store_true", help="print the account as JSON")
-    args = parser.parse_args(argv)
+def report(run: Path, as_json: bool) -> int:
+    """Print the summary of a run's ledger; 0 where it balances, else 1. Raises OSError and ValueError where it cannot
+    be read."""
     try:
-        found = account(read(args.run))
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        words = f"an entry lacks {error}" if isinstance(error, LookupError) else error
-        print(f"error: {words}", file=sys.stderr)
-        return 2
-    if args.json:
-        result: dict[str, Any] = asdict(found)
-        print(json.dumps(result, indent=2))
+        found = account(read(run))
+    except (TypeError, LookupError) as error:
+        raise ValueError(f"an entry lacks {error}" if isinstance(error, LookupError) else str(error)) from None
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
     else:
         show(found, Console(highlight=False))
     return 1 if found.errors else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

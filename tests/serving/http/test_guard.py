@@ -19,7 +19,7 @@ class House:
 
     def __init__(self, **settings: object) -> None:
         self.figures, self.gate, self.inside = Figures(), asyncio.Event(), 0
-        api = FastAPI()
+        api = self.api = FastAPI()
         install(api)
 
         @api.post("/render")
@@ -71,6 +71,25 @@ async def test_more_than_the_house_holds_is_told_to_come_back() -> None:
     assert 'rrvf_http_refused_total{reason="overloaded",route="/render"} 1.0' in page
     assert 'rrvf_http_requests_total{route="/render",status="200"} 3.0' in page
     assert 'rrvf_http_in_flight{route="/render"} 0.0' in page
+
+
+async def test_a_new_route_has_a_limit_without_being_named_anywhere() -> None:
+    house = House(max_in_flight=1)
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    async def fresh(number: int) -> dict[str, int]:
+        began.set()
+        await gate.wait()
+        return {"number": number}
+
+    house.api.add_api_route("/fresh/{number}", fresh, methods=["GET"])
+    first = asyncio.create_task(house.client.get("/fresh/1"))
+    await began.wait()
+    assert (await house.client.get("/fresh/2")).status_code == 503
+    assert (await house.client.post("/fresh/2")).status_code == 405, "no endpoint, hence no limit"
+    gate.set()
+    assert (await first).json() == {"number": 1}
+    assert 'route="/fresh/{number}",status="200"} 1.0' in house.figures.page().decode()
 
 
 async def test_a_guest_who_leaves_makes_room() -> None:

@@ -171,7 +171,7 @@ def test_the_command_prints_a_verdict_or_one_line(tmp_path: Path, picture: Draw)
         done = run(str(a), str(other))
         assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     done = run(str(a), str(b), "--backend", "mllm", "--url", "http://127.0.0.1:9/v1")
-    assert done.returncode == 1 and done.stderr.startswith("outage: ") and done.stderr.count("\n") == 1
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
 @pytest.fixture(scope="module")

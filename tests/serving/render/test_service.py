@@ -11,7 +11,7 @@ from ray.serve.exceptions import BackPressureError
 
 from actors.contracts import Outage, RenderResult
 from configs.schema import Config, Render, Sandbox
-from serving.render import service as module
+from serving.render.__main__ import main
 from serving.render.service import RenderClient, Renders
 
 CHART = "import matplotlib.pyplot as plt\nplt.figure(figsize=(2, 1))\nplt.plot([1, 2])\n"
@@ -127,15 +127,12 @@ async def test_what_does_not_answer_is_an_outage_and_never_a_result(answers: Any
         await client(*answers, deadline_s=1.0 if "no answer" in words else 30.0).render("x", "chart")
 
 
-def test_the_command_prints_one_json_line_an_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_prints_one_json_line_an_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = tmp_path / "good.py", tmp_path / "bad.py"
     good.write_text(CHART)
     bad.write_text("plot(")
-    argv = ["render", str(good), str(bad), str(tmp_path / "none.py"), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", argv)
-    assert module.main() == 1  # for the file that is not there
+    argv = [str(good), str(bad), str(tmp_path / "none.py"), "--out", str(tmp_path / "out")]
+    assert main(argv) == 1  # for the file that is not there
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["kind"] for line in lines] == [None, "syntax", "unreadable"]
     assert Path(lines[0]["png"]).read_bytes()[:4] == b"\x89PNG"

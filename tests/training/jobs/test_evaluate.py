@@ -15,10 +15,11 @@ from PIL import Image
 
 from actors.contracts import Outage
 from configs.schema import Render
+from training.evaluate import main, parse
 from training.evaluation import benchmarks, scoreboard
 from training.evaluation.grading import Grader
 from training.evaluation.models import EndpointAnswers
-from training.jobs.evaluate import main, parse, settings_of
+from training.jobs.evaluate import settings_of
 from training.metrics import design2code
 
 IMPORT = "import matplotlib.pyplot as plt\n"

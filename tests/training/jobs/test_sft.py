@@ -14,8 +14,9 @@ from actors.dialogue import Codec
 from configs.load import ConfigError, load
 from configs.schema import Prompts
 from tests.training.tiny import picture
-from training.jobs.sft import Example, TargetTurn, main, order, read, row
+from training.jobs.sft import Example, TargetTurn, order, read, row
 from training.learner.image_inputs import Pixels
+from training.sft import main
 
 
 def write(folder: Path, *rows: dict) -> Path:

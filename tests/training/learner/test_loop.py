@@ -20,7 +20,7 @@ from configs.load import dump
 from configs.schema import Config
 from tests.training import tiny
 from tests.training.run.test_dashboard import gauges, named
-from training.jobs import rerun
+from training import rerun
 from training.learner.loop import _ask, train_loop
 from training.run import checkpoint
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from actors.replay.ledger import Entry
-from training.run.ledger_summary import account, main
+from training.ledger import main
+from training.run.ledger_summary import account
 
 BASE = Entry(0, 0, "w", "running", 0)
 DONE = ("done", "done")

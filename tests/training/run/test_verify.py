@@ -10,8 +10,8 @@ import pytest
 
 from actors.replay.ledger import Entry
 from configs.schema import Config
-from training.jobs.train import main
 from training.run.verify import verify
+from training.train import main
 
 CONFIG = Config()
 CONFIG.queue.groups_per_step = 1

@@ -1,0 +1,33 @@
+"""How every command ends: its exit status, and one line on stderr for each problem.
+
+Guarantees: 0 done, 1 failed on the way, 2 unusable input or machine, 130 interrupted. An error class of ours carries
+its status as `exit_status`; an error that nobody expected keeps its traceback.
+"""
+
+import sys
+from collections.abc import Callable
+
+INTERRUPTED = 130
+
+
+def run(command: Callable[[], int | None], *, unusable: tuple[type[Exception], ...] = (), hint: str = "") -> int:
+    """The exit status of `command`, which returns its own (None = 0) or raises.
+
+    `unusable`: further errors that mean unusable input, such as ValueError of a file's content. `hint`: what to do
+    after a failure or an interrupt, such as "go on with --resume".
+    """
+    after = f"; {hint}" if hint else ""
+    try:
+        return int(command() or 0)
+    except KeyboardInterrupt:
+        print(f"stopped{after}", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        status = 2 if isinstance(error, unusable) else getattr(error, "exit_status", None)
+        if status is None and isinstance(error, OSError):  # a full disk, a file that is gone
+            status = 1
+        if status is None:
+            raise
+        for line in str(error).splitlines() or [type(error).__name__]:
+            print(f"error: {line}{after if status == 1 else ''}", file=sys.stderr)
+        return int(status)
