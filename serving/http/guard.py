@@ -23,10 +23,7 @@ from serving.http.errors import BadRequest, problem
 from serving.http.metrics import Figures
 
 # routes that do no work worth a limit; every other route of the application has one, a new one too
-FREE = (
-    "/", "/pages", "/runs", "/health", "/metrics", "/v1/models", "/v1/reload", "/docs", "/docs/oauth2-redirect",
-    "/redoc", "/openapi.json",
-)  # fmt: skip
+FREE = ("/", "/pages", "/runs", "/health", "/metrics", "/v1/models", "/v1/reload", "/docs", "/openapi.json")
 OTHER = "other"  # where the application has no route
 OPEN = ("/", "/health", "/docs", "/openapi.json")  # without a token: they say nothing that needs one
 COOKIE = "rrvf_token"  # set by the studio with SameSite=Strict: another site's page cannot use it
