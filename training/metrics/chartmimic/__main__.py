@@ -14,8 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from actors.contracts import Outage
-from serving.jailed.sandbox import MissingLayer
+from configs.command import run
 from training.metrics.chartmimic import Result, Scorer, is_graph
 
 
@@ -79,17 +78,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--details", action="store_true", help="also no_filter, failure and tampered")
     parser.add_argument("--official", action="store_true", help="with the faults of the original evaluators")
     chosen = parser.parse_args(argv)
-    try:
-        asyncio.run(score_all(read_pairs(chosen.pairs), chosen.details, chosen.official))
-    except (ValueError, OSError, MissingLayer) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Outage as error:
-        print(f"outage: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run(
+        lambda: asyncio.run(score_all(read_pairs(chosen.pairs), chosen.details, chosen.official)),
+        unusable=(ValueError, OSError),
+    )
 
 
 if __name__ == "__main__":

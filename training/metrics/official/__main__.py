@@ -11,9 +11,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from actors.contracts import Outage
-from serving.jailed.sandbox import MissingLayer
-from serving.render.web_browser import BrowserMissing
+from configs.command import run
 from training.metrics.official import BENCHMARKS, Row, compared, markdown
 
 
@@ -33,15 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=BENCHMARKS, default="", help="one benchmark")
     parser.add_argument("--deviations", action="store_true", help="compare what is scored without --official")
     chosen = parser.parse_args(argv)
-    try:
-        print(markdown(asyncio.run(rows(chosen.pairs, chosen.only, chosen.deviations))))
-    except (ValueError, OSError, MissingLayer, BrowserMissing) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except Outage as error:
-        print(f"outage: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run(
+        lambda: print(markdown(asyncio.run(rows(chosen.pairs, chosen.only, chosen.deviations)))),
+        unusable=(ValueError, OSError),
+    )
 
 
 if __name__ == "__main__":
