@@ -29,6 +29,8 @@ LAYOUTS = {
     "design2code": "DIR (testset_final) holds pairs ID.html and ID.png, and rick.jpg",
     "coldstart": 'DIR is a JSONL file, or holds one, of {"image": PATH, "code": TEXT}; paths are relative to it',
     "folder": "DIR holds pictures (sub-folders are searched): " + ", ".join(SUFFIXES),
+    "pairs": "DIR holds index.jsonl with rows of image, reference (a program or page, or its file) and id, or pairs "
+    "ID.png and ID.py or ID.html; this is how a benchmark of one's own is laid out",
 }
 
 
@@ -67,7 +69,8 @@ def load(name: str, path: Path, limit: int | None = None) -> Benchmark:
         cases.append(case)
     if not cases:
         raise ConfigError(f"{path}: no case in it; {name}: {LAYOUTS[name]}")
-    web = name in ("websight", "design2code")
+    own = name == "pairs" and any((case.reference or "").lstrip().startswith("<") for case in cases)
+    web = own or name in ("websight", "design2code")
     rick = path / "rick.jpg"
     files = {rick.name: rick.read_bytes()} if name == "design2code" and rick.is_file() else {}
     return Benchmark(name, "web" if web else "chart", tuple(cases), files)
@@ -90,6 +93,11 @@ def _missing(benchmark: str, what: Path | str) -> ConfigError:
 
 def chartmimic(path: Path) -> Iterator[Case]:
     """Pairs of a folder, or the rows of a TSV whose task is the direct one."""
+    if "customized" in path.resolve().name or (path.is_dir() and next(path.glob("*_edit*.py"), None)):
+        raise ConfigError(
+            f"{path}: customized mimic asks for another chart with given data, which nothing here asks; "
+            "name a subset of the direct task (direct_600, direct_1800)"
+        )
     if path.is_dir() and not any(path.glob("*.py")):
         if tables := sorted(path.glob("*.tsv")):
             path = tables[0]
@@ -106,7 +114,7 @@ def chartmimic(path: Path) -> Iterator[Case]:
 def _table(path: Path) -> Iterator[Case]:
     roots = [path.parent, *(path.parent / "images" / "ChartMimic" / v for v in ("v1", "v2")), path.parent / "images"]
     csv.field_size_limit(2**27)
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         for column in ("ground_truth_figure_code", "input_figure"):
             if column not in (rows.fieldnames or ()):
@@ -148,7 +156,15 @@ def websight(path: Path) -> Iterator[Case]:
     """WEBSIGHT_CASES rows of all parquet files, drawn with WEBSIGHT_SEED, in their order."""
     import pyarrow.parquet as parquet
 
-    files = [path] if path.is_file() else sorted(path.rglob("*.parquet"))
+    versions = [
+        path / name for name in ("data", "v0.1", "v0.2") if path.is_dir() and any((path / name).glob("*.parquet"))
+    ]
+    if len(versions) > 1:
+        raise ConfigError(
+            f"{path}: holds several versions of WebSight; name one of {', '.join(str(v) for v in versions)} "
+            "(data is v0.1: plain HTML, which renders offline)"
+        )
+    files = [path] if path.is_file() else sorted((versions[0] if versions else path).rglob("*.parquet"))
     if not files:
         raise _missing("websight", path / "*.parquet")
     counts = [parquet.ParquetFile(file).metadata.num_rows for file in files]
@@ -197,8 +213,29 @@ def coldstart(path: Path) -> Iterator[Case]:
         yield Case(f"{number}-{Path(image).stem}", path.parent / image, code)
 
 
+def pairs(path: Path) -> Iterator[Case]:
+    """The documented layout for a benchmark of one's own: image, reference, id."""
+    index = path if path.is_file() else path / "index.jsonl"
+    if not index.is_file():
+        for program in sorted((*path.glob("*.py"), *path.glob("*.html")), key=lambda p: _natural(p.stem)):
+            picture = next((p for s in SUFFIXES if (p := program.with_suffix(s)).is_file()), None)
+            yield Case(program.stem, picture, _text(program))
+        return
+    for number, row in enumerate(_rows(index), 1):
+        image, reference = row.get("image"), row.get("reference")
+        if not isinstance(image, str) and not isinstance(reference, str):
+            raise ConfigError(f"{index}:{number}: neither image nor reference; pairs: {LAYOUTS['pairs']}")
+        file = index.parent / image if isinstance(image, str) else None
+        if file is not None and not file.is_file():
+            raise _missing("pairs", file)
+        if isinstance(reference, str) and len(reference) < 256 and (index.parent / reference).is_file():
+            reference = _text(index.parent / reference)
+        name = str(row.get("id") or (file.stem if file else number))
+        yield Case(name, file, reference if isinstance(reference, str) else None)
+
+
 def folder(path: Path) -> Iterator[Case]:
-    """Pictures alone: programs that run, and the judge's likeness."""
+    """Pictures alone: programs that run, and the judge's similarity."""
     for file in sorted(path.rglob("*")):
         if file.suffix.lower() in SUFFIXES and file.is_file():
             yield Case(str(file.relative_to(path).with_suffix("")).replace("/", "_"), file)
@@ -206,13 +243,15 @@ def folder(path: Path) -> Iterator[Case]:
 
 LOADERS: dict[str, Callable[[Path], Iterator[Case]]] = {
     "chartmimic": chartmimic, "plot2code": plot2code, "design2code": design2code, "websight": websight,
-    "coldstart": coldstart, "folder": folder,
+    "coldstart": coldstart, "folder": folder, "pairs": pairs,
 }  # fmt: skip
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
+            if number == 1 and line.lstrip().startswith("["):
+                raise ConfigError(f"{path}: an array, not an object a line (JSONL)")
             if line.strip():
                 try:
                     row = json.loads(line)
@@ -224,7 +263,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

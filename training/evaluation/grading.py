@@ -20,6 +20,7 @@ from serving.render.web import WebRenderer
 from training.evaluation.answers import program
 from training.evaluation.benchmarks import Benchmark, Case
 from training.evaluation.models import EndpointAnswers
+from training.evaluation.questions import Question
 from training.metrics import design2code, plot2code
 from training.metrics.chartmimic import Scorer, is_graph
 from training.metrics.clip import Clip, picture
@@ -68,14 +69,18 @@ class Grader:
         rater: EndpointAnswers | None,
         clip: Clip | None,
         *,
+        question: Question | None = None,
         official: bool = False,
     ) -> None:
-        """`official`: with the faults of the original evaluators. Raises sandbox.MissingLayer, BrowserMissing."""
-        self._benchmark, self._official = benchmark, official
+        """`question`: a published one, which `rater` answers in the place of `judge`. `official`: with the originals'
+        faults. Raises sandbox.MissingLayer, BrowserMissing."""
+        self._benchmark, self._question, self._official = benchmark, question, official
+        self._pages = benchmark.domain == "web" and benchmark.name in ("design2code", "pairs")
         self._judge, self._rater, self._clip = judge, rater, clip
-        limits = patient(render, pages=benchmark.name == "design2code", scripts=official)
+        limits = patient(render, pages=self._pages, scripts=official)
         self._renderer = WebRenderer(limits) if benchmark.domain == "web" else ChartRenderer(limits)
-        self._scorer = Scorer(limits, official=official) if benchmark.name in ("chartmimic", "coldstart") else None
+        lows = benchmark.domain == "chart" and benchmark.name in ("chartmimic", "coldstart", "pairs")
+        self._scorer = Scorer(limits, official=official) if lows else None
         self._plots = plot2code.Scorer(limits, official=official) if benchmark.name == "plot2code" else None
 
     async def target(self, case: Case) -> bytes | None:
@@ -105,12 +110,11 @@ class Grader:
                 return Graded(case.name, code, executed, failure, {}, {}, shot, void)
         if name == "plot2code":
             scores |= await self._plot2code(case, code, target, shot)
-        elif name == "design2code":
+        elif self._pages and case.reference:
             scores |= (paged := await self._design2code(case, code))
             if not paged:
-                return Graded(
-                    case.name, code, executed, failure, {}, {}, shot, "its reference page does not render here"
-                )
+                void = "its reference page does not render here"
+                return Graded(case.name, code, executed, failure, {}, {}, shot, void)
         elif name == "websight":
             scores["clip"] = await asyncio.to_thread(self._clip_similarity, target, shot) if self._clip else None
         if name not in ("plot2code", "design2code"):
@@ -131,9 +135,18 @@ class Grader:
         return result
 
     async def _judged(self, target: bytes, shot: bytes | None) -> float | None:
+        if self._question is not None and self._rater is not None:
+            mark = await self._asked(self._question, target, shot) if shot is not None else 0.0
+            return mark / self._question.most if mark is not None else None
         if self._judge is None:
             return None
         return (await self._judge.compare(target, shot, self._benchmark.domain)).score if shot is not None else 0.0
+
+    async def _asked(self, question: Question, target: bytes, shot: bytes) -> float | None:
+        assert self._rater is not None
+        return question.mark(
+            await self._rater.ask([target, shot], question.text, system=question.system, text_first=True)
+        )
 
     def _clip_similarity(self, target: bytes, shot: bytes | None) -> float:
         assert self._clip is not None
@@ -154,8 +167,11 @@ class Grader:
         if found["pass"]:
             found["text_match"] = scored.text
             if self._rater is not None and shot is not None:
-                words = await self._rater.ask([target, shot], plot2code.QUESTION)
-                found["rating"] = plot2code.parse_rating(words)
+                if self._question is not None:
+                    found["rating"] = await self._asked(self._question, target, shot)
+                else:
+                    answer = await self._rater.ask([target, shot], plot2code.QUESTION)
+                    found["rating"] = plot2code.parse_rating(answer)
         return found
 
     async def _design2code(self, case: Case, code: str | None) -> dict[str, float | None]:

@@ -100,8 +100,8 @@ class EndpointAnswers:
     async def answer(self, image: bytes, prompt: str) -> str:
         return await self.ask([image], prompt)
 
-    async def ask(self, images: list[bytes], prompt: str) -> str:
-        """The model's words about pictures, in order, and a prompt. Raises Outage."""
+    async def ask(self, images: list[bytes], prompt: str, *, system: str = "", text_first: bool = False) -> str:
+        """The model's text about pictures, in order, and a prompt after or before them. Raises Outage."""
         try:
             async with self._under_way, asyncio.timeout(self._deadline_s):
                 async with self._asking:
@@ -112,9 +112,11 @@ class EndpointAnswers:
                     {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(i).decode()}"}}
                     for i in images
                 ]
+                text = [{"type": "text", "text": prompt}]
+                user = {"role": "user", "content": [*text, *parts] if text_first else [*parts, *text]}
                 body = {
                     "model": self._model,
-                    "messages": [{"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}],
+                    "messages": [*([{"role": "system", "content": system}] if system else []), user],
                     "temperature": 0,
                     "max_tokens": self._max_tokens,
                 }

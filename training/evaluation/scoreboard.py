@@ -13,6 +13,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from training.evaluation import tables
+from training.evaluation.published import TABLES
 from training.metrics.clip import MISSING
 from training.metrics.plot2code import headline
 
@@ -31,11 +33,12 @@ def summary(benchmark: str, rows: Rows) -> dict[str, Cells]:
     if benchmark == "plot2code":
         return {"all": _plot2code(graded)}
     found: Cells = {"exec": _mean(graded, "exec", "")}
-    if benchmark in ("chartmimic", "coldstart"):
+    lows = any(row["partial"] or "layout" in row["scores"] for row in graded)
+    if benchmark in ("chartmimic", "coldstart") or (benchmark == "pairs" and lows):
         partial = [row["partial"] for row in graded]
         lines = {"code_pass": [row["scores"] for row in graded], "no_filter": partial}
         return {name: found | _low(scores) | _judged(graded, scores) for name, scores in lines.items()}
-    if benchmark == "design2code":
+    if benchmark == "design2code" or (benchmark == "pairs" and any("block" in row["scores"] for row in graded)):
         columns = ("block", "text", "position", "color")
         return {"all": found | {c: _mean(graded, c, "") for c in columns}
                 | {c: _mean(graded, c, MISSING) for c in ("clip", "final")}}  # fmt: skip
@@ -64,6 +67,8 @@ def _judged(rows: Rows, scores: Rows) -> Cells:
 def _plot2code(rows: Rows) -> Cells:
     passing = [row["scores"] for row in rows if row["scores"]["pass"]]
     found: Cells = {"pass_rate": round(100 * len(passing) / len(rows), 2)}
+    inside = sum(row["scores"].get("pass_in_function") or 0.0 for row in rows)
+    found["pass_rate_in_function"] = round(100 * inside / len(rows), 2)
     for column, scale, reason in (("text_match", 100, "no program passes"), ("rating", 1, NO_RATER)):
         values = [s[column] for s in passing if s[column] is not None]
         mean, times = headline(values, len(rows), len(passing))
@@ -77,8 +82,17 @@ def write(out: Path, facts: dict[str, Any], rows: Rows) -> None:
     table = summary(facts["benchmark"], rows)
     voids = {row["name"]: row["void"] for row in rows if row["void"]}
     result = {**facts, "n": len(rows) - len(voids), "void": voids, "scores": table}
+    text = markdown(result)
+    if table and facts["benchmark"] in TABLES:
+        cells = tables.comparable(table[TABLES[facts["benchmark"]].convention], facts)
+        ends = tables.intervals(facts["benchmark"], rows, summary)
+        result["intervals"] = ends
+        notes = tables.computed_with(facts["benchmark"], facts)
+        beside = facts["benchmark"], str(facts["answers"]), cells, ends, notes
+        text += "\n" + tables.markdown(*beside)
+        (out / "table.tex").write_text(tables.latex(*beside))
     (out / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
-    (out / "summary.md").write_text(markdown(result))
+    (out / "summary.md").write_text(text)
     if table:
         histograms(out / "scores.png", rows)
         examples(out, rows)

@@ -25,10 +25,11 @@ from configs.schema import Config
 from configs.schema import Judge as JudgeSettings
 from serving.judge.mllm_endpoint import KEY as JUDGE_KEY
 from serving.judge.service import VisualJudge
-from training.evaluation import benchmarks, scoreboard
+from training.evaluation import benchmarks, questions, scoreboard
 from training.evaluation.benchmarks import Benchmark, Case
 from training.evaluation.grading import Grader, row
 from training.evaluation.models import PROMPTS, Answers, EndpointAnswers, connect
+from training.evaluation.saved import SavedAnswers
 from training.metrics.clip import Clip
 
 SAMPLES = "samples.jsonl"
@@ -41,10 +42,11 @@ class Evaluation:
     """One evaluation as it runs: what is asked, who answers, who grades, and where it is written."""
 
     benchmark: Benchmark
-    answers: Answers
+    answers: Answers | SavedAnswers
     grader: Grader
     out: Path
     facts: dict[str, Any]
+    prompt: str
 
     async def run(self, done: dict[str, dict[str, Any]]) -> list[str]:
         """Answer and grade what is not `done`. Returns a line for each case that stays open."""
@@ -62,7 +64,7 @@ class Evaluation:
                 for case in waiting:
                     try:
                         found = await self._one(case)
-                    except (Outage, OSError, ValueError) as error:
+                    except (Outage, OSError, ValueError, LookupError) as error:
                         open_.append(f"{case.name}: {error}")
                         continue
                     file.write(json.dumps(found) + "\n")
@@ -94,8 +96,11 @@ class Evaluation:
         if target is None:
             return {"name": case.name, "void": void, "scores": {}, "partial": {}, "pictures": ""}
         width, height = Image.open(io.BytesIO(target)).size
-        prompt = PROMPTS[self.benchmark.domain].replace("{width}", str(width)).replace("{height}", str(height))
-        text = await self.answers.answer(target, prompt)
+        if isinstance(self.answers, SavedAnswers):
+            text = self.answers.of(case.name)
+        else:
+            prompt = questions.filled(self.prompt, width, height, bool(self.facts["prompts"]))
+            text = await self.answers.answer(target, prompt)
         graded = await self.grader.grade(case, target, text)
         name = f"pictures/{file_name(case.name)}.png"
         both = await asyncio.to_thread(scoreboard.side_by_side, target, graded.picture, graded.failure)
@@ -142,11 +147,15 @@ class Request:
     """What is to be evaluated, as `training/evaluate.py` takes it from a command line."""
 
     benchmark: str  # one of benchmarks.LOADERS
-    model: str  # a folder, a hub name, or an OpenAI-compatible address (.../v1)
     data: Path  # the benchmark's folder
+    model: str = ""  # a folder, a hub name, or an OpenAI-compatible address (.../v1); empty where there are answers
+    answers: Path | None = None  # answers that exist: JSONL, JSON, or a folder of programs or pages
     model_name: str = ""  # its name at that address; empty takes the first it lists
     judge: str = ""  # an OpenAI-compatible address, or perceptual; empty asks none
     judge_model: str = JudgeSettings.model
+    questions: Path | None = None  # clone of the benchmark, for its judge's published question
+    prompts: Path | None = None  # clone of the benchmark, for its published prompt
+    official: bool = False  # the original's scores and readings, faults included
     clip: str = ""  # a CLIP model: local path or hub name
     config: str | None = None  # a YAML of configs/
     out: Path | None = None  # folder of the results; None takes evaluations/BENCHMARK-MODEL
@@ -161,7 +170,7 @@ def settings_of(args: Request) -> Config:
     if args.config:
         return load(args.config, args.overrides)
     roomy = ["engine.max_model_len=16384", "sampling.max_tokens=4096", "engine.turn_s=1200"]
-    if not args.model.startswith(("http://", "https://")):
+    if args.model and not args.model.startswith(("http://", "https://")):
         import torch
 
         gpus = min(1, torch.cuda.device_count())
@@ -175,20 +184,31 @@ async def evaluate(args: Request) -> int:
         raise ConfigError(f"--limit {args.limit}: at least one case")
     config = settings_of(args)
     benchmark = benchmarks.load(args.benchmark, args.data, args.limit)
-    model = args.model.rstrip("/")
+    model = str(args.answers.resolve()) if args.answers else args.model.rstrip("/")
+    asks = args.judge not in ("", "perceptual")
+    if args.questions and not asks:
+        raise ConfigError("--questions: who answers them? --judge URL")
+    question = questions.judge(args.benchmark, args.questions) if args.questions else None
+    prompt = questions.prompt(args.benchmark, args.prompts) if args.prompts else PROMPTS[benchmark.domain]
     out = args.out or Path("evaluations") / f"{args.benchmark}-{re.sub(r'[^A-Za-z0-9.-]+', '_', Path(model).name)}"
     judge_model = args.judge_model if args.judge not in ("", "perceptual") else ""
     facts = {"benchmark": args.benchmark, "model": model, "model_name": args.model_name,
              "data": str(args.data.resolve()), "judge": args.judge, "judge_model": judge_model, "clip": args.clip,
-             "config": args.config or "", "settings": " ".join(args.overrides)}  # fmt: skip
+             "config": args.config or "", "settings": " ".join(args.overrides), "official": args.official,
+             "questions": str(args.questions or ""), "prompts": str(args.prompts or "")}  # fmt: skip
     done = open_folder(out, facts, args.resume)
     known = {case.name for case in benchmark.cases}
     done = {name: found for name, found in done.items() if name in known}
     clip = Clip(args.clip) if args.clip else None
     judge, rater = judge_of(args)
-    grader = Grader(benchmark, config.render, judge, rater, clip)
-    answers = connect(model, args.model_name, config)
-    work = Evaluation(benchmark, answers, grader, out, facts)
+    grader = Grader(benchmark, config.render, judge, rater, clip, question=question, official=args.official)
+    answers: Answers | SavedAnswers
+    if args.answers:
+        answers = SavedAnswers(args.answers)
+        answers.expect([case.name for case in benchmark.cases])
+    else:
+        answers = connect(model, args.model_name, config)
+    work = Evaluation(benchmark, answers, grader, out, facts, prompt)
     try:
         for asked in (answers, rater):
             if isinstance(asked, EndpointAnswers):
@@ -196,7 +216,7 @@ async def evaluate(args: Request) -> int:
         left_open = await work.run(done)
     finally:
         for part in (answers, grader, judge, rater):
-            if part is not None:
+            if part is not None and not isinstance(part, SavedAnswers):
                 await part.close()
         ordered = [done[case.name] for case in benchmark.cases if case.name in done]
         if ordered:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from configs.load import ConfigError
-from training.metrics.clip import Clip
+from training.metrics.clip import MEAN, STD, Clip, prepared
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +40,21 @@ def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"--clip {tmp_path}: ") as caught:
         Clip(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_pictures_are_prepared_as_published_to_the_digit() -> None:
+    """torchvision's transforms in the order of the authors' package, on ten pictures of any size."""
+    from torchvision import transforms
+
+    rng = np.random.default_rng(0)
+    for number in range(10):
+        height, width = rng.integers(20, 700, 2)
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        side = 224 if number % 2 else 32
+        published = transforms.Compose(
+            [
+                transforms.Resize(side, interpolation=transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(side), transforms.ToTensor(), transforms.Normalize(MEAN, STD),
+            ]
+        )  # fmt: skip
+        assert np.array_equal(prepared(image, side), published(image).numpy()), (width, height)

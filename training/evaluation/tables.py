@@ -1,0 +1,109 @@
+"""A measured row beside the published ones, in Markdown and LaTeX, with its interval and what it was computed with.
+
+Guarantees: the interval is the middle 95 percent of DRAWS draws of the cases with replacement, from a fixed seed; marks
+that answer our own question are not set beside published ones.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from training.evaluation.published import TABLES, Table
+
+DRAWS = 300
+JUDGED = ("judge", "overall", "rating", "rating_pass")
+Cells = dict[str, float | str]
+Summary = Callable[[str, Sequence[dict[str, Any]]], dict[str, Cells]]
+
+
+def intervals(benchmark: str, rows: Sequence[dict[str, Any]], summary: Summary) -> dict[str, tuple[float, float]]:
+    """Ends of the interval of each measured column of the published convention."""
+    table, rng = TABLES[benchmark], random.Random(0)
+    graded = [row for row in rows if not row["void"]]
+    drawn: dict[str, list[float]] = {}
+    for _ in range(DRAWS if graded else 0):
+        cells = summary(benchmark, rng.choices(graded, k=len(graded)))[table.convention]
+        for column, _ in table.columns:
+            if isinstance(value := cells.get(column), float):
+                drawn.setdefault(column, []).append(value)
+    ends = {}
+    for column, values in drawn.items():
+        values.sort()
+        ends[column] = values[int(0.025 * len(values))], values[min(len(values) - 1, int(0.975 * len(values)))]
+    return ends
+
+
+def comparable(cells: Cells, facts: dict[str, Any]) -> Cells:
+    """Without the columns of a judge that was asked another question than the published one."""
+    return cells if facts.get("questions") else {c: v for c, v in cells.items() if c not in JUDGED}
+
+
+def computed_with(benchmark: str, facts: dict[str, Any]) -> list[str]:
+    """One line for each column that depends on more than the programs."""
+    official = facts.get("official")
+    lines = ["Scores: " + ("as the original computes them, faults included (--official)." if official else
+             "the original's, without its faults (see the deviations in the evaluation guide).")]  # fmt: skip
+    if benchmark in ("chartmimic", "plot2code", "websight"):
+        model = facts.get("judge_model") or facts.get("judge") or "none"
+        question = "the published question, read from " + facts["questions"] if facts.get("questions") else (
+            "our own question, so that its columns are in the summary and not beside the published ones")  # fmt: skip
+        lines.append(f"Judge: {model}; {question}." if facts.get("judge") else "Judge: none (--judge).")
+    if benchmark == "design2code":
+        lines.append(f"CLIP: {facts.get('clip') or 'none (--clip)'}; of the pages with their text painted over.")
+    if benchmark == "websight":
+        lines.append(f"CLIP: {facts.get('clip') or 'none (--clip)'}; of the whole pages; the paper names no model.")
+    if benchmark == "plot2code":
+        way = "within a function, as the original" if official else "as a program of its own"
+        lines.append(f"Exec rate: programs run {way}; the summary has both.")
+    return lines
+
+
+def _figure(value: float | str | None) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else "-"
+
+
+def _paper_rows(table: Table) -> list[tuple[str, list[str]]]:
+    return [(name, [_figure(float(v)) for v in values]) for name, values in table.paper]
+
+
+def _measured(table: Table, cells: Cells, ends: dict[str, tuple[float, float]], pattern: str) -> list[str]:
+    shown = []
+    for column, _ in table.columns:
+        text = _figure(cells.get(column))
+        if column in ends and text != "-":
+            text += pattern.format(*ends[column])
+        shown.append(text)
+    return shown
+
+
+def markdown(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[float, float]], notes: list[str]) -> str:
+    table = TABLES[benchmark]
+    lines = [f"## {table.title}", "", "| model | " + " | ".join(heading for _, heading in table.columns) + " |",
+             "|---" * (len(table.columns) + 1) + "|"]  # fmt: skip
+    lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in _paper_rows(table)]
+    lines.append(f"| **{model}** (here) | " + " | ".join(_measured(table, cells, ends, " [{:.2f}, {:.2f}]")) + " |")
+    if table.paper:
+        lines += ["", "Rows above ours: arXiv 2507.20766; * as the benchmark reported."]
+    lines += ["", "In brackets: 95% interval over the cases (bootstrap).", *(f"- {note}" for note in notes)]
+    return "\n".join(lines) + "\n"
+
+
+def latex(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[float, float]], notes: list[str]) -> str:
+    """The same as a `table` environment; needs booktabs."""
+    table = TABLES[benchmark]
+    head = " & ".join(["Model", *(_escaped(heading) for _, heading in table.columns)])
+    lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{l" + "r" * len(table.columns) + "}", r"\toprule",
+             head + r" \\", r"\midrule"]  # fmt: skip
+    lines += [" & ".join([_escaped(name), *values]) + r" \\" for name, values in _paper_rows(table)]
+    measured = _measured(table, cells, ends, r" {{\scriptsize [{:.2f}, {:.2f}]}}")
+    lines += [*([r"\midrule"] if table.paper else []), " & ".join([_escaped(model) + " (here)", *measured]) + r" \\"]
+    caption = " ".join([f"{table.title}. In brackets: 95% interval over the cases (bootstrap).", *notes])
+    lines += [r"\bottomrule", r"\end{tabular}", r"\caption{" + _escaped(caption) + "}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("\\", r"\textbackslash{}")
+    for mark in "&%$#_{}":
+        text = text.replace(mark, "\\" + mark) if mark not in "{}" else text
+    return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
