@@ -75,8 +75,8 @@ TABLES = {
     "design2code": Table(
         "Design2Code",
         (
-            ("block", "Block"), ("text", "Text"), ("position", "Position"), ("color", "Color"), ("clip", "CLIP (without text)"),
-            ("final", "Final"),
+            ("block", "Block"), ("text", "Text"), ("position", "Position"), ("color", "Color"),
+            ("clip", "CLIP (without text)"), ("final", "Final"),
         ),
         (),
     ),
