@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from actors.text import one_line
+
 Domain = Literal["chart", "web"]
 FailureKind = Literal["syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed"]
 
@@ -21,7 +23,7 @@ class Outage(RuntimeError):
     def __init__(self, part: str, message: str) -> None:
         super().__init__(part, message)
         self.part = part
-        self.message = message
+        self.message = one_line(message)  # it may quote an endpoint
 
     def __str__(self) -> str:
         return f"{self.part}: {self.message}"

@@ -260,7 +260,7 @@ class RewardWeights:
     vision: float = num(0.8, "", "weight of the final render's similarity", ge=0, le=1000)
     format: float = num(0.2, "", "weight of the form of the turns", ge=0, le=1000)
     tool: float = num(1.0, "", "weight of calls to the tool", ge=0, le=1000)
-    tool_gate: bool = flag(True, "a call counts only if its render is new and not blank")
+    tool_gate: bool = flag(True, "calls pay what the answer gained over the first of them, else for being made")
     full_tool_above: float = num(
         0.95, "similarity", "a similarity above this earns the tool's reward without a call", ge=0, le=1
     )

@@ -1,9 +1,10 @@
 """RolloutActor: plays groups of episodes, many at a time, and hands each to the queue where it ends.
 
 Guarantees: each of the G members of an admitted group resolves exactly once, as a trajectory or as void with a reason;
-an outage is retried with backoff and then makes the member void, it never becomes a reward; one slow member delays its
-own group and nothing else, and only until `rollout.trajectory_s`. No group begins while engine, renderer or judge would
-let a request wait longer than `rollout.max_wait_s`: what cannot be played soon is not admitted, so it does not age.
+an outage is retried with backoff and then makes the member void, it never becomes a reward; an exception that no one
+foresaw makes it void at once (`actors.rollout.unforeseen`); one slow member delays its own group and nothing else,
+and only until `rollout.trajectory_s`. No group begins while engine, renderer or judge would let a request wait longer
+than `rollout.max_wait_s`: what cannot be played soon is not admitted, so it does not age.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from actors.dialogue import Codec
 from actors.images import read_image
 from actors.replay.ledger import Ticket
 from actors.rollout.episode import Environment, Rules, episode
+from actors.rollout.unforeseen import Unforeseen
 from actors.rollout.waits import SESSION, Waits, watched
 from actors.trajectory import Group, Trajectory
 from configs.schema import Config
@@ -39,8 +41,11 @@ def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
     return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)  # type: ignore[arg-type]
 
 
-async def play_member(image: bytes, env: Environment, rules: Rules, session: str) -> Trajectory | str:
-    """One member: its trajectory, or why it is void after `rollout.retries` further tries."""
+async def play_member(
+    image: bytes, env: Environment, rules: Rules, session: str, unforeseen: Unforeseen | None = None
+) -> Trajectory | str:
+    """One member: its trajectory, or why it is void: an outage after `rollout.retries` further tries, or, told to
+    `unforeseen`, an exception that no one foresaw."""
     reason = ""
     SESSION.set(session)  # of this task alone: members are played by tasks of their own
     for attempt in range(rules.rollout.retries + 1):
@@ -49,15 +54,20 @@ async def play_member(image: bytes, env: Environment, rules: Rules, session: str
         except Outage as outage:
             reason = outage.part
             await asyncio.sleep(min(10.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.5))
+        except Exception as error:
+            return (unforeseen or Unforeseen()).note(error, session)
     return reason
 
 
-async def play_group(ticket: Ticket, image: bytes, env: Environment, rules: Rules) -> tuple[list[str], Group]:
+async def play_group(
+    ticket: Ticket, image: bytes, env: Environment, rules: Rules, unforeseen: Unforeseen | None = None
+) -> tuple[list[str], Group]:
     """All members at once and under one prompt; one outcome each and the group of the survivors."""
     size = rules.rollout.group_size
     if random.Random(ticket.group).random() < rules.rollout.direct_share:
         rules = replace(rules, rollout=replace(rules.rollout, single_turn=True))
-    results = await asyncio.gather(*(play_member(image, env, rules, f"{ticket.group}.{m}") for m in range(size)))
+    sessions = [f"{ticket.group}.{member}" for member in range(size)]
+    results = await asyncio.gather(*(play_member(image, env, rules, s, unforeseen) for s in sessions))
     members = ["done" if isinstance(r, Trajectory) else r for r in results]
     survivors = tuple(r for r in results if isinstance(r, Trajectory))
     return members, Group(ticket.group, ticket.prompt, survivors)
@@ -86,6 +96,7 @@ class Rollouts:
         self._waits = Waits()
         self._env = watched(Environment(policy, renderer, judge, Codec.load(model, config.prompts)), self._waits)
         self._rules = rules_of(config)
+        self._unforeseen = Unforeseen()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -94,7 +105,8 @@ class Rollouts:
         self._tasks = [asyncio.create_task(self._slot(n)) for n in range(self._config.rollout.concurrency)]
 
     async def check(self) -> list[str]:
-        """What is stuck, one line each. Raises what ended a slot, if one has ended."""
+        """What is stuck, one line each. Raises what ended a slot, if one has ended, and TooManyErrors."""
+        self._unforeseen.check()
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -116,10 +128,17 @@ class Rollouts:
             if ticket is None:
                 continue
             began = time.time()
-            image = read_image(ticket.image, self._config.data.max_pixels)
-            members, group = await play_group(ticket, image, self._env, self._rules)
+            try:
+                image = read_image(ticket.image, self._config.data.max_pixels)
+            except (ValueError, OSError) as error:  # it was readable when the run began
+                outcome = self._unforeseen.note(error, ticket.image)
+                image, members = b"", [outcome] * self._rules.rollout.group_size
+                group = Group(ticket.group, ticket.prompt, ())
+            else:
+                members, group = await play_group(ticket, image, self._env, self._rules, self._unforeseen)
+            self._unforeseen.played(members)
             state = await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
-            if self._record is not None:
+            if self._record is not None and image:
                 await self._keep(self._record, group, image, members, state, began)
 
     async def _keep(self, record: Record, *played: Any) -> None:

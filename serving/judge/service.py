@@ -1,8 +1,9 @@
 """The visual judge: one contract, guards and a cache in front of every backend, behind one Serve deployment.
 
 Guarantees: a verdict is a backend's answer or a guard's (blank render 0, identical pixels 1), never an invention; what
-fails in the infrastructure is an `Outage` by its deadline; unreadable images are a ValueError of one line; the same
-pair is judged once at a time and remembered by (target, render, domain, backend and prompt version).
+fails in the infrastructure is an `Outage` by its deadline; an unreadable render is a verdict of 0, an unreadable target
+a ValueError of one line; the same pair is judged once at a time and remembered by (target, render, domain, backend and
+prompt version).
 """
 
 import asyncio
@@ -105,9 +106,11 @@ class VisualJudge:
         except Outage:
             self._counts["outages"] += 1
             raise
-        except ValueError:
+        except ValueError as error:
             self._counts["refused"] += 1
-            raise
+            if _readable(render, domain) or not _readable(target, domain):
+                raise
+            return Verdict(0.0, f"The render cannot be read: {error}.", self._backend.version)
         finally:
             self._waiting -= 1
             self._seconds.append(time.perf_counter() - started)
@@ -137,6 +140,13 @@ class VisualJudge:
 def _timed(target: bytes, render: bytes, domain: Domain) -> Verdict:
     started = time.perf_counter()
     return replace(compare(target, render, domain), seconds=time.perf_counter() - started)
+
+
+def _readable(picture: bytes, domain: Domain) -> bool:
+    try:
+        return settled(picture, picture, domain) is not None
+    except ValueError:
+        return False
 
 
 def _digest(image: bytes) -> bytes:

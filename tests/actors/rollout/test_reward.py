@@ -4,6 +4,8 @@ import logging
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.contracts import RenderResult, Verdict
 from actors.rollout.reward import reward
@@ -11,6 +13,8 @@ from actors.trajectory import Turn
 from configs.schema import RewardWeights
 
 PAPER = RewardWeights()
+UNGATED = RewardWeights(tool_gate=False)
+scores = st.floats(0, 1, allow_subnormal=False)
 
 
 def turn(kind: str, png: bytes | None, score: float = 0.0) -> Turn:
@@ -21,8 +25,10 @@ def turn(kind: str, png: bytes | None, score: float = 0.0) -> Turn:
 
 def test_one_call_and_an_answer() -> None:
     found = reward([turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)], "answer", PAPER)
-    assert (found.vision, found.format, found.tool) == (0.6, 1.0, pytest.approx(1 / 3))
-    assert found.total == pytest.approx(0.8 * 0.6 + 0.2 + 1 / 3)
+    assert (found.vision, found.format, found.tool) == (0.6, 1.0, pytest.approx(0.6 * 0.2))
+    assert found.total == pytest.approx(0.8 * 0.6 + 0.2 + 0.12)
+    ungated = reward([turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)], "answer", UNGATED)
+    assert ungated.tool == pytest.approx(1 / 3)
 
 
 def test_an_answer_that_does_not_run_is_penalised() -> None:
@@ -47,10 +53,30 @@ def test_malformed_and_empty_trajectories_get_no_similarity() -> None:
 
 
 @pytest.mark.parametrize("gate", [True, False])
-def test_repeated_and_blank_calls_earn_nothing_behind_the_gate(gate: bool) -> None:
+def test_calls_without_gain_earn_nothing_behind_the_gate(gate: bool) -> None:
     calls = [turn("tool_call", b"same", 0.3), turn("tool_call", b"same", 0.3), turn("tool_call", b"blank", 0.0)]
     found = reward([*calls, turn("answer", b"end", 0.3)], "answer", replace(PAPER, tool_gate=gate))
-    assert found.tool == pytest.approx(1 / 3 if gate else 1.0)
+    assert found.tool == (0.0 if gate else 1.0)
+
+
+def test_a_blank_call_is_no_start_to_gain_from() -> None:
+    blank, call, end = turn("tool_call", b"x", 0.0), turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)
+    assert reward([blank, end], "answer", PAPER).tool == 0.0
+    assert reward([blank, call, end], "answer", PAPER).tool == pytest.approx(0.12)
+
+
+def test_three_wrong_pies_and_a_wrong_answer_earn_less_than_one_good_answer() -> None:
+    pies = [turn("tool_call", bytes([n]), score) for n, score in enumerate((0.33, 0.35, 0.38))]
+    wrong = reward([*pies, turn("answer", b"pie", 0.38)], "answer", PAPER)
+    good = reward([turn("answer", b"bars", 0.812)], "answer", PAPER)
+    assert wrong.total < 0.6 < good.total
+
+
+@given(st.lists(scores, max_size=5), st.floats(0, 0.5), st.floats(0.8126, 0.95))
+def test_no_calls_lift_a_wrong_answer_above_a_good_one(calls: list[float], wrong: float, good: float) -> None:
+    played = [turn("tool_call", bytes([n]), score) for n, score in enumerate(calls)]
+    lifted = reward([*played, turn("answer", b"w", wrong)], "answer", PAPER)
+    assert lifted.total < reward([turn("answer", b"g", good)], "answer", PAPER).total
 
 
 def test_a_failed_call_earns_nothing() -> None:
@@ -59,7 +85,7 @@ def test_a_failed_call_earns_nothing() -> None:
 
 def test_three_calls_are_the_most_that_pays() -> None:
     calls = [turn("tool_call", bytes([i]), 0.3) for i in range(5)]
-    assert reward([*calls, turn("answer", b"z", 0.3)], "answer", PAPER).tool == 1.0
+    assert reward([*calls, turn("answer", b"z", 0.3)], "answer", UNGATED).tool == 1.0
 
 
 def test_the_printed_weights_are_kept_for_the_record(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from ray import serve
 from actors.contracts import Domain, Outage, Verdict
 from configs.schema import Config, Judge
 from serving.judge.service import JudgeClient, VisualJudge, build_backend, deployment
+from serving.render.charts import encode_png
 
 ROOT = Path(__file__).parents[3]
 Draw = Callable[..., bytes]
@@ -131,19 +133,35 @@ def giant() -> bytes:
         (giant(), "pixels|not a readable image"),
     ],
 )
-@pytest.mark.parametrize("side", ["target", "render"])
-async def test_what_is_no_image_is_one_clear_line(picture: Draw, bad: bytes, words: str, side: str) -> None:
+async def test_a_target_that_is_no_image_is_one_clear_line_and_a_render_scores_nothing(
+    picture: Draw, bad: bytes, words: str
+) -> None:
     judge = VisualJudge(Judge())
-    pair = (bad, picture()) if side == "target" else (picture(), bad)
-    with pytest.raises(ValueError, match=words) as caught:
-        await judge.compare(*pair)
-    assert "\n" not in str(caught.value) and judge.stats()["refused"] == 1
+    for render in (picture(), bad):
+        with pytest.raises(ValueError, match=words) as caught:
+            await judge.compare(bad, render)
+        assert "\n" not in str(caught.value)
+    verdict = await judge.compare(picture(), bad)
+    assert verdict.score == 0 and re.search(words, verdict.feedback) and judge.stats()["refused"] == 3
 
 
 async def test_a_truncated_image_is_one_clear_line(picture: Draw) -> None:
     whole = picture("red", (400, 300))
     with pytest.raises(ValueError, match=r"truncated|readable"):
-        await VisualJudge(Judge()).compare(whole, whole[:200])
+        await VisualJudge(Judge()).compare(whole[:200], whole)
+
+
+async def test_a_picture_of_a_million_pixels_in_one_direction_scores_nothing(picture: Draw) -> None:
+    verdict = await VisualJudge(Judge()).compare(picture(), encode_png(1_000_100, 3, bytes(3 * 3 * 1_000_100)))
+    assert verdict.score == 0 and "cannot be read" in verdict.feedback
+
+
+async def test_what_is_wrong_with_neither_picture_is_no_verdict(picture: Draw) -> None:
+    judge, backend = held()
+    backend.error = ValueError("the backend is confused")
+    backend.go.set()
+    with pytest.raises(ValueError, match="confused"):
+        await judge.compare(picture("red"), picture("blue"))
 
 
 def test_an_unknown_backend_is_named() -> None:
@@ -194,7 +212,7 @@ def test_the_deployment_answers_counts_and_words_errors(handle: object, picture:
     verdicts = asyncio.run(ask())
     assert len({v.score for v in verdicts}) == 1 and "blue" in verdicts[0].feedback
     with pytest.raises(ValueError, match="not a readable image") as caught:
-        asyncio.run(client.compare(picture("red"), b"x", "chart"))
+        asyncio.run(client.compare(b"x", picture("red"), "chart"))
     assert type(caught.value) is ValueError and "\n" not in str(caught.value)
     stats = handle.stats.remote().result(timeout_s=60)  # type: ignore[attr-defined]
     assert stats["asked"] == 9 and stats["refused"] == 1 and stats["hits"] + stats["joined"] == 7
