@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
+from actors.text import one_line
 from serving.http.errors import BadRequest
 
 Domain = Literal["chart", "web"]
@@ -62,11 +63,11 @@ def fault(error: ValidationError) -> BadRequest:
     if not where:
         said = "the body must be a JSON object" if first["type"] == "model_type" else "the body is not JSON"
         return BadRequest("not_json", said)
-    name = ".".join(where)[:100]
+    name = one_line(".".join(where))[:100]
     if first["type"] == "extra_forbidden":
         return BadRequest("unknown_setting", f"`{name}` is not supported", param=name)
     missing = first["type"] in ("missing", "string_too_short", "too_short")
-    about = PICTURES.get(where[0], where[0])[:50]
+    about = one_line(PICTURES.get(where[0], where[0]))[:50]
     said = f"`{name}`: {first['msg'][0].lower()}{first['msg'][1:200]}"
     return BadRequest(f"{'no' if missing else 'bad'}_{about}", said, param=name)
 
@@ -95,8 +96,9 @@ async def _form(request: Request, kind: type[Body], alone: str) -> tuple[Body, b
             settings: dict[str, Any] = {k: v for k, v in form.items() if isinstance(v, str)}
             files = [(k, await v.read()) for k, v in form.items() if isinstance(v, UploadFile)]
     except HTTPException as error:
-        raise BadRequest("bad_form", f"the form cannot be read: {error.detail}") from None
+        raise BadRequest("bad_form", f"the form cannot be read: {one_line(str(error.detail))}") from None
     name, raw = files[0] if files else (alone, None)
+    name = one_line(name)
     if name != alone:
         raise BadRequest(
             "unknown_setting", f"`{name[:100]}` is not supported: send the file as `{alone}`", param=name[:100]
@@ -107,11 +109,3 @@ async def _form(request: Request, kind: type[Body], alone: str) -> tuple[Body, b
         return kind.model_validate(settings), raw
     except ValidationError as error:
         raise fault(error) from None
-
-
-def text(raw: bytes, name: str) -> str:
-    """A body that is one text. Raises BadRequest where it is not UTF-8."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        raise BadRequest(f"bad_{name}", "the body is not UTF-8", param=name) from None

@@ -1,9 +1,9 @@
 """Pictures that come from outside: base64 or bytes in, a PNG of ours out, or one clear line.
 
-Guarantees: what comes out is written anew, pixels alone, so that every decoder behind reads it; only formats of the
-web are decoded (no EPS, which would start an interpreter), nothing whose head promises more than MOST pixels, and two
-at a time, beside the event loop: no picture makes the server slow, large or fall. Whatever a decoder raises is a
-BadRequest. Nothing is fetched.
+Guarantees: what comes out is written anew, pixels alone, so that every decoder behind reads it, and is what the same
+file is on the command line and in training (`actors.images`); nothing is unpacked whose head promises more than MOST
+pixels, and two at a time, beside the event loop: no picture makes the server slow, large or fall. Whatever a decoder
+raises is a BadRequest. Nothing is fetched.
 """
 
 import asyncio
@@ -15,16 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from actors.images import normalise, too_thin
+from actors.images import FORMATS, normalise, too_thin
 from serving.http.errors import BadRequest
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MOST = 25_000_000  # pixels; decoded and flattened some 300 MB
 threads = ThreadPoolExecutor(2, thread_name_prefix="pictures")
 
 
 def decoded(text: str, name: str) -> bytes:
-    """Bytes of base64 or of a base64 data URL. `name`: what the client calls it."""
+    """Bytes of base64 or of a base64 data URL, wrapped or not. `name`: what the client calls it."""
     head, comma, rest = text.partition(",")
     if comma and not (head.startswith("data:") and head.endswith(";base64")):
         raise BadRequest("bad_image", f"`{name}` must be base64 or a data URL (data:image/png;base64,...)", param=name)
