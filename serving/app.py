@@ -35,6 +35,7 @@ from configs.schema import Config
 from serving import openapi
 from serving.http import requests
 from serving.http.errors import BadRequest, install, told
+from serving.http.front import CALLBACK
 from serving.http.guard import Guard
 from serving.http.metrics import MEDIA, Figures
 from serving.http.static import docs, static, studio
@@ -43,6 +44,7 @@ from serving.inference.chat import Chat
 from serving.inference.events import frame
 from serving.inference.reload import Weights
 from serving.openapi import gives, takes
+from serving.render.source import charset_of, domain_of_type, text_of
 from serving.viewer.app import viewer
 
 EVENTS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -189,16 +191,21 @@ class Api:
     @api.post(
         "/render",
         responses=gives(openapi.Rendered),
-        openapi_extra=takes(requests.Render, ("text/plain",), ("domain",)),
+        openapi_extra=takes(requests.Render, ("text/plain", "text/html", "text/x-python"), ("domain",)),
     )
     async def render(self, request: Request) -> dict[str, Any]:
         """The picture of a program or page (base64 PNG), or how it failed."""
         asked, raw = await requests.body(request, requests.Render, "source")
-        source = asked.source if raw is None else requests.text(raw, "source")
+        media = request.headers.get("content-type", "")
+        domain = self._domain(asked.domain or domain_of_type(media))
+        try:
+            source = asked.source if raw is None else text_of(raw, domain, charset_of(media))
+        except (UnicodeDecodeError, SyntaxError):
+            raise BadRequest("bad_source", "the body is not UTF-8", param="source") from None
         most = self._config.render.sandbox.max_source_bytes
         if len(source.encode()) > most:
             raise BadRequest("too_large", f"`source` may have {most} bytes", 413, "source")
-        found = asdict(await self._renderer.render(source, self._domain(asked.domain)))
+        found = asdict(await self._renderer.render(source, domain))
         found["png"] = base64.b64encode(found["png"]).decode() if found["png"] is not None else None
         return found
 
@@ -277,6 +284,7 @@ def host(file: str, overrides: Sequence[str]) -> None:
     config = load(file, [o for o in overrides if not o.startswith("model=")])
     model = named[0] if named else newest_model(config)
     free_port(config.http.host, config.http.port)
+    os.environ.update(CALLBACK)  # of the processes that Ray starts from here
     try:
         if address := config.cluster.address or os.environ.get("RAY_ADDRESS", ""):
             ray.init(address=address, log_to_driver=False)

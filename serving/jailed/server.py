@@ -1,204 +1,78 @@
 """The warm process that charts are forked from: imports Matplotlib once, then one jailed child a program.
 
 Guarantees: a program runs in a fork of a clean, warmed and seeded interpreter, inside the jail, and is killed at its
-deadline; whatever it does to its own process, the next one starts the same. What leaves a child is checked: raw pixels
-of the announced size, or a kind and a few words; anything else reads as "crashed". The picture is the figure saved
-last; where nothing was saved, the one shown last; else the one that is current at the first close or at the end.
+deadline or when it floods its folder with files or the machine with threads; whatever it does to its own process, the
+next one starts the same. The server never reads a program's text and no child can see a picture of another: the text
+is read by the child that runs it, from an open file that is handed on, and replies lie in memory that forks do not
+inherit. What leaves a child is checked (`protocol.fits`); anything else reads as "crashed". The time that it takes to
+tidy up after a program is spent before that program's reply.
 
-Run as `python -m serving.jailed.server SETTINGS_JSON` with a socket as its standard input. A request is a length and
-the source; a reply is a header (REPLY) and the body.
+Run as `python -m serving.jailed.server SETTINGS_JSON` with a socket as its standard input. A request is one byte with a
+file descriptor of the source; a reply is a header (REPLY), the picture and a message.
 """
 
 import contextlib
 import fcntl
 import io
 import json
-import mmap
 import os
 import random
-import re
 import resource
 import select
 import signal
 import socket
-import struct
 import sys
 import time
-import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from serving.jailed import fork_memory
-from serving.jailed.sandbox import Jail
+from serving.jailed import folder, fork_memory
+from serving.jailed.hints import PROGRAM
+from serving.jailed.layers import Jail
+from serving.jailed.program import Answer, run
+from serving.jailed.protocol import KINDS, MAX_MESSAGE, OBSERVED, REPLY, failure, fits
 from serving.jailed.warmup import HEAVY, LIGHT, WARM_UP, WARM_UP_HEAVY, warm
 
-PROGRAM = "<program>"
-KINDS = ("", "syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed")
-REPLY = struct.Struct("!BIII")  # kind, width, height, bytes of the body: RGB rows or a message
-MAX_MESSAGE = 2000
 ARENAS = {False: 31, True: 69}  # MB of small objects after the imports of a light and a heavy server
 WORTH_COPYING = 80  # pages that programs write on a huge page, above which a copy of all 512 at once is cheaper
-MAX_ENTRIES = 1000  # files left behind beyond which a server ends itself rather than tidy up
-Work = Callable[[str, int], tuple[str, int, int, bytes]]  # source, most pixels -> kind, width, height, body
-Attend = Callable[[str, dict[str, Any], Jail], bytes | memoryview]
-REFUSED = ("PermissionError", "gaierror", "URLError")  # by name: the modules of some are not loaded
+LOOK_S = 0.05  # between two looks at what a program does to folder and threads
+MAX_THREADS = 128
+FIRST = b"from matplotlib import pyplot\npyplot.plot([1, 2])"
+Work = Callable[[str, int], Answer]  # source, most pixels
+Reply = bytes | memoryview
 
 
-class TooLarge(Exception):
-    """A figure has more pixels than the settings allow."""
+@dataclass(frozen=True)
+class Limits:
+    """What one program may take. `picture`: a reply is a picture of `max_pixels`, else a trace of three times that."""
+
+    cpu_s: float
+    wall_s: float
+    memory_bytes: int  # address space
+    max_pixels: int
+    picture: bool = True
+
+    @property
+    def most(self) -> int:
+        return self.max_pixels if self.picture else 3 * self.max_pixels
 
 
-class Capture:
-    """Routes everything that would leave a figure to `pixels` of one picture, by rank: saved, shown, closed."""
+@dataclass(frozen=True)
+class Server:
+    """What every child is forked with. `inbox`: memory that children do not inherit; `hot`: huge pages they copy."""
 
-    def __init__(self, max_pixels: int) -> None:
-        import matplotlib
-        from matplotlib import pyplot
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        self.picture: tuple[int, int, bytes] | None = None
-        self._rank = 0
-        self._pyplot = pyplot
-        self._save = Figure.savefig
-        get_renderer, close = FigureCanvasAgg.get_renderer, pyplot.close
-        capture = self
-
-        def sized_renderer(canvas: Any) -> Any:
-            width, height = canvas.figure.bbox.size
-            if width * height > max_pixels:
-                raise TooLarge(f"the figure has {width:.0f} x {height:.0f} pixels; at most {max_pixels} are allowed")
-            return get_renderer(canvas)
-
-        def print_png(canvas: Any, *args: Any, **options: Any) -> None:
-            canvas.draw()
-            capture._keep(canvas.buffer_rgba())
-
-        def savefig(figure: Any, fname: Any = None, *args: Any, **options: Any) -> None:
-            capture._saving(figure, **options)
-            if hasattr(fname, "write"):  # the program may want to read what it saved
-                with capture._untouched(FigureCanvasAgg, write_png):
-                    capture._save(figure, fname, *args, **options)
-
-        def show(*args: Any, **options: Any) -> None:
-            capture.current(rank=2)
-
-        def close_figures(*args: Any, **options: Any) -> None:
-            if capture.picture is None:
-                capture.current(rank=1)
-            close(*args, **options)
-
-        write_png = FigureCanvasAgg.print_png
-        # pyplot.savefig draws everything a second time through draw_idle, for a window that does not exist
-        for owner, name, replacement in (
-            (FigureCanvasAgg, "get_renderer", sized_renderer),
-            (FigureCanvasAgg, "print_png", print_png),
-            (FigureCanvasAgg, "draw_idle", lambda *a, **k: None),
-            (Figure, "savefig", savefig),
-            (Figure, "show", lambda figure, *a, **k: capture._saving(figure, rank=2)),
-            (pyplot, "show", show),
-            (pyplot, "close", close_figures),
-            (pyplot, "switch_backend", lambda *a, **k: None),
-            (matplotlib, "use", lambda *a, **k: None),
-        ):
-            setattr(owner, name, replacement)
-
-    def current(self, rank: int) -> None:
-        """Draw the current figure, if there is one and nothing of a higher rank was drawn."""
-        if self._pyplot.get_fignums():
-            self._saving(self._pyplot.gcf(), rank=rank)
-
-    def _saving(self, figure: Any, rank: int = 3, **options: Any) -> None:
-        if rank < self._rank:
-            return
-        for name in ("format", "backend", "pil_kwargs", "metadata", "papertype", "quality", "optimize"):
-            options.pop(name, None)
-        self._save(figure, io.BytesIO(), format="png", **options)
-        self._rank = rank
-
-    def _keep(self, rgba: Any) -> None:
-        import numpy
-
-        pixels = numpy.asarray(rgba)
-        height, width = pixels.shape[:2]
-        alpha = pixels[:, :, 3:]
-        colours = pixels[:, :, :3]
-        if alpha.min() < 255:  # on white, as every viewer shows it
-            colours = ((colours.astype("u2") * alpha + 255 * (255 - alpha.astype("u2")) + 127) // 255).astype("u1")
-        self.picture = width, height, colours.tobytes()
-
-    @contextlib.contextmanager
-    def _untouched(self, canvas: Any, write_png: Any) -> Any:
-        ours, canvas.print_png = canvas.print_png, write_png
-        try:
-            yield
-        finally:
-            canvas.print_png = ours
+    jail: Jail
+    limits: Limits
+    inbox: memoryview
+    hot: list[tuple[int, int]]
 
 
-def run(source: str, max_pixels: int) -> tuple[str, int, int, bytes]:
-    """Kind ("" for a picture), width, height and body of one program; whatever it raises is caught."""
-    reserve = mmap.mmap(-1, 4 * 2**20)  # address space given back when memory ran out, for the few words about it
-    capture = Capture(max_pixels)
+def child(request: int, pipe: int, server: Server, work: Work) -> None:
+    """Read the source, do `work` with it inside the jail and write the reply to `pipe`; never returns."""
     try:
-        code = compile(source, PROGRAM, "exec", dont_inherit=True)
-    except MemoryError:
-        return "memory", 0, 0, b"the program is too deeply nested to compile"
-    except (SyntaxError, ValueError, RecursionError) as error:
-        return "syntax", 0, 0, describe(error, source)
-    try:
-        with contextlib.suppress(SystemExit):
-            exec(code, {"__name__": "__main__", "__builtins__": __builtins__})
-        if capture.picture is None:
-            capture.current(rank=1)
-    except TooLarge as error:
-        return "too_large", 0, 0, str(error).encode()
-    except MemoryError as error:
-        error.__traceback__ = None
-        reserve.close()
-        return "memory", 0, 0, b"MemoryError: the program ran out of memory"
-    except BaseException as error:
-        return "forbidden" if refused(error) else "exception", 0, 0, describe(error, source)
-    if capture.picture is None:
-        return "no_figure", 0, 0, b"the program ends without a figure: none was drawn with matplotlib.pyplot or saved"
-    return "", *capture.picture
-
-
-def refused(error: BaseException | None) -> bool:
-    """Whether the jail's refusal is among the causes of an error."""
-    for _ in range(8):
-        if error is None:
-            return False
-        if any(kind.__name__ in REFUSED for kind in type(error).__mro__):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def describe(error: BaseException, source: str) -> bytes:
-    """Last line of the traceback, the program's line number and that line; no path that the program does not know."""
-    try:
-        what = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    except Exception:  # the error may be of the program's own making
-        what = type(error).__name__
-    # longer than a word of this length, a message helps nobody and costs the reader's context
-    what = re.sub(r"/[^\s'\":,;()]+", lambda m: m[0] if m[0] in source else m[0].rsplit("/", 1)[-1], what)[:300]
-    number = error.lineno if isinstance(error, SyntaxError) and error.filename == PROGRAM else None
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_filename == PROGRAM:
-            number = line
-    lines = source.splitlines()
-    if number is not None and 1 <= number <= len(lines):
-        what += f" (line {number}: {lines[number - 1].strip()[:120]})"
-    if refused(error):
-        what += "; a program may not use the network, other files or other processes"
-    return what.encode("utf-8", "replace")[:MAX_MESSAGE]
-
-
-def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail, work: Work) -> None:
-    """Do `work` with one program inside the jail and write its reply to `pipe`; never returns."""
-    try:
-        fork_memory.copy(settings["hot"])
+        fork_memory.copy(server.hot)
+        source = read_all(request).decode("utf-8", "replace")
         os.setsid()
         os.dup2(pipe, 0)  # over the socket to the worker
         quiet = os.open(os.devnull, os.O_RDWR)
@@ -206,10 +80,11 @@ def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail, work: Wo
         os.dup2(quiet, 2)
         sys.stdin = io.StringIO()
         random.seed(0)  # Python seeds it anew after every fork
-        jail.enter(cpu_s=settings["cpu_s"], memory_bytes=settings["memory_bytes"])
+        server.jail.enter(cpu_s=server.limits.cpu_s, memory_bytes=server.limits.memory_bytes)
         os.closerange(3, 4096)
-        kind, width, height, body = work(source, settings["max_pixels"])
-        for part in (REPLY.pack(KINDS.index(kind), width, height, len(body)), body):
+        kind, width, height, body, message = work(source, server.limits.max_pixels)
+        words = message.encode("utf-8", "replace")[:MAX_MESSAGE]
+        for part in (REPLY.pack(KINDS.index(kind), width, height, len(body), len(words)), body, words):
             data = memoryview(part)
             while data:
                 data = data[os.write(0, data) :]
@@ -217,41 +92,52 @@ def child(source: str, pipe: int, settings: dict[str, Any], jail: Jail, work: Wo
         os._exit(0)
 
 
-def attend(source: str, settings: dict[str, Any], jail: Jail, work: Work = run, depth: int = 3) -> bytes | memoryview:
+def read_all(file: int) -> bytes:
+    """From its beginning, wherever another reader of the same file has got to."""
+    parts: list[bytes] = []
+    while part := os.pread(file, 2**20, sum(map(len, parts))):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def attend(request: int, server: Server, work: Work = run) -> Reply:
     """The child's reply, good until the next one, or how it ended; a second child's where the first was killed."""
     started = time.monotonic()
-    answer, killed = once(source, settings, jail, work, depth, settings["wall_s"])
+    answer, killed = once(request, server, work, server.limits.wall_s)
     if killed:  # as by a machine short of memory; the jail lets no program do it
-        left = settings["wall_s"] - (time.monotonic() - started)
-        answer, _ = once(source, settings, jail, work, depth, left)
+        left = server.limits.wall_s - (time.monotonic() - started)
+        answer, _ = once(request, server, work, left)
     return answer
 
 
-def once(
-    source: str, settings: dict[str, Any], jail: Jail, work: Work, depth: int, wall_s: float
-) -> tuple[bytes | memoryview, bool]:
-    """Fork, wait by a deadline, kill and reap: the answer, and whether SIGKILL came before any limit was reached."""
+def once(request: int, server: Server, work: Work, wall_s: float) -> tuple[Reply, bool]:
+    """Fork, wait by a deadline, kill, reap and tidy: the answer, and whether SIGKILL came before any limit was met."""
     reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2**20)
+    with contextlib.suppress(OSError):  # the machine's bound on pipes may be lower
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 2**20)
     pid = os.fork()
     if pid == 0:
-        child(source, writer, settings, jail, work)
+        child(request, writer, server, work)
     os.close(writer)
     handle = os.pidfd_open(pid)
-    data, late = read_reply(reader, pid, settings["inbox"], wall_s, settings["max_pixels"], depth)
+    data, broken = read_reply(reader, pid, server, wall_s)
     signal.pidfd_send_signal(handle, signal.SIGKILL)
     _, status, used = os.wait4(pid, 0)
     os.close(handle)
     os.close(reader)
+    folder.empty(server.jail.folder)
     if data is not None:
         return data, False
+    if broken == "flood":
+        return failure("forbidden", f"the program made more than {folder.MOST} files or {MAX_THREADS} threads"), False
+    limits = server.limits
     killed = os.WTERMSIG(status) == signal.SIGKILL
     # the kernel's second word to a program that ignores the first is SIGKILL
-    slow = os.WTERMSIG(status) == signal.SIGXCPU or (killed and used.ru_utime + used.ru_stime >= settings["cpu_s"])
-    if late or slow:
-        limit = f"{settings['wall_s']:g} s" if late else f"{settings['cpu_s']:g} s of processor time"
-        return reply("timeout", f"the program took longer than {limit}"), False
-    return reply("crashed", "the program ended its own process before it had drawn"), killed
+    slow = os.WTERMSIG(status) == signal.SIGXCPU or (killed and used.ru_utime + used.ru_stime >= limits.cpu_s)
+    if broken == "late" or slow:
+        limit = f"{limits.wall_s:g} s" if broken else f"{limits.cpu_s:g} s of processor time"
+        return failure("timeout", f"the program took longer than {limit}"), False
+    return failure("crashed", "the program ended its own process before it had drawn"), killed
 
 
 def waited_for_processor(pid: int) -> float:
@@ -263,93 +149,85 @@ def waited_for_processor(pid: int) -> float:
         return 0.0
 
 
-def reply(kind: str, message: str) -> bytes:
-    return REPLY.pack(KINDS.index(kind), 0, 0, len(message.encode())) + message.encode()
+def threads(pid: int) -> int:
+    """Of a process that may be gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as about:
+            return int(about.read().rpartition(b")")[2].split()[17])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
-def read_reply(
-    reader: int, pid: int, inbox: memoryview, wall_s: float, max_pixels: int, depth: int
-) -> tuple[memoryview | None, bool]:
-    """A well-formed reply (`depth` bytes a pixel) in `inbox` or None, and whether the deadline passed first. What the
-    child waited for a processor is added to the deadline: on a crowded machine it is no slow program."""
+def read_reply(reader: int, pid: int, server: Server, wall_s: float) -> tuple[memoryview | None, str]:
+    """A reply that fits, in the server's inbox, or None and why there is none: "late", "flood", or "" for one that
+    does not fit. What the child waited for a processor is added to the deadline: a crowded machine makes no slow
+    program."""
     count, wanted = 0, REPLY.size
+    limits, inbox = server.limits, server.inbox
+    own = "namespaces" in server.jail.layers  # the folder is a file system of its own, which counts
+    floor = folder.entries(server.jail.folder) if own else 0
     started, allowed = time.monotonic(), wall_s
     while count < wanted:
         left = started + allowed - time.monotonic()
-        if left <= 0 or not select.select([reader], [], [], left)[0]:
+        if left <= 0:
             allowed = wall_s + waited_for_processor(pid)
             if started + allowed <= time.monotonic():
-                return None, True
+                return None, "late"
+            continue
+        if not select.select([reader], [], [], min(left, LOOK_S))[0]:
+            files = folder.entries(server.jail.folder) - floor if own else 0
+            if files > folder.MOST or threads(pid) > MAX_THREADS:
+                return None, "flood"
             continue
         got = os.readv(reader, [inbox[count:]])
         if not got:
-            return None, False
+            return None, ""
         count += got
         if count >= REPLY.size:
-            kind, width, height, size = REPLY.unpack_from(inbox)
-            picture = kind == 0 and 0 < width * height <= max_pixels and size == depth * width * height
-            if not (picture or (0 < kind < len(KINDS) and (width, height) == (0, 0) and size <= MAX_MESSAGE)):
-                return None, False
-            wanted = REPLY.size + size
-    return (inbox[:count] if count == wanted else None), False
+            kind, width, height, size, words = REPLY.unpack_from(inbox)
+            claimed = kind < len(KINDS) and KINDS[kind] not in OBSERVED
+            if not claimed or not fits(kind, width, height, size, words, most=limits.most, picture=limits.picture):
+                return None, ""
+            wanted = REPLY.size + size + words
+    return (inbox[:count] if count == wanted else None), ""
 
 
-def tidy(folder: str) -> bool:
-    """Empty the programs' folder; False where one left more than is worth removing."""
-    left = 0
-    for root, folders, files in os.walk(folder, topdown=False):
-        left += len(folders) + len(files)
-        if left > MAX_ENTRIES:
-            return False
-        for name in files:
-            os.unlink(os.path.join(root, name))
-        for name in folders:
-            path = os.path.join(root, name)
-            os.unlink(path) if os.path.islink(path) else os.rmdir(path)
-    return True
-
-
-def read_exactly(channel: socket.socket, count: int) -> bytes:
-    """`count` bytes, or EOFError."""
-    parts = bytearray()
-    while len(parts) < count:
-        part = channel.recv(count - len(parts))
-        if not part:
-            raise EOFError
-        parts += part
-    return bytes(parts)
-
-
-def serve(channel: socket.socket, settings: dict[str, Any], attend: Attend = attend) -> None:
-    """Answer requests one after the other until the other side goes away or the folder is beyond tidying."""
-    folder = settings["folder"]
-    os.chdir(folder)
+def prepare(settings: dict[str, Any], *, picture: bool) -> Server:
+    """Warm this process up and measure what its children start from."""
+    place = settings["folder"]
+    os.chdir(place)
     fork_memory.reserve(ARENAS[settings["heavy"]])
-    jail = Jail(folder, settings["layers"])
+    jail = Jail(place, settings["layers"])
     warm(HEAVY + LIGHT if settings["heavy"] else LIGHT)
     fork_memory.collapse()
     typical = WARM_UP_HEAVY if settings["heavy"] else WARM_UP
-    settings["hot"] = fork_memory.written(lambda: exec(typical, {}), WORTH_COPYING)
+    hot = fork_memory.written(lambda: exec(typical, {}), WORTH_COPYING)
     with open("/proc/self/statm") as statm:
         own = int(statm.read().split()[0]) * resource.getpagesize()
-    settings["memory_bytes"] = own + settings["memory_mb"] * 2**20
-    settings["inbox"] = fork_memory.unshared(REPLY.size + 3 * settings["max_pixels"])
-    first = attend("from matplotlib import pyplot\npyplot.plot([1, 2])", settings, jail)
-    if first[0] != 0:
-        raise RuntimeError(f"a first program does not render in the jail: {bytes(first[REPLY.size :]).decode()}")
+    memory = own + settings["memory_mb"] * 2**20
+    limits = Limits(settings["cpu_s"], settings["wall_s"], memory, settings["max_pixels"], picture)
+    inbox = fork_memory.unshared(REPLY.size + 3 * limits.max_pixels + MAX_MESSAGE)
+    return Server(jail, limits, inbox, hot)
+
+
+def serve(channel: socket.socket, server: Server, attend: Callable[[int, Server], Reply] = attend) -> None:
+    """Answer requests one after the other until the other side goes away."""
+    with open(os.memfd_create("first"), "wb", buffering=0) as first:
+        first.write(FIRST)
+        found = bytes(attend(first.fileno(), server))
+    if found[0] != 0:
+        raise RuntimeError(f"a first program does not render in the jail: {found[REPLY.size :].decode()}")
     channel.sendall(b"R")
     while True:
-        try:
-            (size,) = struct.unpack("!I", read_exactly(channel, 4))
-            source = read_exactly(channel, size).decode("utf-8", "replace")
-        except EOFError:
+        byte, files, _, _ = socket.recv_fds(channel, 1, 1)
+        if not byte:
             return
-        channel.sendall(attend(source, settings, jail))
-        if not tidy(folder):
-            return
+        (request,) = files
+        channel.sendall(attend(request, server))
+        os.close(request)
 
 
 if __name__ == "__main__":
     chosen = json.loads(sys.argv[1])
     sys.argv, sys.orig_argv = [PROGRAM], []  # programs have no business with our settings
-    serve(socket.socket(fileno=0), chosen)
+    serve(socket.socket(fileno=0), prepare(chosen, picture=True))

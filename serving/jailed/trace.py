@@ -1,13 +1,14 @@
 """What a chart program calls, draws as text, colours and lays out, traced in the jail while it runs.
 
-Guarantees, against a program that stays within Python:
+Guarantees, against a program that stays within Python and the libraries that are here:
 - it never shares memory with another program's trace, and the scores are computed in another process: what it is
   compared with cannot be read where it runs;
 - what was recorded cannot be taken back, and nothing can be recorded but what a call of the API records: the records
-  stand behind C callables (`opaque`) that show neither the function nor the list in them; `gc` and `ctypes`, which
-  would, are refused, and frames show nothing of ours (`serving.jailed.frames`);
+  stand behind C callables (`opaque`) that show neither the function nor the list in them; frames show nothing of ours
+  (`serving.jailed.frames`), `gc` has lost the functions that show objects, and what would show either (greenlet,
+  ctypes, CPython's own test modules, a second `gc` or `_signal`) does not load (`serving.jailed.modules`);
 - a trace is sealed with a key that exists behind such a callable only, after the program has ended; a program that
-  writes a trace of its own, or leaves before the end, has none;
+  writes a trace of its own, or leaves before the end, has none. What is sealed last cannot replace what was recorded;
 - a program that replaces a function of Matplotlib, of the built-ins or of ours, or that reaches for what is refused,
   has a trace that says `tampered` and nothing else.
 Not guaranteed: a program that writes to raw memory (NumPy can) may forge its own trace. Nor does it need to: calls that
@@ -16,7 +17,7 @@ for the renderer and a judge to say.
 
 What is recorded follows ChartMimic's evaluators (arXiv 2406.09961) and Plot2Code's (arXiv 2405.07990). Run as `python
 -m serving.jailed.trace SETTINGS_JSON`, as `serving.jailed.server` is. A request is a mode (MODES), a line end and the
-source; the body of a reply is the seal (32 bytes) and JSON.
+source; a reply holds the seal (32 bytes) and JSON.
 """
 
 import builtins
@@ -36,8 +37,10 @@ from serving.jailed import server
 from serving.jailed.calls import READERS, install
 from serving.jailed.frames import Frames, opaque
 from serving.jailed.frames import install as install_frames
-from serving.jailed.sandbox import Jail
-from serving.jailed.server import KINDS, PROGRAM, REPLY
+from serving.jailed.hints import PROGRAM, describe
+from serving.jailed.modules import close_doors
+from serving.jailed.program import Answer
+from serving.jailed.protocol import REPLY, failure
 
 MODES = tuple(READERS)
 SEAL = 32  # bytes
@@ -102,7 +105,7 @@ class Records:
                         new = [name for name in vars_(kind) if name not in known]
                         changed |= any_([name in vars_(base) for name in new for base in kind.__mro__[1:]])
                 if not changed and len_(painted) == len_({(where, first) for where, first, _ in objects}):
-                    body = dumps({"calls": calls, "texts": texts, "colors": painted, **end}).encode()
+                    body = dumps({**end, "calls": calls, "texts": texts, "colors": painted}).encode()
             return digest(key, body, "sha256") + body
 
         self.caller = lambda label: opaque(functools.partial(calls.append, label))
@@ -146,20 +149,22 @@ def guard(mark: Callable[[str], None], frames: Frames) -> None:
             raise PermissionError(f"a traced program may not use {event}")
 
     install_frames(frames, mark)
+    close_doors(mark)
     sys.addaudithook(hook)
 
 
-def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine) -> tuple[str, int, int, bytes]:
-    """Run one program and return its sealed trace in the place of a picture: as wide as it is long, one byte deep."""
+def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine) -> Answer:
+    """Run one program and return its sealed trace."""
     mode, _, source = request.partition("\n")
     if mode not in MODES:
         mode, source = MODES[0], request
+    source = source.removeprefix("\ufeff")
     try:
         code = compile(source, PROGRAM, "exec", dont_inherit=True)
     except MemoryError:
-        return "memory", 0, 0, b"the program is too deeply nested to compile"
+        return Answer("memory", message="the program is too deeply nested to compile")
     except (SyntaxError, ValueError, RecursionError) as error:
-        return "syntax", 0, 0, server.describe(error, source)
+        return Answer("syntax", message=describe(error, source))
     records = Records(secret, pristine)
     state = {} if mode.endswith("plot2code") else install(records, source, mode)
     finish = functools.partial(end, records.seal, gc.disable)
@@ -176,12 +181,12 @@ def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine)
     try:
         exec(code, namespace)
     except BaseException as error:
-        error_text = server.describe(error, source).decode("utf-8", "replace")
+        error_text = describe(error, source)
     found, painted = read(namespace, error_text == "")
     body = finish({**found, "error": error_text[:500]}, painted)
     if len(body) > max_bytes:
-        return "too_large", 0, 0, f"the trace has {len(body)} bytes; at most {max_bytes} are allowed".encode()
-    return "", len(body), 1, body
+        return Answer("too_large", message=f"the trace has {len(body)} bytes; at most {max_bytes} are allowed")
+    return Answer("", 0, 0, body)
 
 
 def end(seal: Any, no_collection: Any, found: Any, painted: Any) -> bytes:
@@ -190,35 +195,28 @@ def end(seal: Any, no_collection: Any, found: Any, painted: Any) -> bytes:
     return seal(found, painted)
 
 
-def attend(source: str, settings: dict[str, Any], jail: Jail, pristine: Pristine) -> bytes | memoryview:
+def attend(request: int, prepared: server.Server, pristine: Pristine) -> server.Reply:
     """One traced child: its reply if it bears the seal of this request, else one that says it is forged."""
     secret = [os.urandom(32)]
     work = functools.partial(trace, secret=secret, pristine=pristine)
-    reply = server.attend(source, settings, jail, work, 1)
+    reply = server.attend(request, prepared, work)
     body = reply[REPLY.size :]
     if reply[0] == 0 and not hmac.compare_digest(body[:SEAL], hmac.digest(secret[0], body[SEAL:], "sha256")):
-        return server.reply("forbidden", "the program wrote a trace of its own")
+        return failure("forbidden", "the program wrote a trace of its own")
     return reply
 
 
-class Prepared:
-    """`attend` with what is known of the library after it was warmed and before the first program."""
+def pristine() -> Pristine:
+    """What is known of the library after it was warmed and before the first program."""
+    import matplotlib.backends.backend_pdf  # noqa: F401
+    import mpl_toolkits.mplot3d  # noqa: F401
 
-    def __init__(self) -> None:
-        self._pristine: Pristine | None = None
-
-    def __call__(self, source: str, settings: dict[str, Any], jail: Jail) -> bytes | memoryview:
-        if self._pristine is None:
-            import matplotlib.backends.backend_pdf  # noqa: F401
-            import mpl_toolkits.mplot3d  # noqa: F401
-
-            found = functions(traced_modules())
-            self._pristine = found, names(found)
-        return attend(source, settings, jail, self._pristine)
+    found = functions(traced_modules())
+    return found, names(found)
 
 
 if __name__ == "__main__":
-    assert KINDS[0] == ""
     chosen = json.loads(sys.argv[1])
     sys.argv, sys.orig_argv = [PROGRAM], []
-    server.serve(socket.socket(fileno=0), chosen, Prepared())
+    warmed = server.prepare(chosen, picture=False)
+    server.serve(socket.socket(fileno=0), warmed, functools.partial(attend, pristine=pristine()))

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.command import run
-from serving.jailed.sandbox import LAYERS
+from serving.render.sandbox import LAYERS
 from serving.render.service import render_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.render", description="Render programs or pages to PNG.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--domain", choices=("chart", "web"), default="chart")
+    parser.add_argument("--domain", choices=("chart", "web"), help="default: by each file's ending, else chart")
     parser.add_argument("--out", type=Path, default=Path("renders"), help="folder of the PNGs (default: renders)")
     parser.add_argument(
         "--allow-missing", nargs="+", default=[], metavar="LAYER", choices=LAYERS, help="layers this machine may lack"

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from actors.text import one_line
 from configs.schema import Render
-from serving.jailed import sandbox
-from serving.jailed.server import KINDS
 from serving.jailed.trace import SEAL
+from serving.render import sandbox
 from serving.render.charts import HEAVY_NAMES, Server
 
 Mode = Literal[
@@ -50,7 +50,8 @@ class ChartTracer:
         layers = sandbox.active_layers(config.sandbox.allow_missing)
         self._lock = asyncio.Lock()
         self._servers = {
-            heavy: Server(config.sandbox, layers, heavy, "serving.jailed.trace", 1) for heavy in (False, True)
+            heavy: Server(config.sandbox, layers, heavy, "serving.jailed.trace", picture=False)
+            for heavy in (False, True)
         }
 
     async def trace(self, source: str, mode: Mode = "chartmimic") -> Trace:
@@ -59,11 +60,10 @@ class ChartTracer:
         if len(data) > self._limits.max_source_bytes:
             return Trace(False, "too_large")
         async with self._lock:
-            kind, _, _, body = await self._servers[HEAVY_NAMES.search(source) is not None].answer(data)
-        if kind != 0:
-            words = f"{KINDS[kind]}: {body.decode('utf-8', 'replace')}"
-            return Trace(False, words, tampered=KINDS[kind] == "forbidden")
-        return read(body[SEAL:], mode)
+            reply = await self._servers[HEAVY_NAMES.search(source) is not None].answer(data)
+        if reply.kind:
+            return Trace(False, f"{reply.kind}: {reply.message}", tampered=reply.kind == "forbidden")
+        return read(reply.body[SEAL:], mode)
 
     async def close(self) -> None:
         """End the server processes and remove their folders."""
@@ -87,7 +87,7 @@ def read(body: bytes, mode: Mode) -> Trace:
         failure, ran = found.pop("error"), found.pop("ran")
         if type(failure) is not str or type(ran) is not bool:
             raise ValueError("error or ran")
-        failure = failure or ("" if ran else "the figure cannot be saved")
+        failure = one_line(failure) or ("" if ran else "the figure cannot be saved")
         if mode.endswith("plot2code"):
             words = tuple(_word(*w) for w in _all(found.pop("words"), list))
             width, height = _all(found.pop("inches"), float, 2)

@@ -17,13 +17,15 @@ import tempfile
 import time
 import zlib
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 
 from actors.contracts import Outage, RenderResult
+from actors.text import one_line
 from configs.schema import Render, Sandbox
-from serving.jailed import sandbox
-from serving.jailed.server import KINDS, MAX_MESSAGE, REPLY
+from serving.jailed.protocol import KINDS, REPLY, fits
+from serving.render import sandbox
 
 START_S = 60.0
 MARGIN_S = 10.0
@@ -54,13 +56,12 @@ class ChartRenderer:
         server = self._servers[HEAVY_NAMES.search(source) is not None]
         async with self._lock:
             started = time.perf_counter()
-            kind, width, height, body = await server.answer(data)
+            reply = await server.answer(data)
             seconds = time.perf_counter() - started
-        if kind == 0:
-            png = await asyncio.to_thread(encode_png, width, height, body)
-            return RenderResult(True, seconds, png=png, size=(width, height))
-        message = body.decode("utf-8", "replace")
-        return RenderResult(False, seconds, kind=KINDS[kind], message=message)  # type: ignore[arg-type]
+        if reply.kind == "":
+            png = await asyncio.to_thread(encode_png, reply.width, reply.height, reply.body)
+            return RenderResult(True, seconds, png=png, size=(reply.width, reply.height), message=reply.message)
+        return RenderResult(False, seconds, kind=reply.kind, message=reply.message)  # type: ignore[arg-type]
 
     async def close(self) -> None:
         """End the server processes and remove their folders."""
@@ -78,8 +79,18 @@ class ChartRenderer:
         return sum(server.starts for server in self._servers.values())
 
 
+class Reply(NamedTuple):
+    """`kind` "" with a picture (RGB rows) or a trace (no size), else how the program failed; a few words with each."""
+
+    kind: str
+    width: int
+    height: int
+    body: bytes
+    message: str
+
+
 class Server:
-    """One process of `module` and the socket to it. `depth`: bytes for each of the pixels that a reply announces."""
+    """One process of `module` and the socket to it. `picture`: whether its replies are pictures, else traces."""
 
     def __init__(
         self,
@@ -87,7 +98,7 @@ class Server:
         layers: tuple[str, ...],
         heavy: bool,
         module: str = "serving.jailed.server",
-        depth: int = 3,
+        picture: bool = True,
     ) -> None:
         self.process: asyncio.subprocess.Process | None = None
         self.starts = 0
@@ -95,12 +106,13 @@ class Server:
         self._layers = layers
         self._heavy = heavy
         self._module = module
-        self._depth = depth
+        self._picture = picture
         self._channel: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._socket: socket.socket | None = None
         self._scratch = ""
 
-    async def answer(self, data: bytes) -> tuple[int, int, int, bytes]:
-        """One program for one reply: kind, width, height, body; twice where the process died. Raises Outage."""
+    async def answer(self, data: bytes) -> Reply:
+        """One program for one reply; twice where the process died. Raises Outage."""
         for attempt in (1, 2):
             try:
                 return await self._exchange(data)
@@ -113,21 +125,22 @@ class Server:
                 raise
         raise AssertionError("the second attempt answers or raises")
 
-    async def _exchange(self, data: bytes) -> tuple[int, int, int, bytes]:
+    async def _exchange(self, data: bytes) -> Reply:
         if self._channel is None:
             await self._start()
-        assert self._channel is not None
-        reader, writer = self._channel
+        assert self._channel is not None and self._socket is not None
+        reader = self._channel[0]
+        most = self._limits.max_pixels * (1 if self._picture else 3)
         async with asyncio.timeout(CROWDED * self._limits.wall_s + MARGIN_S):
-            writer.write(struct.pack("!I", len(data)) + data)
-            await writer.drain()
-            kind, width, height, size = REPLY.unpack(await reader.readexactly(REPLY.size))
-            if kind >= len(KINDS) or size > (self._depth * self._limits.max_pixels if kind == 0 else MAX_MESSAGE):
+            with open(os.memfd_create("program"), "wb", buffering=0) as program:
+                program.write(data)
+                # one byte into an empty socket: it does not wait
+                socket.send_fds(self._socket, [b"P"], [program.fileno()])
+            kind, width, height, size, words = REPLY.unpack(await reader.readexactly(REPLY.size))
+            if not fits(kind, width, height, size, words, most=most, picture=self._picture):
                 raise OSError("a malformed reply")
-            body = await reader.readexactly(size)
-        if kind == 0 and size != self._depth * width * height:
-            raise OSError("a malformed reply")
-        return kind, width, height, body
+            body, message = await reader.readexactly(size), await reader.readexactly(words)
+        return Reply(KINDS[kind], width, height, body, one_line(message.decode("utf-8", "replace")))
 
     async def _start(self) -> None:
         namespaces = "namespaces" in self._layers
@@ -145,6 +158,7 @@ class Server:
                 cwd=self._scratch, stdin=theirs.fileno(), stdout=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         self.starts += 1
+        self._socket = ours.dup()
         self._channel = await asyncio.open_connection(sock=ours, limit=2**22)
         async with asyncio.timeout(START_S):
             await self._channel[0].readexactly(1)
@@ -155,6 +169,9 @@ class Server:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel[1].close()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()

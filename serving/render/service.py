@@ -19,6 +19,7 @@ from actors.contracts import Domain, Outage, RenderResult
 from actors.gauges import export
 from configs.schema import Config, Render, Sandbox, Workers
 from serving.render.charts import ChartRenderer
+from serving.render.source import domain_of, names, text_of
 from serving.render.web import WebRenderer
 
 RETRIES = 3
@@ -124,10 +125,12 @@ class Renders:
         return self.stats()
 
     def stats(self) -> dict[str, Any]:
-        """Counts since the start, the layers of the jail, and the server processes and browsers started."""
+        """Counts since the start, the layers of the jail, the server processes and browsers started, and the browser's
+        version, by which pages of two machines may differ."""
         started = {"servers": sum(renderer.starts for renderer in self._charts), "browsers": self._web.launches}
         cached = {"cached": len(self._cache), "cached_mb": self._cached_bytes / 2**20}
-        return {**self._counts, **cached, **started, "layers": list(self._charts[0].layers)}
+        jail = {"layers": list(self._charts[0].layers), "browser": self._web.version}
+        return {**self._counts, **cached, **started, **jail}
 
     async def close(self) -> None:
         """End every server and browser."""
@@ -223,23 +226,25 @@ def _words(error: BaseException) -> str:
     return f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
 
 
-async def render_files(paths: list[Path], domain: Domain, out: Path, allow_missing: list[str]) -> bool:
-    """Render files into the folder `out` and print one JSON line for each; whether every file could be read. Raises
-    Outage, OSError, sandbox.MissingLayer, web_browser.BrowserMissing."""
+async def render_files(paths: list[Path], domain: Domain | None, out: Path, allow_missing: list[str]) -> bool:
+    """Render files into the folder `out` and print one JSON line for each; whether every file could be read. `domain`
+    None: by each file's ending, else a chart. Raises Outage, OSError, sandbox.MissingLayer, web_browser.BrowserMissing.
+    """
     out.mkdir(parents=True, exist_ok=True)
     renders, all_read = Renders(Render(sandbox=Sandbox(allow_missing=allow_missing))), True
     try:
-        for path in paths:
+        for path, name in zip(paths, names(paths), strict=True):
+            own = domain or domain_of(path) or "chart"
             try:
-                result = await renders.render(path.read_text(), domain)
-            except (OSError, UnicodeDecodeError) as error:
+                result = await renders.render(text_of(path.read_bytes(), own), own)
+            except (OSError, UnicodeDecodeError, SyntaxError) as error:
                 all_read = False
                 line = {"path": str(path), "ok": False, "kind": "unreadable", "message": str(error)}
                 print(json.dumps(line | {"seconds": 0.0, "png": None}), flush=True)
                 continue
             png = None
             if result.png is not None:
-                png = out / f"{path.stem}.png"
+                png = out / name
                 png.write_bytes(result.png)
             line = {"path": str(path), "ok": result.ok, "kind": result.kind, "message": result.message}
             line |= {"seconds": round(result.seconds, 4), "png": str(png) if png else None}

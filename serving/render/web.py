@@ -6,28 +6,35 @@ one until it has had `TAB_PAGES` of them or one failed, with an empty document i
 outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does, or twice that
 where it was drawn again alone, because it or the browser died; a browser that loses a plain page as well is an Outage,
 and no page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same
-bytes with one Chromium: animations stand at their end, the clock stands still, and random numbers are seeded.
+bytes with one Chromium, whatever fonts the machine has: animations stand at their end, clocks stand still or count
+calls, random numbers are seeded. What was not loaded and which characters no font has is in the result's message.
 """
 
 import asyncio
 import contextlib
+import functools
+import os
 import struct
 import time
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from actors.contracts import Outage, RenderResult
+from actors.text import one_line
 from configs.schema import Render
-from serving.jailed import sandbox
+from serving.render import fonts, sandbox
+from serving.render.still import EPOCH_MS, STILL
 from serving.render.web_browser import CLOSE_S, Browser, Launcher
 from serving.render.web_page import Crashed, Failed, Tab, Unseen, draw, empty, open_tab
 
 MEMORY_EVERY = 20  # pages between two looks at the browser's memory
 TAB_PAGES = 50  # pages without scripts that one context draws: a new one costs as much as a simple page
 PNG = b"\x89PNG\r\n\x1a\n"
-EPOCH_MS = 1_735_689_600_000  # 2025-01-01: what a script reads from the clock
-# a seeded xorshift in place of Math.random
-SEEDED = """(() => { let s = 123456789; Math.random = () => { s ^= s << 13; s ^= s >>> 17; s ^= s << 5;
-  return (s >>> 0) / 4294967296; }; })()"""
+NAMED = 8  # hosts or characters that a note names
+Drawn = tuple[bytes, dict[str, int]]  # PNG, and the hosts that the page asked for, each with how often
+LOOK_S = 0.25  # between two looks at the memory of a browser that runs a page's scripts
 
 
 class WebRenderer:
@@ -52,9 +59,9 @@ class WebRenderer:
             started = time.perf_counter()
             try:
                 try:
-                    png = await self._shared(source)
+                    png, refused = await self._shared(source)
                 except (Crashed, _Lost):  # by the machine, or a page beside it; alone and again, by its own doing
-                    png = await self._alone(source)
+                    png, refused = await self._alone(source)
             except TimeoutError:
                 message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
                 return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
@@ -64,13 +71,13 @@ class WebRenderer:
                 message = "the page crashed the browser that draws it; make it smaller or simpler"
                 return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
             except Failed as error:
-                message = f"the page could not be drawn: {error}"
+                message = f"the page could not be drawn: {one_line(str(error))}"
                 return RenderResult(False, time.perf_counter() - started, kind="exception", message=message)
             seconds = time.perf_counter() - started
         if png[:8] != PNG or len(png) < 33:
             raise Outage("render", "the browser's screenshot is not a PNG")
         width, height = struct.unpack("!II", png[16:24])
-        return RenderResult(True, seconds, png=png, size=(width, height))
+        return RenderResult(True, seconds, png=png, size=(width, height), message=notes(source, refused))
 
     async def close(self) -> None:
         """End the browser and Playwright's driver."""
@@ -88,11 +95,16 @@ class WebRenderer:
         return self._launcher.launches
 
     @property
+    def version(self) -> str:
+        """Of the browser that runs; empty while none does."""
+        return self._browser.version if self._browser is not None else ""
+
+    @property
     def pids(self) -> list[int]:
         """Process id of the browser's jail, if it runs."""
         return [self._browser.pid] if self._browser is not None else []
 
-    async def _shared(self, source: str) -> bytes:
+    async def _shared(self, source: str) -> Drawn:
         """PNG by the browser that all pages share, replaced when it has had its share or died."""
         browser = await self._ready()
         browser.active += 1
@@ -102,7 +114,7 @@ class WebRenderer:
             browser.active -= 1
             await self._settle(browser)
 
-    async def _alone(self, source: str) -> bytes:
+    async def _alone(self, source: str) -> Drawn:
         """PNG by a browser that has this page only."""
         browser = await self._launcher.launch()
         try:
@@ -117,16 +129,18 @@ class WebRenderer:
         except (TimeoutError, Crashed, Failed, _Lost) as error:
             raise Outage("render", f"the browser does not draw a plain page either: {error!r}") from error
 
-    async def _picture(self, browser: Browser, source: str) -> bytes:
+    async def _picture(self, browser: Browser, source: str) -> Drawn:
         """PNG of one page. Raises TimeoutError, Crashed, Failed, _Lost."""
         tab: Tab | None = None
         drawn = False
+        watch = asyncio.ensure_future(self._watch(browser)) if self._config.javascript else None
         try:
             async with asyncio.timeout(self._config.sandbox.wall_s):
                 tab = browser.idle.pop() if browser.idle else await self._tab(browser)
+                tab.refused.clear()
                 png = await draw(tab, source, self._config)
                 drawn = True
-                return png
+                return png, dict(tab.refused)
         except Exception as error:
             # without a tab no page can be at fault, nor can one be for a browser that does not answer
             its_own = tab is not None and not isinstance(error, Unseen) and await browser.answers()
@@ -138,13 +152,16 @@ class WebRenderer:
             browser.retired = True
             raise _Lost from error
         finally:
+            if watch is not None:
+                watch.cancel()
             if tab is not None:
                 await self._put_back(browser, tab, drawn)
             else:  # a context may be half made
                 browser.retired = True
 
     async def _tab(self, browser: Browser) -> Tab:
-        tab = await open_tab(await self._context(browser))
+        refused: Counter[str] = Counter()
+        tab = await open_tab(await self._context(browser, refused), refused)
         tab.page.on("popup", lambda popup: self._spawn(popup.close()))
         tab.page.on("dialog", lambda dialog: self._spawn(dialog.dismiss()))
         return tab
@@ -162,17 +179,25 @@ class WebRenderer:
         except Exception:  # a page that cannot be closed keeps its process: the browser goes when the others are done
             browser.retired = True
 
-    async def _context(self, browser: Browser) -> Any:
+    async def _watch(self, browser: Browser) -> None:
+        """Kill a browser that grows too large while it runs a page's scripts."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(OSError, ValueError):
+                if await asyncio.to_thread(sandbox.tree_bytes, browser.pid) > self._config.browser_mb * 2**20:
+                    os.kill(browser.pid, 9)
+
+    async def _context(self, browser: Browser, refused: Counter[str]) -> Any:
         width, height = self._config.viewport
         context = await browser.handle.new_context(
             viewport={"width": width, "height": height}, java_script_enabled=self._config.javascript, offline=True,
             accept_downloads=False, service_workers="block", locale="en-US", timezone_id="UTC", color_scheme="light",
             reduced_motion="reduce", bypass_csp=False,
         )  # fmt: skip
-        await context.route("**/*", _refuse)
+        await context.route("**/*", functools.partial(_refuse, refused))
         if self._config.javascript:
-            await context.add_init_script(SEEDED)
             await context.clock.set_fixed_time(EPOCH_MS)
+            await context.add_init_script(STILL)
         return context
 
     async def _ready(self) -> Browser:
@@ -212,9 +237,23 @@ class _Lost(Exception):
     """The browser under a page died, lost it, or gives no picture of it."""
 
 
-async def _refuse(route: Any) -> None:
+async def _refuse(refused: Counter[str], route: Any) -> None:
     """Let nothing be loaded, and no page leave: an empty answer (204) keeps the document where it is."""
+    with contextlib.suppress(ValueError):
+        refused[urlsplit(route.request.url).hostname or "files"] += 1
     if route.request.is_navigation_request():
         await route.fulfill(status=204)
     else:
         await route.abort()
+
+
+def notes(source: str, refused: Mapping[str, int]) -> str:
+    """What a page lacks here: hosts that it asked for, characters without a glyph."""
+    said = []
+    if refused:
+        hosts = ", ".join(f"{one_line(host)[:80]} ({count})" for host, count in sorted(refused.items())[:NAMED])
+        said.append(f"not loaded, since there is no network: {hosts}{' and others' * (len(refused) > NAMED)}")
+    if lacking := fonts.missing(source):
+        shown = ", ".join(f"{c} (U+{ord(c):04X})" for c in lacking[:NAMED])
+        said.append(f"no font here has {shown}{' and others' * (len(lacking) > NAMED)}")
+    return "; ".join(said)

@@ -16,7 +16,7 @@ from typing import Any
 
 from actors.contracts import Outage
 from configs.schema import Render
-from serving.jailed import sandbox
+from serving.render import fonts, sandbox
 from serving.render.web_page import Tab
 
 LAUNCH_S = 30.0
@@ -64,6 +64,11 @@ class Browser:
     active: int = 0
     retired: bool = False
     idle: list[Tab] = field(default_factory=list)
+
+    @property
+    def version(self) -> str:
+        """Of Chromium: the one thing by which the pictures of a page may differ between two machines."""
+        return str(self.handle.version)
 
     @property
     def pid(self) -> int:
@@ -135,7 +140,9 @@ class Launcher:
         path = find_browser(self._config.browser, self._driver.chromium.executable_path)
         pid_file = self._scratch / f"pid-{self.launches}"
         script = self._scratch / f"browser-{self.launches}"
-        script.write_text(wrapper(path, pid_file, namespaces=self._namespaces))
+        config = self._scratch / "fonts.conf"
+        config.write_text(fonts.config(fonts.INSIDE if self._namespaces else str(fonts.folder()), "/tmp/fontconfig"))
+        script.write_text(wrapper(path, pid_file, config, namespaces=self._namespaces))
         script.chmod(0o755)
         self.launches += 1
         # Chromium's own sandbox refuses root; in the jail it runs as nobody
@@ -155,14 +162,16 @@ class Launcher:
                     await driver.stop()
 
 
-def wrapper(browser: str, pid_file: Path, *, namespaces: bool) -> str:
-    """A shell script that notes its process id and becomes the browser, in a jail where namespaces are to be had."""
-    command = [browser]
+def wrapper(browser: str, pid_file: Path, fonts_config: Path, *, namespaces: bool) -> str:
+    """A shell script that notes its process id and becomes the browser, in a jail where namespaces are to be had, with
+    the fonts that `fonts_config` names and no others."""
+    command = ["env", f"FONTCONFIG_FILE={fonts_config}", browser]
     if namespaces:
         bwrap = shutil.which("bwrap")
         assert bwrap is not None
         folder = str(Path(browser).resolve().parent)
         own = [] if folder.startswith("/usr") else ["--ro-bind", folder, folder]
-        fonts = ["--ro-bind-try", "/etc/fonts", "/etc/fonts", "--ro-bind-try", "/var/cache/fontconfig"]
-        command = [bwrap, *sandbox.namespace_flags(), *fonts, "/var/cache/fontconfig", *own, "--", browser]
+        flags = [*sandbox.namespace_flags(), "--tmpfs", "/tmp", "--ro-bind", str(fonts.folder()), fonts.INSIDE]
+        flags += ["--ro-bind", str(fonts_config), "/etc/fonts/fonts.conf"]
+        command = [bwrap, *flags, *own, "--", browser]
     return f'#!/bin/sh\necho $$ > {shlex.quote(str(pid_file))}\nexec {shlex.join(command)} "$@"\n'

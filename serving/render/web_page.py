@@ -9,6 +9,7 @@ for another address is photographed there. Three calls a page, where a browser l
 
 import asyncio
 import base64
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,36 @@ from configs.schema import Render
 LEFT = ("Inspected target navigated", "Execution context was destroyed", "Cannot find context")
 # of a compositor without a frame yet, as in a browser that just started on a busy machine: asked again, it answers
 REFUSED = "Unable to capture screenshot"
+MAX_WIDTH, MAX_PIXELS = 8192, 21_000_000  # of a page's picture
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # between two such questions
 # Writes a document, or takes the one that is there, waits until it and its fonts have loaded, brings it to rest and
-# returns its height.
+# returns its width, its height and whether it hides what overflows its sides. What would make it leave (a refresh) or hide movement from this script (closed shadow
+# roots) is taken out of the source first.
 SHOW = """async source => {
+  const plain = html => {
+    const parsed = new DOMParser().parseFromString(html, 'text/html');
+    const parts = [parsed];
+    let changed = false;
+    for (const part of parts) {
+      for (const meta of part.querySelectorAll('meta[http-equiv=refresh i]')) { meta.remove(); changed = true; }
+      for (const template of part.querySelectorAll('template')) {
+        if (/^closed$/i.test(template.getAttribute('shadowrootmode'))) {
+          template.setAttribute('shadowrootmode', 'open');
+          changed = true;
+        }
+        parts.push(template.content);
+      }
+      for (const frame of part.querySelectorAll('iframe[srcdoc]')) {
+        const inner = plain(frame.getAttribute('srcdoc'));
+        if (inner != frame.getAttribute('srcdoc')) { frame.setAttribute('srcdoc', inner); changed = true; }
+      }
+    }
+    if (!changed) return html;
+    const kind = parsed.doctype;
+    const ids = kind && (kind.publicId ? ` PUBLIC "${kind.publicId}" "${kind.systemId}"` : '');
+    return (kind ? `<!DOCTYPE ${kind.name}${ids}>` : '') + parsed.documentElement.outerHTML;
+  };
+  if (source != null && /http-equiv|shadowrootmode/i.test(source)) source = plain(source);
   if (source != null) document.open();
   const loaded = new Promise(done => window.addEventListener('load', done, {once: true}));
   if (source != null) {
@@ -48,8 +75,9 @@ SHOW = """async source => {
     for (const animation of root.getAnimations())
       try { animation.finish(); } catch { animation.cancel(); }
   }
-  const parts = [document.documentElement, document.body].filter(element => element);
-  return ['scrollWidth', 'scrollHeight'].map(side => Math.max(0, ...parts.map(element => element[side])));
+  const both = [document.documentElement, document.body].filter(element => element);
+  const cut = both.some(element => /hidden|clip/.test(getComputedStyle(element).overflowX));
+  return [...['scrollWidth', 'scrollHeight'].map(side => Math.max(0, ...both.map(element => element[side]))), cut];
 }"""
 
 
@@ -74,16 +102,17 @@ class Tab:
     session: Any
     frame: str
     crashed: asyncio.Event
+    refused: Counter[str]  # hosts that the page asked for
     documents: int = 0
 
 
-async def open_tab(context: Any) -> Tab:
-    """The first page of a context."""
+async def open_tab(context: Any, refused: Counter[str]) -> Tab:
+    """The first page of a context. `refused`: what counts the hosts that its pages ask for."""
     page, crashed = await context.new_page(), asyncio.Event()
     page.on("crash", lambda _: crashed.set())
     session = await context.new_cdp_session(page)
     tree = await session.send("Page.getFrameTree")
-    return Tab(context, page, session, tree["frameTree"]["frame"]["id"], crashed)
+    return Tab(context, page, session, tree["frameTree"]["frame"]["id"], crashed, refused)
 
 
 async def draw(tab: Tab, source: str, render: Render) -> bytes:
@@ -101,8 +130,8 @@ async def draw(tab: Tab, source: str, render: Render) -> bytes:
         await asyncio.gather(drawing, crash, return_exceptions=True)
 
 
-async def _show(tab: Tab, source: str) -> tuple[int, int]:
-    """Width and height of the page, which has come to rest. Raises Failed, or what Playwright raises."""
+async def _show(tab: Tab, source: str) -> tuple[int, int, bool]:
+    """Width and height of the page, which has come to rest, and whether it hides what is wider than its window. Raises Failed, or what Playwright raises."""
     from playwright.async_api import Error
 
     written: str | None = source
@@ -124,8 +153,8 @@ async def _show(tab: Tab, source: str) -> tuple[int, int]:
         if "exceptionDetails" in shown:
             said = shown["exceptionDetails"].get("exception", {}).get("description", "")
             raise Failed(said.partition("\n")[0][:200])
-        width, height = shown["result"]["value"]
-        return int(width), int(height)
+        width, height, cut = shown["result"]["value"]
+        return int(width), int(height), bool(cut)
 
 
 async def _draw(tab: Tab, source: str, render: Render) -> bytes:
@@ -142,11 +171,12 @@ async def _draw(tab: Tab, source: str, render: Render) -> bytes:
     raise Unseen
 
 
-async def _photograph(tab: Tab, size: tuple[int, int], render: Render) -> bytes:
-    width, least = render.viewport
-    if render.full_width:
-        width = max(width, min(size[0], render.max_height))
-    clip = {"x": 0, "y": 0, "width": width, "height": max(least, min(size[1], render.max_height))}
+async def _photograph(tab: Tab, size: tuple[int, int, bool], render: Render) -> bytes:
+    least_width, least_height = render.viewport
+    wanted, tall, cut = size
+    width = max(least_width, 0 if cut and not render.full_width else min(wanted, MAX_WIDTH))
+    height = max(least_height, min(tall, render.max_height, MAX_PIXELS // width))
+    clip = {"x": 0, "y": 0, "width": width, "height": height}
     if len(tab.page.frames) > 1:  # a frame's document is out of our script's reach, and not of Playwright's
         return await tab.page.screenshot(
             full_page=True, clip=clip, animations="disabled", caret="hide", timeout=1000 * render.sandbox.wall_s

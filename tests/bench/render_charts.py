@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from configs.schema import Render
-from serving.jailed import sandbox
+from serving.render import sandbox
 from serving.render.charts import HEAVY_NAMES, ChartRenderer
 from tests.data import real
 
@@ -37,7 +37,7 @@ PROGRAMS = {
 }
 # the server's own settings, capture and encoder in a loop without fork or jail: the limit
 LOOP = """import json, sys, time
-from serving.jailed.server import Capture
+from serving.jailed.capture import Capture
 from serving.jailed.warmup import HEAVY, LIGHT, warm
 from serving.render.charts import encode_png
 warm(HEAVY + LIGHT if sys.argv[1] == "True" else LIGHT)
@@ -49,10 +49,9 @@ for line in sys.stdin:
     source, times = json.loads(line)
     started = time.perf_counter()
     for _ in range(times):
-        capture.picture, capture._rank = None, 0
+        capture.picture, capture._place, capture._by_hand = None, (False, 0), None
         exec(compile(source, "x", "exec"), {"__name__": "__main__"})
-        if capture.picture is None:
-            capture.current(rank=1)
+        capture.end()
         encode_png(*capture.picture)
         pyplot.close("all")
     print(time.perf_counter() - started, flush=True)

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from configs.schema import Render, Workers
-from serving.jailed import sandbox
+from serving.render import sandbox
 from serving.render.charts import ChartRenderer
 from serving.render.web import WebRenderer
 from tests.data import real

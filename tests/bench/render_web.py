@@ -16,6 +16,7 @@ from pathlib import Path
 from playwright.async_api import async_playwright
 
 from configs.schema import Render, Workers
+from serving.render import fonts
 from serving.render.web import WebRenderer
 from serving.render.web_browser import FLAGS, find_browser, wrapper
 from tests.data import real
@@ -50,7 +51,9 @@ async def measure() -> dict[str, float]:
         async with async_playwright() as playwright:
             script = Path(folder) / "browser"
             path = find_browser("", playwright.chromium.executable_path)
-            script.write_text(wrapper(path, Path(folder) / "pid", namespaces=True))
+            config = Path(folder) / "fonts.conf"
+            config.write_text(fonts.config(fonts.INSIDE, "/tmp/fontconfig"))
+            script.write_text(wrapper(path, Path(folder) / "pid", config, namespaces=True))
             script.chmod(0o755)
 
             async def launch() -> object:

@@ -5,7 +5,7 @@ import pytest
 from actors.contracts import Outage
 from configs.command import run
 from configs.load import ConfigError
-from serving.jailed.sandbox import MissingLayer
+from serving.render.sandbox import MissingLayer
 from serving.render.web_browser import BrowserMissing
 
 

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from configs import describe
 from configs.fields import convert, rule_of, section, settings
 from configs.schema import Config
-from serving.jailed.sandbox import LAYERS
+from serving.render.sandbox import LAYERS
 
 SETTINGS = settings(Config)
 

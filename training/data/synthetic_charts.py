@@ -136,8 +136,8 @@ def write_images(root: Path, split: Split, count: int, seed: int) -> Path:
 async def render_results(programs: list[str], workers: int = 2) -> list[RenderResult]:
     """What became of each program, in order; through the same renderer as rollouts. They are programs of ours: a layer
     that this machine lacks is not missed, nor is the same picture made otherwise without it."""
-    from serving.jailed.sandbox import LAYERS
     from serving.render.charts import ChartRenderer
+    from serving.render.sandbox import LAYERS
 
     ours = Render(sandbox=Sandbox(allow_missing=list(LAYERS)))
     renderers = [ChartRenderer(ours) for _ in range(workers)]

@@ -149,7 +149,7 @@ def _disk(config: Config) -> str | None:
 
 def _jail(config: Config) -> str | None:
     """Of this machine; of the others of a cluster it is asked when a renderer starts there."""
-    from serving.jailed.sandbox import MissingLayer, active_layers
+    from serving.render.sandbox import MissingLayer, active_layers
     from training.run.cluster import joined
 
     if joined(config):

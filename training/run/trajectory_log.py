@@ -110,7 +110,7 @@ class Recorder:
             found |= {
                 "text": turn.text,
                 "code": turn.code,
-                "message": render.message if render is not None and not render.ok else None,
+                "message": render.message or None if render is not None else None,  # how it failed, or what it lacks
                 "picture": self._picture(render.png) if render is not None and render.png is not None else None,
                 "sub_scores": {k: round(v, 4) for k, v in verdict.sub_scores.items()} if verdict is not None else {},
                 "feedback": verdict.feedback if verdict is not None else None,

@@ -12,6 +12,8 @@ DRAW = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\n"
 REFUSED = ("forbidden", "exception")
 DIED = ("crashed",)
 SLOW = ("timeout",)
+FORGE = "import os, struct\ndef say(body, *head): os.write(0, struct.pack('!BIIII', *head) + body)\n"
+LOCK = "import fcntl, numpy, struct\nshared = open(numpy.__file__)\n"
 C = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n    r = libc.syscall(*a)\n    "
 C += "if r < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))\n    return r\n"
 
@@ -35,7 +37,10 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("remove_folder", REFUSED, "import os\nos.rename('.', '../elsewhere')\ndraw"),
     ("read_passwd", REFUSED, "open('/etc/passwd').read()\ndraw"),
     ("list_home", REFUSED, "import os\nos.listdir('/root')\ndraw"),
-    ("list_temporary", REFUSED, "import os\nos.listdir('/tmp')\ndraw"),
+    ("list_temporary", ("ok",), "import os\nassert os.listdir('/tmp') == os.listdir('.') == []\ndraw"),
+    ("climb_from_temporary", REFUSED, "import os\nos.listdir('/mnt/data/..')\ndraw"),
+    ("truncate_own", REFUSED, "import os\nopen('x', 'w').close()\nos.truncate('x', 0)\ndraw"),
+    ("truncate_by_reading", REFUSED, "import numpy, os\nos.open(numpy.__file__, os.O_RDONLY | os.O_TRUNC)\ndraw"),
     ("write_library", REFUSED, "import numpy\nopen(numpy.__file__, 'a').write('#')\ndraw"),
     ("write_bytecode", REFUSED, "import os\nopen(os.path.dirname(os.__file__) + '/canary.py', 'w').write('')\ndraw"),
     ("device", REFUSED, "open('/dev/mem', 'rb').read(1)\ndraw"),
@@ -175,11 +180,13 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("memory_string", ("memory",), "'x' * 10**12"),
     ("memory_swallowed", ("ok",), "try:\n    'x' * 10**12\nexcept MemoryError:\n    pass\ndraw"),
     ("pixels", ("too_large",), "import matplotlib.pyplot as plt\nplt.figure(figsize=(500, 500)).savefig('x')"),
-    ("pixels_by_dpi", ("too_large",), "draw\nplt.savefig('x', dpi=20000)"),
+    ("pixels_thin", ("too_large",), "import matplotlib.pyplot as plt\nplt.figure(figsize=(10001, 0.03)).savefig('x')"),
+    ("pixels_tall", ("too_large",), "import matplotlib.pyplot as plt\nplt.figure(figsize=(0.02, 9000)).savefig('x')"),
+    ("pixels_by_dpi", ("ok",), "draw\nplt.savefig('x', dpi=20000)"),
     ("pixels_tight", ("too_large",), "draw\nplt.text(1e5, 1e5, 'far')\nplt.savefig('x', bbox_inches='tight')"),
     (
         "threads",
-        ("exception", "memory", *SLOW),
+        ("exception", "memory", *REFUSED, *SLOW),
         "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(9,)).start()",
     ),
     ("descriptors", ("exception",), "import os\nwhile True: os.dup(0)"),
@@ -217,12 +224,50 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ),
     ("nested_source", ("syntax", "memory"), "(" * 50_000),
     ("nested_expression", ("syntax", "memory", "crashed"), "x = " + "-" * 90_000 + "1"),
-    ("many_files", (*SLOW, "ok", "exception"), "for x in range(3000): open(f'f{x}', 'w').close()\ndraw"),
+    ("many_files", (*SLOW, "ok", *REFUSED), "for x in range(3000): open(f'f{x}', 'w').close()\ndraw"),
     (
         "deep_folders",
         (*SLOW, "ok", *REFUSED),
         "import os\nfor x in range(2000):\n    os.mkdir('d'); os.chdir('d')\ndraw",
     ),
+    ("many_folders", REFUSED, "import os, time\nfor x in range(60000): os.mkdir(f'f{x}')\ntime.sleep(9)\ndraw"),
+    (
+        "many_threads",
+        ("forbidden", "exception", "memory"),
+        "import threading, time\nthreading.stack_size(65536)\nfor _ in range(5000):\n"
+        "    threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\ntime.sleep(9)\ndraw",
+    ),
+    (
+        "closed_folder",
+        ("ok",),
+        "import os\nos.mkdir('d')\nopen('d/f', 'w').close()\nos.umask(0o477)\nos.mkdir('e')\nos.mkdir('k', 0o300)\n"
+        "open('k/x', 'w').close()\ndraw",
+    ),
+    (
+        "long_names",
+        ("ok",),
+        "import os\nfor _ in range(24):\n    os.mkdir('d' * 250); os.chdir('d' * 250)\nopen('x', 'w').close()\ndraw",
+    ),
+    (
+        "names_of_tidying",
+        ("ok",),
+        "import os\nfor x in range(9): os.makedirs(f'.up-{x}-2/.up-{x + 1}-2/a/b')\ndraw",
+    ),
+    # channels to a neighbour: its jail has the same library files
+    (
+        "record_lock",
+        REFUSED,
+        LOCK + "fcntl.lockf(shared, fcntl.LOCK_SH | fcntl.LOCK_NB)\ndraw",
+    ),
+    (
+        "ask_for_lock",
+        REFUSED,
+        LOCK + "fcntl.fcntl(shared, fcntl.F_GETLK, struct.pack('hhqqi', 1, 0, 0, 0, 0))\ndraw",
+    ),
+    ("open_file_lock", REFUSED, LOCK + "fcntl.fcntl(shared, 37, bytes(32))\ndraw"),
+    ("whole_file_lock", REFUSED, LOCK + "fcntl.flock(shared, fcntl.LOCK_SH)\ndraw"),
+    ("lease", REFUSED, LOCK + "fcntl.fcntl(shared, 1024, 0)\ndraw"),
+    ("grow_pipe", REFUSED, "import fcntl, os\nfcntl.fcntl(os.pipe()[0], 1031, 2**20)\ndraw"),
     # the way back to the server
     ("exit_at_once", DIED, "import os\nos._exit(0)"),
     ("exit_code", ("no_figure",), "import sys\nsys.exit(3)"),
@@ -232,31 +277,56 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     (
         "huge_reply",
         DIED,
-        "import os, struct\nos.write(0, struct.pack('!BIII', 0, 1 << 30, 1 << 30, 1 << 31))\nos._exit(0)",
+        FORGE + "say(b'', 0, 1 << 30, 1 << 30, 1 << 31, 0)\nos._exit(0)",
     ),
-    ("short_pixels", DIED, "import os, struct\nos.write(0, struct.pack('!BIII', 0, 9, 9, 243) + b'x')\nos._exit(0)"),
-    ("false_kind", DIED, "import os, struct\nos.write(0, struct.pack('!BIII', 77, 0, 0, 1) + b'x')\nos._exit(0)"),
+    (
+        "short_pixels",
+        DIED,
+        FORGE + "say(b'x', 0, 9, 9, 243, 0)\nos._exit(0)",
+    ),
+    ("false_kind", DIED, FORGE + "say(b'x', 77, 0, 0, 0, 1)\nos._exit(0)"),
+    (
+        "claims_time",
+        DIED,
+        FORGE + "say(b'late', 3, 0, 0, 0, 4)\nos._exit(0)",
+    ),
+    (
+        "claims_death",
+        DIED,
+        FORGE + "say(b'dead', 8, 0, 0, 0, 4)\nos._exit(0)",
+    ),
+    (
+        "wide_reply",
+        DIED,
+        FORGE + "say(bytes(3000000), 0, 1000000, 1, 3000000, 0)\nos._exit(0)",
+    ),
+    ("flat_reply", DIED, FORGE + "say(b'', 0, 9, 0, 0, 0)\nos._exit(0)"),
+    (
+        "failure_with_picture",
+        DIED,
+        FORGE + "say(bytes(244), 2, 9, 9, 243, 1)\nos._exit(0)",
+    ),
     ("endless_reply", (*DIED, *SLOW), "import os\nwhile True: os.write(0, bytes(65536))"),
     ("read_requests", ("exception",), "import os\nos.read(0, 9)\ndraw"),
     (
         "forged_failure",  # of its own program only, and what follows is not read
         ("exception",),
-        "import os, struct\nos.write(0, struct.pack('!BIII', 2, 0, 0, 4) + b'mine')\ndraw",
+        FORGE + "say(b'mine', 2, 0, 0, 0, 4)\ndraw",
     ),
     (
         "forged_picture",  # the same as drawing it
         ("ok",),
-        "import os, struct\nos.write(0, struct.pack('!BIII', 0, 9, 9, 243) + bytes(243))\nos._exit(0)",
+        FORGE + "say(bytes(243), 0, 9, 9, 243, 0)\nos._exit(0)",
     ),
     (
         "forged_pictures",
         DIED,
-        "import os, struct\nf = struct.pack('!BIII', 0, 9, 9, 243)\nos.write(0, (f + bytes(243)) * 9)\nos._exit(0)",
+        "import os, struct\nf = struct.pack('!BIIII', 0, 9, 9, 243, 0)\nos.write(0, (f + bytes(243)) * 9)\nos._exit(0)",
     ),
     (
         "words_too_long",
         DIED,
-        "import os, struct\nos.write(0, struct.pack('!BIII', 2, 0, 0, 9999) + b'x' * 9999)\nos._exit(0)",
+        FORGE + "say(b'x' * 9999, 2, 0, 0, 0, 9999)\nos._exit(0)",
     ),
     (
         "thread_writes_junk",
@@ -282,7 +352,7 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     (
         "patch_capture",
         ("exception", "no_figure", *DIED),
-        "import __main__\n__main__.Capture._keep = __main__.run = __main__.reply = __main__.REPLY = None\ndraw",
+        "import __main__, serving.jailed.capture as c\nc.Capture._keep = c.Capture.take = __main__.REPLY = None\ndraw",
     ),
     (
         "poison_modules",

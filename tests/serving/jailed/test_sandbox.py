@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from configs.schema import Render, Sandbox
-from serving.jailed import sandbox
+from serving.render import sandbox
 from serving.render.charts import ChartRenderer
 
 # one layer at a time, so that none of them hides behind another
@@ -17,7 +17,7 @@ ALONE = {
     "limits": "open('big', 'wb').write(bytes(20_000_000))",
 }
 ENTER = """import os, signal, sys
-from serving.jailed.sandbox import Jail
+from serving.jailed.layers import Jail
 os.chdir(sys.argv[1])
 jail = Jail(sys.argv[1], sys.argv[3:])
 jail.enter(cpu_s=9, memory_bytes=2**34)
@@ -47,7 +47,7 @@ def test_namespaces_show_no_process_no_network_and_no_file_of_ours(tmp_path: obj
         "import json, os, socket; print(json.dumps([sorted(os.listdir('/')), len([p for p in os.listdir('/proc') "
         "if p.isdigit()]), socket.if_nameindex(), os.getuid(), list(os.environ)]))"
     )
-    argv = sandbox.command("serving.jailed.sandbox", [], namespaces=True)
+    argv = sandbox.command("serving.jailed.layers", [], namespaces=True)
     argv = [*argv[: argv.index("-m")], "-c", look]
     environment = sandbox.environment(namespaces=True, scratch="")
     out = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -95,7 +95,7 @@ async def test_without_namespaces_the_same_bytes_and_the_same_refusals(monkeypat
 FAMILY = """
 import os
 from pathlib import Path
-from serving.jailed.sandbox import tree_bytes
+from serving.render.sandbox import tree_bytes
 block = b"x" * 2**26
 reader, writer = os.pipe()
 for _ in range(2):

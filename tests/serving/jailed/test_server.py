@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[3]
 SLOW = """
 import os, sys, tempfile, time
 from serving.jailed import fork_memory, server
-from serving.jailed.sandbox import Jail
+from serving.jailed.layers import Jail
+from serving.jailed.program import Answer
 core = {min(os.sched_getaffinity(0))}
 def work(source, max_pixels):
     if source == "sleeps":
@@ -20,7 +21,7 @@ def work(source, max_pixels):
     os.sched_setaffinity(0, core)
     while time.process_time() < 1:
         pass
-    return "no_figure", 0, 0, b"done at last"
+    return Answer("no_figure", message="done at last")
 busy = []
 for _ in range(3):
     if (pid := os.fork()) == 0:
@@ -29,10 +30,13 @@ for _ in range(3):
         while True:
             pass
     busy.append(pid)
-settings = {"hot": [], "cpu_s": 60, "wall_s": 2.0, "max_pixels": 100, "memory_bytes": 2**33}
-settings["inbox"] = fork_memory.unshared(4096)
+warmed = server.Server(
+    Jail(tempfile.mkdtemp(), ()), server.Limits(60, 2.0, 2**33, 100), fork_memory.unshared(4096), []
+)
+request = os.memfd_create("program")
+os.write(request, sys.argv[1].encode())
 try:
-    print(bytes(server.attend(sys.argv[1], settings, Jail(tempfile.mkdtemp(), ()), work))[13:].decode())
+    print(bytes(server.attend(request, warmed, work))[17:].decode())
 finally:
     for pid in busy:
         os.kill(pid, 9)

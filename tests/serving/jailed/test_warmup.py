@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from serving.jailed import sandbox
+from serving.render import sandbox
 
 ROOT = Path(__file__).resolve().parents[3]
 WARMED = """

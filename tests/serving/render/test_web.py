@@ -5,6 +5,7 @@ import base64
 import contextlib
 import io
 import os
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -247,8 +248,8 @@ async def test_a_tab_that_dies_while_it_opens_is_no_fault_of_the_page(
     before = renderers(renderer.pids[0])
     killed = []
 
-    async def opened(context: object) -> web_page.Tab:
-        opening = asyncio.ensure_future(web_page.open_tab(context))
+    async def opened(context: object, refused: Counter[str]) -> web_page.Tab:
+        opening = asyncio.ensure_future(web_page.open_tab(context, refused))
         while not killed and not opening.done():
             for pid in renderers(renderer.pids[0]) - before:
                 os.kill(pid, 9)
@@ -334,8 +335,8 @@ def refuse_pictures(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
 
         return call
 
-    async def opened(context: object) -> web_page.Tab:
-        tab = await web_page.open_tab(context)
+    async def opened(context: object, hosts: Counter[str]) -> web_page.Tab:
+        tab = await web_page.open_tab(context, hosts)
         tab.session.send, tab.page.screenshot = refusing(tab.session.send), refusing(tab.page.screenshot)
         return tab
 

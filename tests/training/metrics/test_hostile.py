@@ -26,7 +26,7 @@ def forge(frame):
         for count in range(9) if seal else ():
             body = seal({FORGED}, [('matplotlib.axes._axes.bar', '#D62728')] * count)
             if b'tampered' not in body[32:]:
-                os.write(0, struct.pack('!BIII', 0, len(body), 1, len(body)) + body)
+                os.write(0, struct.pack('!BIIII', 0, 0, 0, len(body), 0) + body)
                 os._exit(0)
         frame = frame.f_back
 """
@@ -40,14 +40,14 @@ def elsewhere(code: str) -> str:
 ATTACKS: dict[str, tuple[str, bool]] = {
     "write_a_trace_everywhere": (
         f"import json, os, struct\nbody = b's' * 32 + json.dumps({FORGED}).encode()\n"
-        "head = struct.pack('!BIII', 0, len(body), 1, len(body))\n"
+        "head = struct.pack('!BIIII', 0, 0, 0, len(body), 0)\n"
         "for fd in range(64):\n    try:\n        os.write(fd, head + body)\n"
         "    except OSError:\n        pass\nos._exit(0)",
         True,
     ),
     "write_a_trace_and_go_on": (
         f"import json, os, struct\nbody = b's' * 32 + json.dumps({FORGED}).encode()\n"
-        "os.write(0, struct.pack('!BIII', 0, len(body), 1, len(body)) + body)",
+        "os.write(0, struct.pack('!BIIII', 0, 0, 0, len(body), 0) + body)",
         True,
     ),
     "print_a_trace": (f"import json\nprint(json.dumps({FORGED}), flush=True)", False),
@@ -191,6 +191,73 @@ ATTACKS: dict[str, tuple[str, bool]] = {
         "import __main__, sys\nassert not hasattr(__main__, 'attend') and not hasattr(__main__, 'trace')\n"
         "for name in list(sys.modules):\n    if name.startswith('serving'):\n"
         "        assert not [n for n in vars(sys.modules[name]) if not n.startswith('__')]",
+        False,
+    ),
+    "hoard_what_is_collected": (
+        elsewhere(
+            "import gc, types\ngc.set_debug(gc.DEBUG_SAVEALL)\ngc.collect()\n"
+            "for x in gc.garbage:\n    if isinstance(x, types.FrameType): forge(x)"
+        ),
+        False,
+    ),
+    "watch_the_collector": (
+        elsewhere(
+            "import gc\ngc.callbacks.append(lambda *a: [forge(x) for x in gc.get_objects() if hasattr(x, 'f_back')])\n"
+            "gc.collect()"
+        ),
+        False,
+    ),
+    "second_collector": (
+        elsewhere(
+            "import sys, types\ndel sys.modules['gc']\nimport gc\n"
+            "for x in gc.get_objects():\n    if isinstance(x, types.FrameType): forge(x)"
+        ),
+        True,
+    ),
+    "second_signal_module": (
+        elsewhere(
+            "import sys\ndel sys.modules['_signal'], sys.modules['signal']\nimport signal\n"
+            "signal.signal(signal.SIGALRM, lambda n, frame: forge(frame))\nsignal.setitimer(0, 0.001)\n"
+            "while True: pass"
+        ),
+        True,
+    ),
+    "second_module_by_the_importer": (
+        elsewhere(
+            "import _imp, importlib.machinery as m\n"
+            "s = _imp.create_builtin(m.ModuleSpec('_signal', m.BuiltinImporter, origin='built-in'))\n"
+            "s.signal(14, lambda n, frame: forge(frame))\ns.setitimer(0, 0.001)\nwhile True: pass"
+        ),
+        True,
+    ),
+    "second_system_module": (
+        "import sys\nfor name in ('sys', '_imp'): del sys.modules[name]\nimport _imp\nimport sys",
+        True,
+    ),
+    "frames_of_greenlets": (
+        elsewhere(
+            "import greenlet\nforge(greenlet.getcurrent().gr_frame)\n"
+            "g = greenlet.greenlet(lambda: forge(g.parent.gr_frame))\ng.switch()"
+        ),
+        True,
+    ),
+    "greenlets_by_another_name": (
+        "import importlib.machinery as m, importlib.util as u, sys\n"
+        "place = [p for p in sys.path if p.endswith('site-packages')][0] + '/greenlet/_greenlet.cpython-'\n"
+        "place += '%d%d-x86_64-linux-gnu.so' % sys.version_info[:2]\n"
+        "loader = m.ExtensionFileLoader('numpy._greenlet', place)\n"
+        "u.module_from_spec(m.ModuleSpec('numpy._greenlet', loader, origin=place))",
+        True,
+    ),
+    "library_of_its_own": (
+        "import importlib.machinery as m, importlib.util as u\nopen('evil.so', 'wb').write(b'ELF')\n"
+        "u.module_from_spec(m.ModuleSpec('evil', m.ExtensionFileLoader('evil', 'evil.so'), origin='evil.so'))",
+        True,
+    ),
+    "seal_what_was_not_recorded": (
+        elsewhere(
+            "import sys\nforge(sys._getframe())\nlast = {}\nlast.update(calls=['matplotlib.axes._axes.plot'] * 9)"
+        ),
         False,
     ),
     "native_calls": ("import ctypes\nctypes.CDLL(None)", True),
