@@ -3,7 +3,7 @@ PYTHON ?= python3
 CONFIG ?= configs/tiny_chart.yaml
 PY := .venv/bin/python
 
-.PHONY: setup train test bench chaos experiment serve lint
+.PHONY: setup train test bench chaos hostile experiment serve lint
 
 setup: .venv/.ready
 
@@ -25,6 +25,9 @@ bench: setup
 
 chaos: setup  ## kill -9 at random moments over every kind of process, and see that the books hold
 	$(PY) -m tests.chaos $(ARGS)
+
+hostile: setup  ## a scripted policy that attacks renderers, judge and learner in half of its turns
+	$(PY) -m tests.hostile $(ARGS)
 
 experiment: setup  ## base, labels, pictures alone, three seeds: about an hour on two free cores; goes on where it was stopped
 	$(PY) -m training.experiment $(CONFIG) run.steps=60 $(ARGS)

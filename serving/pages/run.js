@@ -35,7 +35,7 @@ async function load() {
     if (offset >= found.total && offset > 0) return void ((offset = 0), await load());
     options(form.elements.state, found.states);
     options(form.elements.failure, found.failures);
-    $("groups").replaceChildren(...(found.groups.length ? found.groups.map(group) : [el("p", { class: "quiet" }, "No group fits.")]));
+    $("groups").replaceChildren(...(found.groups.length ? found.groups.map(shown) : [el("p", { class: "quiet" }, "No group fits.")]));
     $("place").textContent = found.total ? `${offset + 1}–${Math.min(offset + SIZE, found.total)} of ${found.total}` : "none";
     $("back").disabled = offset === 0;
     $("on").disabled = offset + SIZE >= found.total;
@@ -55,6 +55,15 @@ function options(select, counts) {
   if (chosen && !names.includes(chosen)) names.push(chosen);
   select.replaceChildren(el("option", { value: "" }, "any"), ...names.map((n) => el("option", { value: n }, `${n} (${counts[n] ?? 0})`)));
   select.value = chosen;
+}
+
+/** A group, or a line in its place where its record is damaged: one record takes no other one away. */
+function shown(g) {
+  try {
+    return group(g);
+  } catch {
+    return el("article", { class: "group" }, el("p", { class: "problem" }, `Group ${g.group}: its record is damaged.`));
+  }
 }
 
 const picture = (name) => `pictures/${encodeURIComponent(name)}`;
@@ -96,7 +105,14 @@ function detail(g, m, place) {
   const facts = { reward: fixed(r.total, 3), similarity: fixed(r.vision, 3), format: fixed(r.format), tool: fixed(r.tool),
     advantage: fixed(m.advantage, 3), tokens: m.tokens, ending: m.ending, group: g.state + (g.reason ? `: ${g.reason}` : "") };
   $("title").textContent = `Group ${g.group}, member ${place + 1}`;
-  $("turns").replaceChildren(list(facts), ...m.turns.map((turn, number) => turnCard(g, turn, number)));
+  const cards = m.turns.map((turn, number) => {
+    try {
+      return turnCard(g, turn, number);
+    } catch {
+      return el("p", { class: "problem" }, `Turn ${number + 1}: its record is damaged.`);
+    }
+  });
+  $("turns").replaceChildren(list(facts), ...cards);
   $("detail").showModal();
 }
 
@@ -112,7 +128,8 @@ function turnCard(g, turn, number) {
   return el("section", {}, el("h2", {}, `Turn ${number + 1}`), list(facts),
     g.whole === false ? el("p", { class: "quiet" }, "Texts and pictures of this group were not kept (run.trajectories_mb).") : null,
     turn.picture ? compare(picture(g.target), picture(turn.picture)) : null,
-    turn.failure ? el("p", { class: "problem" }, `${turn.failure}: ${turn.message ?? ""}`) : null,
+    turn.failure ? el("p", { class: "problem" }, `${turn.failure}: ${turn.message ?? ""}`)
+      : turn.message ? el("p", { class: "quiet" }, turn.message) : null,
     turn.feedback ? el("blockquote", {}, turn.feedback) : null,
     parts ? el("p", { class: "quiet" }, parts) : null,
     turn.code ? codeBlock(turn.code) : null,

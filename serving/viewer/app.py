@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from serving.http.static import PAGES, Guarded, static
-from serving.viewer.run_folder import SORTS, Query, RunFolder
+from serving.viewer.run_folder import SORTS, Query, RunFolder, rows
 from serving.viewer.step_time import explain
 
 PAGE_SIZE, MOST = 20, 100  # groups in one answer
@@ -200,9 +200,12 @@ def _finite(value: Any) -> Any:
 def _glance(path: Path) -> dict[str, Any]:
     """Steps done and last reward, from the end of metrics.jsonl."""
     try:
-        with (path / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, (path / "metrics.jsonl").stat().st_size - 8192))
-            last = json.loads(file.read().splitlines()[-1])
+        metrics = (path / "metrics.jsonl").resolve(strict=True)
+        if not metrics.is_relative_to(path.resolve()):
+            raise OSError("a link that leads out")
+        with metrics.open("rb") as file:
+            file.seek(max(0, metrics.stat().st_size - 8192))
+            last = next(iter(rows([(0, file.read().splitlines()[-1])])))
         return {"step": last["step"], "reward": last["reward"], "changed": path.stat().st_mtime}
-    except (OSError, ValueError, IndexError, KeyError, TypeError):
+    except (OSError, ValueError, IndexError, KeyError, TypeError, StopIteration):
         return {"step": 0, "reward": None, "changed": path.stat().st_mtime}

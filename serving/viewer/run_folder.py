@@ -6,6 +6,7 @@ error; a group that a resumed run plays again replaces the one before.
 """
 
 import json
+import math
 import re
 import threading
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 PICTURE = re.compile(r"[0-9a-f]{20}\.png")
+DIGITS = 15  # of a whole number that a browser keeps as it is
 SORTS = ("newest", "oldest", "best", "worst", "spread")
 
 
@@ -114,15 +116,15 @@ class RunFolder:
         with self._lock:
             changed = self._read_groups()  # before the ledger: a line is written after the ledger knows the group's end
             changed |= self._read_books()
-            for row in _rows(self._gains.lines()[1]):
+            for row in rows(self._gains.lines()[1]):
                 for group, values in _items(row.get("groups")):
-                    if isinstance(values, list) and group.isdigit():
+                    if isinstance(values, list) and re.fullmatch("[0-9]{1,15}", group):
                         self._advantages[int(group)] = (_int(row.get("step")), values)
                 changed = True
             anew, lines = self._figures.lines()
             if anew:
                 self._metrics = []
-            for row in _rows(lines):
+            for row in rows(lines):
                 self._metrics.append(row)
                 changed = True
             if changed:
@@ -157,7 +159,7 @@ class RunFolder:
         if row.offset >= 0:
             with self._files[row.file].path.open("rb") as file:
                 file.seek(row.offset)
-                line = next(iter(_rows([(0, file.read(row.length))])), {})
+                line = next(iter(rows([(0, file.read(row.length))])), {})
         entry = self._entries.get(row.group, {})
         members = [m for m in _list(line.get("members")) if isinstance(m, dict)]
         step, advantages = self._advantages.get(row.group, (-1, []))
@@ -200,7 +202,7 @@ class RunFolder:
         changed = False
         for number, follower in enumerate(self._files):
             for offset, line in follower.lines()[1]:
-                for raw in _rows([(offset, line)]):
+                for raw in rows([(offset, line)]):
                     row = _indexed(raw)
                     if row is not None:
                         self._played[row.group] = replace(row, file=number, offset=offset, length=len(line))
@@ -211,10 +213,10 @@ class RunFolder:
         anew, lines = self._books.lines()
         if anew:
             self._entries = {}
-        for row in _rows(lines):
+        for row in rows(lines):
             self._journalled = True
             self._note(_list(row.get("entries")))
-        final = [] if self._journalled else list(_rows(self._final.lines()[1]))
+        final = [] if self._journalled else list(rows(self._final.lines()[1]))
         self._note(final)
         return bool(lines or final)
 
@@ -248,7 +250,7 @@ def _indexed(raw: Mapping[str, Any]) -> Row | None:
             if member["outcome"] != "done":
                 failures.add(f"void: {member['outcome']}")
                 continue
-            rewards.append(float(member["reward"]["total"]))
+            rewards.append(_number(member["reward"]["total"]))
             if member["ending"] in ("malformed", "length"):
                 failures.add(str(member["ending"]))
             failures.update(str(turn["failure"]) for turn in member["turns"] if turn["failure"])
@@ -256,7 +258,7 @@ def _indexed(raw: Mapping[str, Any]) -> Row | None:
             int(raw["group"]),
             int(raw["prompt"]),
             str(raw["state"]),
-            began=float(raw["began"]),
+            began=_number(raw["began"]),
             low=min(rewards, default=None),
             high=max(rewards, default=None),
             failures=frozenset(failures),
@@ -265,14 +267,29 @@ def _indexed(raw: Mapping[str, Any]) -> Row | None:
         return None
 
 
-def _rows(lines: list[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
+def rows(lines: list[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
     for _, line in lines:
         try:
-            row = json.loads(line, parse_constant=lambda _: None)  # NaN is no JSON elsewhere
+            row = json.loads(line, parse_constant=lambda _: None, parse_float=_real, parse_int=_whole)
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             yield row
+
+
+def _real(text: str) -> float | None:
+    """A number that is one in a browser as well; NaN and 1e999 are none."""
+    return value if math.isfinite(value := float(text)) else None
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if len(text) <= DIGITS else None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return float(value)
 
 
 def _items(value: Any) -> list[tuple[str, Any]]:
