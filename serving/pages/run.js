@@ -70,7 +70,7 @@ const picture = (name) => `pictures/${encodeURIComponent(name)}`;
 
 function group(g) {
   const state = el("span", { class: `tag ${g.state}`, title: g.reason }, g.state.replaceAll("_", " "));
-  const { oldest, newest: youngest } = g.entries;
+  const { oldest, newest: youngest } = g.ledger;
   const versions = oldest >= 0 ? `weights ${oldest === youngest ? oldest : `${oldest}–${youngest}`}` : null;
   const step = g.state === "consumed" ? `step ${g.step}` : `for step ${g.step}`;
   const target = g.target

@@ -39,7 +39,7 @@ def viewed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     run = make(tmp_path_factory.mktemp("runs") / "hostile", steps=4)
     lines = [json.loads(line) for line in (run / "trajectories" / "rollout-0.jsonl").read_text().splitlines()]
     evil = [poisoned(line, EVIL[n % len(EVIL)]) for n, line in enumerate(lines)]
-    odd = dict(lines[-1], members=[{**lines[-1]["members"][0], "turns": [{"kind": 3, "failure": None}]}])
+    odd = dict(lines[-1], members=[{**lines[-1]["members"][0], "ending": 5, "turns": [{"failure": None}]}])
     file = run / "trajectories" / "rollout-0.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in [*evil[:-1], odd]))
     with (run / "metrics.jsonl").open("a") as out:
@@ -63,7 +63,7 @@ def test_nothing_that_a_run_says_becomes_markup(viewed: Served) -> None:
             page.wait_for_selector("#detail[open]")
             for more in page.locator("#turns summary").all():
                 more.click()
-            seen += page.inner_text("#turns")
+            seen += page.text_content("#turns") or ""
             page.click("#close")
         assert page.evaluate("window.hit") is None and dialogs == []
         assert page.locator(MADE_OF_TEXT).count() == 0
