@@ -22,8 +22,8 @@ REFUSED = "Unable to capture screenshot"
 MAX_WIDTH, MAX_PIXELS = 8192, 21_000_000  # of a page's picture
 PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # between two such questions
 # Writes a document, or takes the one that is there, waits until it and its fonts have loaded, brings it to rest and
-# returns its width, its height and whether it hides what overflows its sides. What would make it leave (a refresh) or hide movement from this script (closed shadow
-# roots) is taken out of the source first.
+# returns its width, its height and whether it hides what overflows its sides. What would make it leave (a refresh) or
+# hide movement from this script (closed shadow roots) is taken out of the source first.
 SHOW = """async source => {
   const plain = html => {
     const parsed = new DOMParser().parseFromString(html, 'text/html');
@@ -131,7 +131,8 @@ async def draw(tab: Tab, source: str, render: Render) -> bytes:
 
 
 async def _show(tab: Tab, source: str) -> tuple[int, int, bool]:
-    """Width and height of the page, which has come to rest, and whether it hides what is wider than its window. Raises Failed, or what Playwright raises."""
+    """Width and height of the page, which has come to rest, and whether it hides what is wider than its window. Raises
+    Failed, or what Playwright raises."""
     from playwright.async_api import Error
 
     written: str | None = source
