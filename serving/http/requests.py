@@ -16,7 +16,7 @@ from actors.text import one_line
 from serving.http.errors import BadRequest
 
 Domain = Literal["chart", "web"]
-Picture = Annotated[str, Field(description="PNG, JPEG, WebP, GIF or BMP as base64 or data URL")]
+Picture = Annotated[str, Field(description="PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF as base64 or data URL")]
 PICTURES = {"image": "image", "target": "image", "render": "image"}  # settings that are pictures
 Body = TypeVar("Body", bound=BaseModel)
 TAG = "~"  # marks the branches of a union, which pydantic counts among a fault's place

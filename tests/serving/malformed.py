@@ -62,7 +62,7 @@ def odd_pictures() -> dict[str, tuple[bytes, bool]]:
         "wrong sum": (png_of(chunk(b"IDAT", rows)[:-4] + b"\0\0\0\0"), True),  # decoders forgive it
         "long chunk": (png[:33] + struct.pack(">I", 2**31 - 1) + b"IDAT", False),
         "BMP": (saved(drawn(), "BMP"), True),
-        "TIFF": (saved(drawn(), "TIFF"), False),
+        "TIFF": (saved(drawn(), "TIFF"), True),
         "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(%stderr) (w) file", False),
         "SVG": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", False),
         "zip": (b"PK\x03\x04" + bytes(100), False),
