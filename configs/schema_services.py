@@ -112,6 +112,10 @@ class Judge:
     max_differences: int = num(8, "differences", "most differences that an answer lists", ge=1, le=1000)
     max_chars: int = num(900, "characters", "longest feedback", ge=1, le=1_000_000)
     retries: int = num(3, "attempts", "further attempts after overload or a lost connection", ge=0, le=1000)
+    samples: int = num(1, "answers", "answers whose scores are averaged; more than one are sampled", ge=1, le=64)
+    both_orders: bool = flag(False, "ask with the target first and with it second, against a bias of position")
+    requests_per_minute: int = num(0, "requests", "most requests to `url` in a minute; 0 = no limit", ge=0, le=10**7)
+    tokens_per_minute: int = num(0, "tokens", "most tokens of `url` in a minute; 0 = no limit", ge=0, le=10**10)
     prompts: JudgePrompts = field(default_factory=JudgePrompts)
 
 

@@ -1,8 +1,9 @@
-"""The vision-language judge: what it is shown, what it must answer, and how an answer becomes a verdict.
+"""The vision-language judge: what it is shown, how often it is asked, and what its answers come to.
 
-Guarantees: the target comes first; the answer is JSON of one schema or it is no verdict (asked again once, then an
-Outage, never a score); temperature 0 and a fixed seed; the score is a fixed sum of the marks, computed here. Whatever
-is written in the pictures reaches the model as pixels only, and its instructions say that such text is content.
+Guarantees: the target comes first, or second as well where both orders are asked for; an answer that is no verdict is
+asked for again once, then an Outage, never a score; seeds are fixed, and temperature 0 where one answer is enough;
+several answers count by their mean. Whatever is written in the pictures reaches the model as pixels only, and its
+instructions say that such text is content: that holds a model that follows instructions in order, no other.
 """
 
 import asyncio
@@ -10,44 +11,40 @@ import hashlib
 import io
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from PIL import Image
 
-from actors.contracts import Difference, Domain, Outage, Verdict
+from actors.contracts import Domain, Outage, Verdict
 from actors.images import normalise, too_thin
 from configs.schema import Judge as Settings
 from serving.http.retry import Caller
+from serving.judge.mllm_answer import BACKEND, FULL_MARK, MARKS, Malformed, parse
 from serving.judge.mllm_question import Question
 
-BACKEND = "mllm"
-# Marks and their weights. Charts: ChartMimic's dimensions and points (arXiv 2406.09961, appendix on the GPT score);
-# pages: element completeness, meaning and overall fidelity, as the RRVF paper names them, in judgeable parts.
-MARKS: dict[Domain, dict[str, int]] = {
-    "chart": {"type": 20, "layout": 10, "text": 20, "data": 20, "style": 20, "clarity": 10},
-    "web": {"layout": 25, "text": 20, "elements": 20, "colour": 15, "style": 10, "clarity": 10},
-}
-FULL_MARK = 10
+CLOSING = "Compare them and answer in JSON."
+SAMPLING = 0.7  # temperature where several answers are averaged: at 0 they would be one
 SHARE = 0.9  # of the deadline for asking; the rest is for the way to the caller
 Ask = Callable[[Question], Awaitable[str]]  # the model's text; raises retry.Transient, Outage
-
-
-class Malformed(ValueError):
-    """The model's answer is no verdict; the message says why, in our words only."""
 
 
 class Mllm:
     """The backend over any way to ask a model."""
 
-    def __init__(self, config: Settings, ask: Ask, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, config: Settings, ask: Ask, close: Callable[[], Awaitable[None]],
+        cost: Callable[[], dict[str, float]] = dict,
+    ) -> None:  # fmt: skip
         self._config = config
+        self._cost = cost
         self._ask = ask
         self._close = close
         self._caller = Caller("judge", config.retries, config.concurrency)
         self._malformed = 0
         parts = [config.model, config.url, asdict(config.prompts), config.max_pixels]
         parts += [MARKS, schema("chart", config), schema("web", config)]
+        parts += [config.samples, config.both_orders]
         self.version = f"{BACKEND}-{hashlib.blake2b(json.dumps(parts).encode(), digest_size=6).hexdigest()}"
 
     async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
@@ -56,30 +53,63 @@ class Mllm:
             return Verdict(0.0, "The picture is a mere line: one side is far too long.", BACKEND)
         pictures = [await asyncio.to_thread(normalise, image, self._config.max_pixels) for image in (target, render)]
         limit = SHARE * self._config.deadline_s
-        closing = "Compare them and answer in JSON."
-        fault = ""
+        orders = (False, True) if self._config.both_orders else (False,)
+        asked = [(seed, swapped) for seed in range(self._config.samples) for swapped in orders]
         try:
-            async with asyncio.timeout(limit):
-                for seed in (0, 1):
-                    system = getattr(self._config.prompts, domain)
-                    question = Question(system, pictures[0], pictures[1], closing, schema(domain, self._config), seed)
-                    text = await self._caller.call(lambda question=question: self._ask(question))  # type: ignore[misc]
-                    try:
-                        return parse(text, domain)
-                    except Malformed as error:
-                        fault = str(error)
-                        self._malformed += 1
-                        closing = f"Compare them and answer in JSON. An earlier answer was unusable: {fault}."
+            async with asyncio.timeout(limit), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._answer(pictures, domain, *one)) for one in asked]
         except TimeoutError:
             raise Outage("judge", f"no verdict within {limit:g} s of judge.deadline_s; {self._caller.last}") from None
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+        return mean([task.result() for task in tasks])
+
+    async def _answer(self, pictures: list[bytes], domain: Domain, seed: int, swapped: bool) -> Verdict:
+        """One answer, asked for again once if it cannot be read."""
+        system = getattr(self._config.prompts, domain)
+        closing, fault = CLOSING, ""
+        temperature = 0.0 if self._config.samples == 1 else SAMPLING
+        for again in (0, 1):
+            question = Question(
+                system, pictures[0], pictures[1], closing, schema(domain, self._config), 2 * seed + again, temperature,
+                swapped,
+            )  # fmt: skip
+            try:
+                text = await self._caller.call(lambda question=question: self._ask(question))  # type: ignore[misc]
+                return parse(text, domain)
+            except Malformed as error:
+                fault = str(error)
+                self._malformed += 1
+                closing = f"{CLOSING} An earlier answer was unusable: {fault}."
         raise Outage("judge", f"the model's answer is no verdict, twice: {fault}")
 
     async def close(self) -> None:
         await self._close()
 
     def stats(self) -> dict[str, float]:
-        """Failed attempts, unusable answers, and 1 while the circuit is open."""
-        return {"failures": self._caller.failures, "malformed": self._malformed, "open": float(self._caller.open)}
+        """Failed attempts, unusable answers, 1 while the circuit is open, and what an endpoint counts of its cost."""
+        counts = {"failures": self._caller.failures, "malformed": self._malformed, "open": float(self._caller.open)}
+        return {**counts, **self._cost()}
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group that is none."""
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+def mean(verdicts: list[Verdict]) -> Verdict:
+    """The mean of several verdicts on one pair: of scores and marks; words and findings are those of the verdict that
+    is nearest to it."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    score = sum(v.score for v in verdicts) / len(verdicts)
+    nearest = min(verdicts, key=lambda v: abs(v.score - score))
+    names = [name for name in nearest.sub_scores if all(name in v.sub_scores for v in verdicts)]
+    marks = {name: sum(v.sub_scores[name] for v in verdicts) / len(verdicts) for name in names}
+    return replace(nearest, score=score, sub_scores=marks)
 
 
 def schema(domain: Domain, config: Settings) -> dict[str, Any]:
@@ -108,57 +138,13 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def parse(text: str, domain: Domain) -> Verdict:
-    """The verdict in a model's answer. Raises Malformed."""
-    start, end = text.find("{"), text.rfind("}")  # endpoints without structured output wrap it in a fence
-    try:
-        # not strict: grammars of structured output let raw control characters into bounded strings
-        answer = json.loads(text[start : end + 1], strict=False)
-        found, feedback, given = answer["differences"], answer["feedback"], answer["marks"]
-        differences = tuple(_finding(one, domain) for one in found)
-        marks = {name: _whole(given[name], 0, FULL_MARK) for name in MARKS[domain]}
-    except KeyError as error:
-        raise Malformed(f"the key {error} is missing") from None
-    except (TypeError, AttributeError):
-        raise Malformed("a value is of the wrong type") from None
-    except Malformed:
-        raise
-    except (ValueError, RecursionError):
-        raise Malformed("it is not JSON" if end >= 0 else "it holds no finished JSON object") from None
-    if not isinstance(found, list) or not isinstance(feedback, str):
-        raise Malformed("differences must be a list, feedback a text")
-    weights = MARKS[domain]
-    score = sum(weights[n] * marks[n] for n in weights) / (FULL_MARK * sum(weights.values()))
-    return Verdict(score, _plain(feedback), BACKEND, differences, {n: mark / FULL_MARK for n, mark in marks.items()})
-
-
-def _finding(one: Any, domain: Domain) -> Difference:
-    category, where, what = one["category"], one["where"], one["what"]
-    if category not in MARKS[domain]:
-        raise Malformed(f"a category is none of {', '.join(MARKS[domain])}")
-    if not isinstance(where, str) or not isinstance(what, str):
-        raise Malformed("where and what must be texts")
-    return Difference(category, _whole(one["severity"], 1, 3), _plain(where), _plain(what))
-
-
-def _plain(text: str) -> str:
-    """One line without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _whole(value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise Malformed(f"a number is not a whole one of {least} to {most}")
-    return value
-
-
 def build_mllm(config: Settings, engine: Any) -> Mllm:
     """The judge at `judge.url`, or behind `engine`, the Serve handle of our own deployment."""
     if config.url:
         from serving.judge.mllm_endpoint import Endpoint
 
         endpoint = Endpoint(config)
-        return Mllm(config, endpoint.ask, endpoint.close)
+        return Mllm(config, endpoint.ask, endpoint.close, endpoint.stats)
     if engine is None:
         raise ValueError("judge.backend=mllm needs judge.url, or a cluster that runs judge.model")
     from serving.judge.mllm_engine import EngineClient

@@ -1,12 +1,15 @@
 """A vision-language model behind any OpenAI-compatible endpoint.
 
 Guarantees: pooled connections; overload (429), server errors, timeouts, lost connections and broken bodies are
-`Transient`, every other refusal (a wrong key, an unknown model) an Outage that says so at once. The key is read from
-the environment (RRVF_JUDGE_KEY) and appears in no message.
+`Transient`; a form of the question that the endpoint does not know is replaced by the next one, once for all questions;
+an answer that was refused, filtered, cut off or is empty is `Malformed` and says which; every other refusal (a wrong
+key, an unknown model) is an Outage at once. The key is read from the environment (RRVF_JUDGE_KEY) and appears in no
+message.
 """
 
-import base64
 import os
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -14,10 +17,14 @@ import aiohttp
 from actors.contracts import Outage
 from configs.schema import Judge as Settings
 from serving.http.retry import Transient
-from serving.judge.mllm_question import MAX_TOKENS, Question
+from serving.judge.mllm_answer import Malformed
+from serving.judge.mllm_forms import Form, body
+from serving.judge.mllm_question import Question
+from serving.judge.pace import Pace
 
 KEY = "RRVF_JUDGE_KEY"
-MAX_WAIT_S = 30.0  # a longer Retry-After is cut
+MAX_WAIT_S = 60.0  # a longer Retry-After is cut
+MOST_FORMS = 8  # that one question goes through
 
 
 class Endpoint:
@@ -27,23 +34,73 @@ class Endpoint:
         self._config = config
         self._url = f"{config.url.rstrip('/')}/chat/completions"
         self._session: aiohttp.ClientSession | None = None
+        self._form = Form()
+        self._pace = Pace(config.requests_per_minute, config.tokens_per_minute)
+        self._counts = dict.fromkeys(("requests", "prompt_tokens", "completion_tokens"), 0)
 
     async def ask(self, question: Question) -> str:
-        """One request. Raises Transient, Outage."""
+        """The text of one answer. Raises Transient, Outage; Malformed for an answer without a text."""
+        for _ in range(MOST_FORMS):
+            form = self._form
+            answer = await self._post(body(self._config.model, question, form))
+            if isinstance(answer, str):
+                if self._form == form:  # else another question has learned it meanwhile
+                    following = form.after(answer)
+                    if following is None:
+                        raise Outage("judge", f"{self._url} refuses: {answer}")
+                    self._form = following
+                continue
+            return self._text(answer, form)
+        raise Outage("judge", f"{self._url} refuses every form of the question")
+
+    async def _post(self, request: dict[str, Any]) -> dict[str, Any] | str:
+        """The completion, or the text of a refusal of the request's form."""
+        await self._pace.wait()
+        self._counts["requests"] += 1
         try:
-            async with self._pool().post(self._url, json=body(self._config.model, question)) as response:
+            async with self._pool().post(self._url, json=request) as response:
                 if response.status == 429 or response.status >= 500:
-                    raise Transient(f"HTTP {response.status} from {self._url}", _wait(response))
+                    wait_s = _wait(response.headers)
+                    self._pace.hold(wait_s)
+                    raise Transient(f"HTTP {response.status} from {self._url}", wait_s)
                 if response.status != 200:
                     text = " ".join((await response.text(errors="replace")).split())[:300]
+                    if response.status in (400, 422):
+                        return f"HTTP {response.status}: {text}"
                     raise Outage("judge", f"{self._url} refuses with HTTP {response.status}: {text}")
                 answer = await response.json(content_type=None)
-                content = answer["choices"][0]["message"]["content"]
+                answer["choices"][0]["message"].keys()
+                return answer
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise Transient(f"{type(error).__name__} at {self._url}: {' '.join(str(error).split())[:200]}") from None
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise Transient(f"{self._url} answers with something else than a chat completion") from None
-        return content if isinstance(content, str) else ""
+
+    def _text(self, answer: dict[str, Any], form: Form) -> str:
+        """What an answer says. Raises Malformed."""
+        usage = answer.get("usage") or {}
+        for name in ("prompt_tokens", "completion_tokens"):
+            self._counts[name] += int(usage.get(name) or 0)
+        self._pace.used(int(usage.get("total_tokens") or 0))
+        choice = answer["choices"][0]
+        message = choice["message"]
+        if message.get("refusal"):
+            raise Malformed(f"the model refuses: {' '.join(str(message['refusal']).split())[:200]}")
+        if choice.get("finish_reason") == "content_filter":
+            raise Malformed("a content filter of the endpoint withholds the answer")
+        text = _joined(message.get("content"))
+        if choice.get("finish_reason") == "length" and not text.rstrip().endswith(("}", "```")):
+            self._form = form.longer() if self._form == form else self._form
+            raise Malformed(f"it is cut off after {form.limit} tokens")
+        thoughts = _joined(message.get("reasoning_content") or message.get("reasoning"))
+        text = text if text.strip() else thoughts
+        if not text.strip():
+            raise Malformed("it is empty")
+        return text
+
+    def stats(self) -> dict[str, float]:
+        """Requests and tokens so far, as the endpoint counts them."""
+        return dict(self._counts)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -60,38 +117,24 @@ class Endpoint:
         return self._session
 
 
-def body(model: str, question: Question) -> dict[str, Any]:
-    """The JSON body of a chat completion with structured output."""
-    return {
-        "model": model,
-        "messages": [
-            {"role": "system", "content": question.system},
-            {
-                "role": "user",
-                "content": [
-                    {"type": "text", "text": "TARGET:"},
-                    _picture(question.target),
-                    {"type": "text", "text": "RENDER:"},
-                    _picture(question.render),
-                    {"type": "text", "text": question.closing},
-                ],
-            },
-        ],
-        "temperature": 0,
-        "seed": question.seed,
-        "max_tokens": MAX_TOKENS,
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "verdict", "strict": True, "schema": question.schema},
-        },
-    }
+def _joined(content: Any) -> str:
+    """The text of a message's content: a text, or a list of parts of which those with a text count, thoughts apart."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = [part for part in content if isinstance(part, dict) and part.get("type") not in ("reasoning", "thinking")]
+    return "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
-def _picture(png: bytes) -> dict[str, Any]:
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}}
-
-
-def _wait(response: aiohttp.ClientResponse) -> float:
-    """Seconds of a Retry-After; 0 without one (dates are not read)."""
-    asked = response.headers.get("Retry-After", "")
-    return min(MAX_WAIT_S, float(asked)) if asked.isdigit() else 0.0
+def _wait(headers: Any) -> float:
+    """Seconds of a Retry-After (a number or a date) or of retry-after-ms; 0 without one."""
+    try:
+        if "retry-after-ms" in headers:
+            return min(MAX_WAIT_S, max(0.0, float(headers["retry-after-ms"]) / 1000))
+        asked = headers.get("Retry-After", "0")
+        if asked.replace(".", "", 1).isdigit():
+            return min(MAX_WAIT_S, float(asked))
+        return min(MAX_WAIT_S, max(0.0, parsedate_to_datetime(asked).timestamp() - time.time()))
+    except (ValueError, TypeError):
+        return 0.0

@@ -47,13 +47,13 @@ class MllmEngine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         params = SamplingParams(
-            temperature=0.0,
+            temperature=question.temperature,
             seed=question.seed,
             max_tokens=MAX_TOKENS,
             structured_outputs=StructuredOutputsParams(json=question.schema),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        pictures = [Image.open(io.BytesIO(png)).convert("RGB") for png in (question.target, question.render)]
+        pictures = [Image.open(io.BytesIO(png)).convert("RGB") for _, png in question.shown]
         prompt: Any = {"prompt": self._prompt(question), "multi_modal_data": {"image": pictures}}
         output = None
         try:
@@ -70,9 +70,9 @@ class MllmEngine:
 
     def _prompt(self, question: Question) -> str:
         user = [
-            {"type": "text", "text": "TARGET:"},
+            {"type": "text", "text": question.shown[0][0]},
             {"type": "image"},
-            {"type": "text", "text": "RENDER:"},
+            {"type": "text", "text": question.shown[1][0]},
             {"type": "image"},
             {"type": "text", "text": question.closing},
         ]

@@ -16,3 +16,11 @@ class Question:
     closing: str
     schema: dict[str, Any]
     seed: int
+    temperature: float = 0.0
+    swapped: bool = False  # the render is shown first
+
+    @property
+    def shown(self) -> tuple[tuple[str, bytes], tuple[str, bytes]]:
+        """The pictures with their headings, in the order in which they are shown."""
+        pair = ("TARGET:", self.target), ("RENDER:", self.render)
+        return (pair[1], pair[0]) if self.swapped else pair

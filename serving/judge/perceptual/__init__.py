@@ -1,4 +1,4 @@
-"""Comparing two pictures on a CPU: likeness in 0..1 and the differences in words.
+"""Comparing two pictures on a CPU: similarity in 0..1 and the differences in words.
 
 Guarantees: a pure function of the two pictures, with no model, network or clock; identical pixels score 1, a blank
 render 0 (unless the target is the same blank); a target is measured once and kept for the renders that follow.
@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from actors.contracts import Difference, Domain, Verdict
+from serving.judge.perceptual.chart_feedback import chart_findings
 from serving.judge.perceptual.features import Features, Rgb, decode, extract, is_blank
 from serving.judge.perceptual.score import compare_features
 from serving.judge.perceptual.words import BLANK, PERFECT, findings, sentence
@@ -29,7 +30,7 @@ def settled(target: bytes, render: bytes, domain: Domain) -> Verdict | None:
 
 
 def compare(target: bytes | Rgb, render: bytes | Rgb, domain: Domain = "chart") -> Verdict:
-    """Likeness of `render` to `target`: PNG or JPEG bytes, or RGB arrays of uint8 [h, w, 3]. Raises ValueError, one
+    """Similarity of `render` to `target`: PNG or JPEG bytes, or RGB arrays of uint8 [h, w, 3]. Raises ValueError, one
     line, for what is no image."""
     if isinstance(target, bytes):
         wanted, features = _measured(target, domain)
@@ -38,8 +39,8 @@ def compare(target: bytes | Rgb, render: bytes | Rgb, domain: Domain = "chart") 
     pixels = decode(render)
     if (verdict := _settle(wanted, pixels, domain)) is not None:
         return verdict
-    comparison = compare_features(features, extract(pixels, domain, features), pixels, domain)
-    differences = findings(comparison, domain)
+    comparison = compare_features(features, pixels, domain)
+    differences = chart_findings(comparison) if domain == "chart" else findings(comparison)
     return Verdict(comparison.score, sentence(differences), BACKEND, tuple(differences), comparison.terms)
 
 

@@ -1,8 +1,9 @@
 """What the eye keeps of a picture: ink, edges, palette, text lines and shapes, on a small canvas.
 
 Guarantees: everything is measured on ink, the difference from the picture's own background, so an empty page has no
-features at all; a picture's features depend on nothing but its bytes, the domain and the canvas, hence may be cached.
-Canvas coordinates are pixels of the scaled-down target, x to the right, y down.
+features at all; a picture's features depend on nothing but its bytes, the domain and the target, hence may be cached.
+A chart is surveyed on a canvas of its own (text, plotting areas), then laid on the target's canvas, plotting area on
+plotting area, where its marks are measured without text and spines. Coordinates are pixels of a canvas, y down.
 """
 
 import io
@@ -16,8 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from serving.judge.perceptual.backdrop import stand_out
+from serving.judge.perceptual.charts.glyphs import Words, find_words
+from serving.judge.perceptual.charts.legend import FRAME_INK, keys
+from serving.judge.perceptual.charts.panels import Boxes, find_panels
+from serving.judge.perceptual.charts.register import Registration, Side, apply, register
 from serving.judge.perceptual.colour import Lab, to_lab
-from serving.judge.perceptual.palette import Palette, find_palette
+from serving.judge.perceptual.palette import HUED, Palette, find_palette
 from serving.judge.perceptual.shapes import Shapes, find_shapes
 from serving.judge.perceptual.text import TextLines, find_lines, find_text
 
@@ -30,6 +35,9 @@ SIGMAS = (1.2, 3.0, 8.0)  # blur of the ink levels at a canvas of 400x300, scale
 FULL_INK = 50.0  # CIELAB distance from the background that counts as full ink
 FAINT = 0.06  # ink below this is compression noise or nothing a reader sees
 SLACK = 0.01  # of a page's extent: ink that little beyond it is no overflow
+OUTSIDE = 0.35  # weight of a chart's ink outside its plotting areas, where legends and colour bars are
+SPINE = 2.5  # ink this near to the border of a plotting area is its spine, canvas pixels
+KEPT_UP_TO = 2.6  # a render with this many times the target's pixels is surveyed as it is, a larger one scaled down
 BLANK_INK = 4e-4  # share of inked pixels below which a page is blank
 
 
@@ -52,6 +60,32 @@ class Features:
     lines: NDArray[np.bool_]  # long straight lines
     frame: tuple[int, int, int, int]  # x0, y0, x1, y1 around the axes, or around all ink that is not text
     overflow: float  # ink of a page below or right of the target's extent, as a share of all its ink
+    panels: Boxes  # a chart's plotting areas
+    words: Words  # a chart's text, line by line; a page has it in `text` alone
+    side: Side  # what registration sees of a chart
+    keyed: NDArray[np.bool_]  # which of `words` are entries of a legend
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A chart on its own canvas: its text and plotting areas, and what registration needs."""
+
+    small: Rgb
+    size: tuple[int, int]
+    paper: NDArray[np.uint8]
+    lab: Lab
+    mass: NDArray[np.float32]
+    text: TextLines
+    letters: NDArray[np.bool_]  # where text and the keys of legends are
+    words: Words
+    keyed: NDArray[np.bool_]  # which of them are entries of a legend
+    panels: Boxes
+    side: Side
+
+
+NO_PANELS: Boxes = np.zeros((0, 4), np.float32)
+NO_SIDE = Side((1, 1), NO_PANELS, np.zeros((1, 1), np.float32), None, np.zeros((0, 2), np.float32))
+NO_WORDS = find_words(TextLines(np.zeros((0, 4), np.int32), np.zeros((1, 1), bool), np.zeros((1, 1), np.uint8), ()), 0)
 
 
 def decode(image: bytes | Rgb) -> Rgb:
@@ -95,10 +129,13 @@ def canvas_of(rgb: Rgb, domain: Domain) -> tuple[int, int]:
 
 
 def _place(rgb: Rgb, canvas: tuple[int, int], scale: float | None) -> Rgb:
-    """A chart is stretched to the canvas; a page keeps `scale` and is cut or continued with its background."""
+    """A chart is scaled to the canvas; a page keeps `scale` and is cut or continued with its background."""
     width, height = canvas
     if scale is None:
-        return rgb if rgb.shape[1::-1] == canvas else cv2.resize(rgb, canvas, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        if rgb.shape[1::-1] == canvas:
+            return rgb
+        way = cv2.INTER_AREA if width <= rgb.shape[1] else cv2.INTER_CUBIC
+        return cv2.resize(rgb, canvas, interpolation=way)  # type: ignore[return-value]
     small = rgb
     if scale < 1:
         size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
@@ -141,21 +178,71 @@ def is_blank(rgb: Rgb, domain: Domain) -> bool:
 
 
 def extract(image: bytes | Rgb, domain: Domain, target: "Features | None" = None) -> Features:
-    """Features of a picture, on the canvas of `target` (None: its own). Raises ValueError for what is no image."""
+    """Features of a target, or of a page on the canvas of its `target`. Raises ValueError for what is no image."""
     rgb = decode(image)
+    if domain == "chart":
+        found = survey(rgb)
+        return _marks(found.small, found, found.letters, found.panels)
     size = (rgb.shape[1], rgb.shape[0])
-    if target is None:
-        target_size, canvas = size, canvas_of(rgb, domain)
-    else:
-        target_size, canvas = target.size, (target.small.shape[1], target.small.shape[0])
-    small = _place(rgb, canvas, canvas[0] / target_size[0] if domain == "web" else None)
+    target_size = size if target is None else target.size
+    canvas = canvas_of(rgb, domain) if target is None else (target.small.shape[1], target.small.shape[0])
+    small = _place(rgb, canvas, canvas[0] / target_size[0])
     paper = _background(small, domain, None if target is None else target.paper)
-    return _measure(small, domain, size, paper, _overflow(rgb, target_size) if domain == "web" else 0.0)
+    return _page(small, size, paper, _overflow(rgb, target_size))
 
 
-def _measure(small: Rgb, domain: Domain, size: tuple[int, int], paper: NDArray[np.uint8], overflow: float) -> Features:
-    """Features of a picture that is already on its canvas."""
-    h, w = small.shape[:2]
+def survey(rgb: Rgb, target: Features | None = None) -> Survey:
+    """What there is to know of a chart before it is laid on its target."""
+    canvas = canvas_of(rgb, "chart")
+    if target is not None:
+        area = target.small.shape[0] * target.small.shape[1]
+        ratio = rgb.shape[0] * rgb.shape[1] / area
+        scale = 1.0 if 1 <= ratio <= KEPT_UP_TO and area * ratio <= 1.2 * CANVAS_PIXELS["chart"] else ratio**-0.5
+        canvas = max(8, round(rgb.shape[1] * scale)), max(8, round(rgb.shape[0] * scale))
+    small = _place(rgb, canvas, None)
+    paper = _background(small, "chart", None if target is None else target.paper)
+    lab, _, mass, ink = _ink(small, paper)
+    lines, frame = find_lines(mass)
+    chroma = np.hypot(lab[:, :, 1], lab[:, :, 2])
+    # the pale border of a coloured stroke is no text
+    text = find_text(mass, lines, cv2.dilate(chroma, np.ones((3, 3), np.uint8)))  # type: ignore[arg-type]
+    panels = find_panels(small, mass, paper)
+    around = (float(v) for v in frame) if frame else (0.0, 0.0, float(canvas[0]), float(canvas[1]))
+    if len(panels):
+        around = (*map(float, panels[:, :2].min(axis=0)), *map(float, panels[:, 2:].max(axis=0)))  # type: ignore[assignment]
+    x0, y0, x1, y1 = around
+    coloured = (chroma > HUED) & (mass > 0.15)
+    words = find_words(text, x0)
+    first = keys(words.boxes.astype(np.int32), (mass > FRAME_INK) & ~text.mask & ~lines, coloured, (x0, y0, x1, y1))
+    letters = text.mask.copy()
+    for box, column in zip(words.boxes.astype(int), first.tolist(), strict=True):
+        if column >= 0:  # with its entry goes the key: where a legend lies is no value
+            letters[max(0, box[1] - 2) : box[3] + 2, max(0, column - 1) : box[2]] = True
+    coloured &= ~letters
+    box = _box(coloured) if coloured.sum() > 20 else None
+    plain = np.where(letters, 0, mass)
+    y, x = np.nonzero(_edges(ink) & ~cv2.dilate(letters.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
+    outlines = np.stack([x, y], axis=1).astype(np.float32)
+    inside = np.zeros(len(outlines), bool)
+    for x0, y0, x1, y1 in panels:
+        inside |= (x > x0 + 3) & (x < x1 - 3) & (y > y0 + 3) & (y < y1 - 3)
+    side = Side(canvas, panels, plain, box, outlines[inside] if len(panels) else outlines)
+    return Survey(small, (rgb.shape[1], rgb.shape[0]), paper, lab, mass, text, letters, words, first >= 0, panels, side)
+
+
+def lay(
+    found: Survey, rgb: Rgb, target: Features, registration: Registration | None = None
+) -> tuple[Features, Registration]:
+    """Features of the render `rgb` laid on the canvas of its target, and how (found here if not given)."""
+    canvas = (target.small.shape[1], target.small.shape[0])
+    way = registration or register(target.side, found.side, target.distance)
+    small = apply(way, rgb, found.side.canvas, canvas, found.paper)
+    letters = apply(way, found.letters.astype(np.uint8) * 255, found.side.canvas, canvas, np.zeros(1, np.uint8))
+    return _marks(small, found, letters > 60, target.panels), way
+
+
+def _ink(small: Rgb, paper: NDArray[np.uint8]) -> tuple[Lab, Lab, NDArray[np.float32], Lab]:
+    """CIELAB of a canvas, of its background [3], its mass [h, w] and its ink [h, w, 3]."""
     lab = to_lab(small)
     background = to_lab(paper.reshape(1, 1, 3))[0, 0]
     ink = (lab - background) / FULL_INK
@@ -163,46 +250,92 @@ def _measure(small: Rgb, domain: Domain, size: tuple[int, int], paper: NDArray[n
     mass = np.minimum(length, 1.0)
     mass[mass < FAINT] = 0.0
     ink *= (mass / np.maximum(length, 1e-6))[:, :, None]
+    return lab, background, mass, ink
+
+
+def _marks(small: Rgb, found: Survey, letters: NDArray[np.bool_], panels: Boxes) -> Features:
+    """Features of a chart on a canvas where its text covers `letters` and its plotting areas are `panels`."""
+    h, w = small.shape[:2]
+    lab, background, mass, ink = _ink(small, found.paper)
+    weight = np.ones((h, w), np.float32)
+    if len(panels):
+        weight[:] = OUTSIDE
+        for x0, y0, x1, y1 in panels:
+            weight[max(0, round(y0)) : round(y1) + 1, max(0, round(x0)) : round(x1) + 1] = 1.0
+        for x0, y0, x1, y1 in panels:
+            rows = slice(max(0, int(y0 - SPINE)), int(y1 + SPINE) + 1)
+            columns = slice(max(0, int(x0 - SPINE)), int(x1 + SPINE) + 1)
+            for y in (y0, y1):
+                weight[max(0, round(y - SPINE)) : max(0, round(y + SPINE)), columns] = 0
+            for x in (x0, x1):
+                weight[rows, max(0, round(x - SPINE)) : max(0, round(x + SPINE))] = 0
+    weight[cv2.dilate(letters.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)] = 0
+    mass = mass * (weight > 0)
+    ink = ink * weight[:, :, None]
     factor = (w * h / 120_000) ** 0.5
     levels = tuple(_blur(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
     lines, frame = find_lines(mass)
-    if domain == "chart":
-        text = find_text(mass, lines, np.hypot(lab[:, :, 1], lab[:, :, 2]))
+    edges = _edges(ink)
+    palette, labels = find_palette(lab, background, np.where(weight == 1, mass, 0), "chart", _flat(small))
+    shapes = find_shapes(mass, labels, palette.coloured, letters, lines)
+    if len(panels):
+        x0, y0 = panels[:, :2].min(axis=0)
+        x1, y1 = panels[:, 2:].max(axis=0)
+        frame = (round(float(x0)), round(float(y0)), round(float(x1)), round(float(y1)))
     else:
-        strokes = np.minimum(stand_out(small, lab) / FULL_INK, 1.0)
-        text = find_text(strokes, find_lines(strokes)[0], None)
+        frame = shapes.box if shapes.count else (0, 0, w, h)
+    distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 3).astype(np.float32, copy=False)
+    return Features(
+        small, found.size, background, found.paper, mass, levels, edges, distance, palette, found.text, shapes, lines,
+        frame, 0.0, panels, found.words, found.side, found.keyed,
+    )  # fmt: skip
+
+
+def _flat(small: Rgb) -> NDArray[np.bool_]:
+    """Pixels whose neighbours are of their colour: no outlines, where two colours blend."""
+    change = cv2.morphologyEx(small, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return _largest(change) <= 24
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+def _page(small: Rgb, size: tuple[int, int], paper: NDArray[np.uint8], overflow: float) -> Features:
+    """Features of a page that is already on its canvas."""
+    h, w = small.shape[:2]
+    lab, background, mass, ink = _ink(small, paper)
+    factor = (w * h / 120_000) ** 0.5
+    levels = tuple(_blur(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
+    lines, frame = find_lines(mass)
+    strokes = np.minimum(stand_out(small, lab) / FULL_INK, 1.0)
+    text = find_text(strokes, find_lines(strokes)[0], None)
     edges = _edges(ink) & ~text.mask
-    palette, labels = find_palette(lab, background, mass, domain)
+    palette, labels = find_palette(lab, background, mass, "web")
     shapes = find_shapes(mass, labels, palette.coloured, text.mask, lines)
     if frame is None:
         frame = shapes.box if shapes.count else (0, 0, w, h)
     distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 3).astype(np.float32, copy=False)
     return Features(
-        small, size, background, paper, mass, levels, edges, distance, palette, text, shapes, lines, frame, overflow
-    )
+        small, size, background, paper, mass, levels, edges, distance, palette, text, shapes, lines, frame, overflow,
+        NO_PANELS, NO_WORDS, NO_SIDE, np.zeros(0, bool),
+    )  # fmt: skip
 
 
-def moved(rgb: Rgb, domain: Domain, target: Features, shift: tuple[int, int]) -> Rgb:
-    """A render on the canvas, moved by `shift` (x, y) of its own pixels over its own background. The strip along the
-    border that a chart uncovers shows nothing of the render and is taken from the target, so that it costs nothing."""
+def moved(rgb: Rgb, target: Features, shift: tuple[int, int]) -> Rgb:
+    """A page on the canvas, moved by `shift` (x, y) of its own pixels over its own background."""
     (x, y), (h, w), canvas = shift, rgb.shape[:2], (target.small.shape[1], target.small.shape[0])
     move = np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
-    fill = tuple(int(v) for v in _background(rgb, domain, target.paper))
+    fill = tuple(int(v) for v in _background(rgb, "web", target.paper))
     whole: Any = cv2.warpAffine(rgb, move, (w, h), flags=cv2.INTER_NEAREST, borderValue=fill)
-    if domain == "web":
-        return _place(whole, canvas, canvas[0] / target.size[0])
-    small = _place(whole, canvas, None)
-    wide, high = -(-abs(x) * canvas[0] // w), -(-abs(y) * canvas[1] // h)
-    columns = slice(0, wide) if x > 0 else slice(canvas[0] - wide, canvas[0])
-    rows = slice(0, high) if y > 0 else slice(canvas[1] - high, canvas[1])
-    small[rows], small[:, columns] = target.small[rows], target.small[:, columns]
-    return small
+    return _place(whole, canvas, canvas[0] / target.size[0])
 
 
-def shifted(render: Features, rgb: Rgb, domain: Domain, target: Features, shift: tuple[int, int]) -> Features:
-    """Features of the render `rgb` moved by `shift` (x, y) of its own pixels."""
-    small = moved(rgb, domain, target, shift)
-    return _measure(small, domain, render.size, _background(small, domain, target.paper), render.overflow)
+def shifted(render: Features, rgb: Rgb, target: Features, shift: tuple[int, int]) -> Features:
+    """Features of the page `rgb` moved by `shift` (x, y) of its own pixels."""
+    small = moved(rgb, target, shift)
+    return _page(small, render.size, _background(small, "web", target.paper), render.overflow)
 
 
 def norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

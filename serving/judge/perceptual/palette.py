@@ -19,6 +19,7 @@ from serving.judge.perceptual.colour import Lab, difference
 
 MAX_COLOURS = 10
 FULL = 50.0  # CIELAB distance from the background at which a colour counts fully
+BLENDED = 6.0  # CIEDE2000 by which a chart's thin line may pale where its picture is scaled
 FAR = 40.0  # CIEDE2000 at which two colours have nothing in common
 
 
@@ -49,31 +50,34 @@ def pair(target: Palette, render: Palette, domain: Domain) -> Pairing:
     if len(target.weights) == 0 or len(render.weights) == 0:
         return Pairing([], list(range(len(target.weights))), list(range(len(render.weights))), 0.0)
     apart = difference(target.colours, render.colours)
-    likeness = np.maximum(0.0, 1 - apart / FAR)
-    gain = np.minimum(target.weights[:, None], render.weights[None]) * likeness
-    rows, columns = linear_sum_assignment(-(gain + 1e-9 * likeness))
-    good = [(int(i), int(j), float(apart[i, j])) for i, j in zip(rows, columns, strict=True) if likeness[i, j] > 0]
+    free = BLENDED if domain == "chart" else 0.0
+    closeness = 1 - np.clip((apart - free) / (FAR - free), 0, 1)
+    gain = np.minimum(target.weights[:, None], render.weights[None]) * closeness
+    rows, columns = linear_sum_assignment(-(gain + 1e-9 * closeness))
+    good = [(int(i), int(j), float(apart[i, j])) for i, j in zip(rows, columns, strict=True) if closeness[i, j] > 0]
     missing = sorted(set(range(len(target.weights))) - {i for i, _, _ in good})
     extra = sorted(set(range(len(render.weights))) - {j for _, j, _ in good})
     agreement = float(gain[rows, columns].sum())
     if domain == "web":
-        cost = (1 - likeness).astype(np.float32)
+        cost = (1 - closeness).astype(np.float32)
         work, _, _ = cv2.EMD(target.weights[:, None], render.weights[:, None], cv2.DIST_USER, cost)
         agreement = float(np.clip(1 - work, 0.0, 1.0))
     return Pairing(good, missing, extra, agreement)
 
 
 NEUTRAL = 0.25  # weight of all neutral colours of a chart together, where there is a coloured one
+BLEND = 0.15  # weight of a pixel of an outline
 HUED = 14.0  # chroma above which a colour has a hue
 
 
 def find_palette(
-    lab: Lab, background: Lab, mass: NDArray[np.float32], domain: Domain
+    lab: Lab, background: Lab, mass: NDArray[np.float32], domain: Domain, flat: NDArray[np.bool_] | None = None
 ) -> tuple[Palette, NDArray[np.int8]]:
     """Palette of the ink and, for each pixel, the index of its colour (-1: no ink).
 
     Colours are bins of CIELAB merged greedily from the largest: a bin joins a colour within 12, or one whose blend
-    with the background it is (anti-aliased outlines are blends, not colours of their own).
+    with the background it is (anti-aliased outlines are blends, not colours of their own). Pixels that are not `flat`
+    weigh little: where two areas meet there are blends of both.
     """
     h, w = mass.shape
     labels = np.full(h * w, -1, dtype=np.int8)
@@ -86,20 +90,27 @@ def find_palette(
         np.int32
     )
     bins = (cells[:, 0] << 10) | (cells[:, 1] << 5) | cells[:, 2]
-    counts = np.bincount(bins, minlength=32768)
+    worth = np.ones(len(inked)) if flat is None else np.where(flat.ravel()[inked], 1.0, BLEND)
+    counts = np.bincount(bins, worth, minlength=32768)
     order = np.flatnonzero(counts)
     order = order[np.argsort(-counts[order], kind="stable")][:160]
     place = np.full(32768, -1, dtype=np.int16)
     place[order] = np.arange(len(order))
     spot = place[bins]
     kept = spot >= 0
-    sums = np.stack([np.bincount(spot[kept], pixels[kept, i], minlength=len(order)) for i in range(3)], axis=1)
+    sums = np.stack(
+        [np.bincount(spot[kept], pixels[kept, i] * worth[kept], minlength=len(order)) for i in range(3)], axis=1
+    )
     centres = (sums / counts[order][:, None]).astype(np.float32)
-    owner = _merge(centres, counts[order].astype(np.float64), background)
+    owner = _merge(centres, counts[order].astype(np.float64), background, 1.5 if flat is None else 4.0)
     used = np.unique(owner)
     area = np.array([counts[order][owner == i].sum() for i in used], dtype=np.float64)
     best = used[np.argsort(-area, kind="stable")][:MAX_COLOURS]
-    colours = centres[best]
+    # what is farthest from the background is least of a blend with it
+    pull = counts[order] * np.linalg.norm(centres - background, axis=1) ** 4
+    colours = np.stack([np.average(centres[owner == i], axis=0, weights=pull[owner == i]) for i in best]).astype(
+        np.float32
+    )
     area = np.sort(area)[::-1][:MAX_COLOURS]
     slot = {int(i): n for n, i in enumerate(best)}
     to_slot = np.array([slot.get(int(i), -1) for i in owner], dtype=np.int8)
@@ -116,18 +127,20 @@ def find_palette(
     return Palette(colours, weights.astype(np.float32), coloured), labels.reshape(h, w)
 
 
-def _merge(centres: Lab, counts: NDArray[np.float64], background: Lab) -> NDArray[np.int64]:
-    """For each bin, largest first, the bin that stands for its colour. [n, 3] -> [n]."""
+def _merge(centres: Lab, counts: NDArray[np.float64], background: Lab, paler: float) -> NDArray[np.int64]:
+    """For each bin, the strongest first, the bin that stands for its colour: [n, 3] -> [n]. A blend has `paler` times
+    as many pixels as what it is a blend of at most."""
     rays = centres - background
     lengths = np.linalg.norm(rays, axis=1) + 1e-6
     cosine = (rays / lengths[:, None]) @ (rays / lengths[:, None]).T
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     off_ray = lengths[:, None] * np.sqrt(np.maximum(0, 1 - cosine**2))  # distance of bin i from the ray of bin j
-    blend = (cosine > 0) & (off_ray < 14) & (lengths[:, None] < lengths[None] * 1.05)
-    same = (apart < 14) | (blend & (counts[:, None] < 1.5 * counts[None]))
+    blend = (cosine > 0) & (off_ray < (14 if paler < 2 else 22)) & (lengths[:, None] < lengths[None] * 1.05)
+    same = (apart < 14) | (blend & (counts[:, None] < paler * counts[None]))
     owner = np.arange(len(centres))
     heads: list[int] = []
-    for i in range(len(centres)):
+    strong = np.argsort(-counts * lengths**2, kind="stable") if paler > 2 else np.arange(len(centres))
+    for i in strong.tolist():
         for j in heads:
             if same[i, j]:
                 owner[i] = j

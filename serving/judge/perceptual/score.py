@@ -1,4 +1,4 @@
-"""Likeness of two pictures as one number with its parts.
+"""Similarity of two pictures as one number with its parts.
 
 Guarantees: 0..1; 0 for a blank render, 1 for the same picture; every term is 0 where the render has no ink, so white
 pays nothing, and terms that unrelated charts share by chance are corrected for it: s' = (s - c) / (1 - c), as Cohen's
@@ -29,23 +29,45 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.judge.perceptual.charts.register import Registration
 from serving.judge.perceptual.colour import difference
-from serving.judge.perceptual.features import Domain, Features, Rgb, moved, norm, shifted
+from serving.judge.perceptual.features import Domain, Features, Rgb, Survey, extract, lay, moved, norm, shifted, survey
+from serving.judge.perceptual.lines import Lines, match_lines
 from serving.judge.perceptual.palette import Pairing, pair
-from serving.judge.perceptual.shapes import likeness
+from serving.judge.perceptual.shapes import THIN, similarity
 from serving.judge.perceptual.spread import overlap
 from serving.judge.perceptual.text import TextLines, match
+from serving.judge.perceptual.values import Values, compare_values, tells
 
 WEIGHTS: dict[Domain, dict[str, float]] = {
-    "chart": {"ink": 0.2, "data": 0.15, "edges": 0.15, "palette": 0.15, "text": 0.2, "kind": 0.15},
+    "chart": {
+        "ink": 0.12,
+        "data": 0.1,
+        "edges": 0.08,
+        "values": 0.2,
+        "palette": 0.16,
+        "text": 0.19,
+        "kind": 0.15,
+    },
     "web": {"ink": 0.25, "edges": 0.15, "palette": 0.2, "text": 0.4},  # a page is words first, whatever its panels
 }
 POWER = 0.5
 CHANCE: dict[Domain, dict[str, float]] = {
-    "chart": {"ink": 0.25, "data": 0.3, "edges": 0.3, "palette": 0.2, "text": 0.25, "kind": 0.1},
+    "chart": {"ink": 0.25, "data": 0.3, "edges": 0.3, "values": 0.3, "palette": 0.2, "text": 0.0, "kind": 0.1},
     "web": {"ink": 0.25, "edges": 0.3, "palette": 0.4, "text": 0.25},
 }
+# What registration and other typefaces leave of the same content: a term that high is full.
+FULL: dict[Domain, dict[str, float]] = {
+    "chart": {"ink": 0.93, "data": 0.93, "edges": 0.8, "values": 0.985, "palette": 0.92, "text": 0.9, "kind": 0.9},
+    "web": {"ink": 1.0, "edges": 1.0, "palette": 1.0, "text": 1.0},
+}
+REST = 0.02  # what is left to gain above FULL, so that closer is better
 MAX_SHIFT = 0.03  # of the canvas, undone before comparing
+BOLDER = 1.6  # strokes may be that much wider or thinner: they keep their width where a figure changes its size
+AXES, AXES_MOST = 1.6, 0.4  # what marks cost that stand right but for the range of an axis
+LETTERS = 0.02  # of what letters are larger or smaller
+RANGE = 0.02  # of AXES, for another range of an axis however small
+MARGIN = 0.15  # of what plotting areas are off
 WHERE = 0.4
 TITLE = 0.4  # of the text term, where there is a title
 
@@ -65,38 +87,153 @@ class Comparison:
     pairing: Pairing
     found: NDArray[np.float32]
     known: NDArray[np.float32]
+    chart: "Chart | None" = None
 
 
-def compare_features(target: Features, render: Features, rgb: Rgb, domain: Domain) -> Comparison:
-    """Compare two pictures on one canvas; `rgb` are the pixels of the render."""
-    render, shift = _align(target, render, rgb, domain)
+@dataclass(frozen=True)
+class Chart:
+    """What the feedback on a chart needs besides."""
+
+    survey: Survey
+    registration: Registration
+    lines: Lines
+    values: Values
+
+
+def compare_features(target: Features, rgb: Rgb, domain: Domain) -> Comparison:
+    """Compare the render `rgb` with a target."""
+    return _compare_charts(target, rgb) if domain == "chart" else _compare_pages(target, rgb)
+
+
+def _compare_charts(target: Features, rgb: Rgb) -> Comparison:
+    found = survey(rgb, target)
+    render, registration = lay(found, rgb, target)
+    lines = match_lines(target, found, registration.whole)
+    pairing = pair(target.palette, render.palette, "chart")
+    fitted = registration.fitted
+    ranged = values = compare_values(target, render, pairing)
+    if len(registration.panels) != 1:
+        ranged = Values(values.agreement)
+    elif values.fitted > 0:  # the same marks on an axis of another range
+        way = registration.ranged(values.axis, values.stretch, values.shift)
+        other, _ = lay(found, rgb, target, way)
+        again = compare_values(target, other, pair(target.palette, other.palette, "chart"))
+        if again.agreement <= values.agreement + 0.1:
+            ranged = Values(values.agreement)
+        else:
+            fitted += RANGE + abs(float(np.log(values.stretch))) / 2
+            render, values = other, again
+            pairing = pair(target.palette, render.palette, "chart")
+    strokes = float(target.shapes.shares[THIN].sum()) > 0.5
+    terms = {"ink": _ink(target, render, BOLDER if strokes else 1.0)} if target.mass.any() or render.mass.any() else {}
+    if len(target.palette.weights) or len(render.palette.weights):
+        terms["palette"] = pairing.agreement
+    if target.edges.any() or render.edges.any():
+        terms["edges"] = _edges(target, render)
+    if len(lines.known) or len(lines.found):
+        terms["text"] = lines.score
+    if target.shapes.count or render.shapes.count:
+        terms["data"] = overlap(target.shapes.spread, render.shapes.spread)
+        terms["kind"] = similarity(target.shapes, render.shapes)
+        if tells(target):
+            terms["values"] = values.agreement
+    factors = {
+        "axes": 1 - min(AXES_MOST, AXES * fitted),
+        "size": _proportions(target.size, render.size),
+        "background": _background(target, render),
+        "place": _arrangement(target, found, registration) * _letters(target, found, lines),
+    }
+    score, terms = _total(terms, factors, "chart")
+    return Comparison(
+        score,
+        terms,
+        target,
+        render,
+        (0, 0),
+        pairing,
+        lines.found,
+        lines.known,
+        Chart(found, registration, lines, ranged),
+    )
+
+
+def _compare_pages(target: Features, rgb: Rgb) -> Comparison:
+    render, shift = _align(target, extract(rgb, "web", target), rgb)
     h, w = target.mass.shape
     play = max(2, round(0.008 * (h + w)))
-    pairing = pair(target.palette, render.palette, domain)
+    pairing = pair(target.palette, render.palette, "web")
     found, known = match(target.text, render.text, play), match(render.text, target.text, play)
     terms = {"ink": _ink(target, render), "palette": pairing.agreement}
     if target.edges.any() or render.edges.any():
         terms["edges"] = _edges(target, render)
     if len(found) or len(known):
         terms["text"] = _text(target, render, found, known)
-    if domain == "chart" and (target.shapes.count or render.shapes.count):
-        terms["data"] = overlap(target.shapes.spread, render.shapes.spread)
-        terms["kind"] = likeness(target.shapes, render.shapes)
     factors = {"size": _size(target, render), "background": _background(target, render), "place": _place(render, shift)}
-    weights, chance = WEIGHTS[domain], CHANCE[domain]
-    corrected = {name: max(0.0, (s - chance[name]) / (1 - chance[name])) for name, s in terms.items()}
-    mean = sum(weights[name] * s**POWER for name, s in corrected.items()) / sum(weights[name] for name in corrected)
-    score = float(np.clip(mean ** (1 / POWER) * np.prod(list(factors.values())), 0.0, 1.0))
-    terms = {name: float(s) for name, s in corrected.items()} | factors
+    score, terms = _total(terms, factors, "web")
     return Comparison(score, terms, target, render, shift, pairing, found, known)
 
 
-def _align(target: Features, render: Features, rgb: Rgb, domain: Domain) -> tuple[Features, tuple[int, int]]:
-    """Undo a small global shift where that makes the inks agree visibly better (phase correlation, Kuglin and Hines
-    1975), by whole pixels of the render itself, so that nothing is blurred."""
+def _total(terms: dict[str, float], factors: dict[str, float], domain: Domain) -> tuple[float, dict[str, float]]:
+    """The score, and its terms after correction for chance with the factors."""
+    weights, chance = WEIGHTS[domain], CHANCE[domain]
+    full = (
+        FULL[domain]
+        if "values" in terms or domain == "web"
+        else {**dict.fromkeys(FULL[domain], 1.0), "text": FULL[domain]["text"]}
+    )
+    corrected = {}
+    for name, s in terms.items():
+        most = min(1.0, (s - chance[name]) / (full[name] - chance[name]))
+        corrected[name] = float(max(0.0, (1 - REST) * most + REST * (s - chance[name]) / (1 - chance[name])))
+    if not corrected:  # plotting areas and nothing in them
+        corrected = {"ink": 1.0}
+    mean = sum(weights[name] * s**POWER for name, s in corrected.items()) / sum(weights[name] for name in corrected)
+    score = float(np.clip(mean ** (1 / POWER) * np.prod(list(factors.values())), 0.0, 1.0))
+    return score, corrected | factors
+
+
+def _proportions(target: tuple[int, int], render: tuple[int, int]) -> float:
+    """A chart at another resolution is the same chart: a little for size, more for other proportions, and nearly all
+    for sides several times too long."""
+    x, y = render[0] / target[0], render[1] / target[1]
+    shape = min(x, y) / max(x, y)
+    area = min(x * y, 1 / (x * y))
+    if area < 1 / 50:  # of 60 and 300 dots an inch it is 1/25
+        return float(50 * area * min(1.0, shape)) / 4
+    return float(area**0.005 * min(shape**0.1, 3**2 * shape**2))
+
+
+def _arrangement(target: Features, found: Survey, registration: Registration) -> float:
+    """1 less what other margins cost: the borders of the plotting areas as shares of the pictures' sides, and areas
+    without a partner."""
+    cost = 0.0
+    if len(registration.panels):
+        a = np.array([goal for _, goal in registration.panels]) / np.array([*_canvas(target)] * 2)
+        b = np.array([source for source, _ in registration.panels]) / np.array([*found.side.canvas] * 2)
+        cost = MARGIN * float(np.abs(a - b).mean())
+    return max(0.0, 1 - cost) * (0.3 + 0.7 * registration.matched)
+
+
+def _letters(target: Features, found: Survey, lines: Lines) -> float:
+    """1 less a little for lines of other lengths, as shares of the pictures."""
+    same = np.flatnonzero((lines.found > 0.5) & (lines.partner >= 0))
+    if len(same) == 0:
+        return 1.0
+    a, b = target.words.boxes[same], found.words.boxes[lines.partner[same]]
+    wide = (a[:, 2] - a[:, 0]) / target.side.canvas[0], (b[:, 2] - b[:, 0]) / found.side.canvas[0]
+    return float(1 - LETTERS * min(1.0, abs(np.log(np.median(wide[1] / wide[0])))))
+
+
+def _canvas(target: Features) -> tuple[int, int]:
+    return target.small.shape[1], target.small.shape[0]
+
+
+def _align(target: Features, render: Features, rgb: Rgb) -> tuple[Features, tuple[int, int]]:
+    """Undo a small global shift of a page where that makes the inks agree visibly better (phase correlation, Kuglin and
+    Hines 1975), by whole pixels of the render itself, so that nothing is blurred."""
     (dx, dy), _ = cv2.phaseCorrelate(render.mass, target.mass)
     h, w = target.mass.shape
-    scale = (w / target.size[0], h / target.size[1]) if domain == "web" else (w / rgb.shape[1], h / rgb.shape[0])
+    scale = w / target.size[0], h / target.size[1]
     x, y = round(dx / scale[0]), round(dy / scale[1])
     if (x, y) == (0, 0) or max(abs(dx) / w, abs(dy) / h) > MAX_SHIFT:
         return render, (0, 0)
@@ -106,18 +243,20 @@ def _align(target: Features, render: Features, rgb: Rgb, domain: Domain) -> tupl
         return render, (0, 0)
 
     def apart(shift: tuple[int, int]) -> float:
-        return cv2.norm(target.small, moved(rgb, domain, target, shift), cv2.NORM_L1)
+        return cv2.norm(target.small, moved(rgb, target, shift), cv2.NORM_L1)
 
     # the peak tells a pixel of the canvas, which may be several of the render, to half of one
     x, _ = min(((x + step, y) for step in (-1, 0, 1)), key=apart)
     _, y = min(((x, y + step) for step in (-1, 0, 1)), key=apart)
-    return shifted(render, rgb, domain, target, (x, y)), (x, y)
+    return shifted(render, rgb, target, (x, y)), (x, y)
 
 
-def _ink(target: Features, render: Features) -> float:
+def _ink(target: Features, render: Features, bolder: float = 1.0) -> float:
     total = 0.0
     for a, b in zip(target.levels, render.levels, strict=True):
-        total += 1 - float(norm(a - b).sum()) / max(float(norm(a).sum() + norm(b).sum()), 1e-9)
+        first, second = float(norm(a).sum()), float(norm(b).sum())
+        ratio = np.float32(np.clip(first / max(second, 1e-9), 1 / bolder, bolder))  # strokes of another width
+        total += 1 - float(norm(a - b * ratio).sum()) / max(first + second * float(ratio), 1e-9)
     return total / len(target.levels)
 
 

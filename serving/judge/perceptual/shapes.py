@@ -30,6 +30,7 @@ class Shapes:
     box: tuple[int, int, int, int]
     count: int
     spread: Maps
+    labels: NDArray[np.int8]  # the palette's index of each pixel
 
     @property
     def kind(self) -> str | None:
@@ -60,18 +61,18 @@ def find_shapes(
     data = _data_ink(mass, labels, coloured, text, lines)
     shares = np.zeros(len(KINDS), dtype=np.float32)
     if data.sum() < 6:
-        return Shapes(shares, data, 0.0, (0, 0, 0, 0), 0, spreads(np.zeros_like(data)))
+        return Shapes(shares, data, 0.0, (0, 0, 0, 0), 0, spreads(np.zeros_like(data)), labels)
     rows, columns = np.flatnonzero(data.any(axis=1)), np.flatnonzero(data.any(axis=0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    boxes, areas = _components(data, labels)
+    boxes, areas, widths = _components(data, labels)
     if _is_disc(data):
         shares[KINDS.index("pie")] = 1.0
     elif len(boxes):
-        shares = _classify(boxes, areas, min(h, w))
-    return Shapes(shares, data, float(data.mean()), box, len(boxes), spreads(data))
+        shares = _classify(boxes, areas, widths, min(h, w))
+    return Shapes(shares, data, float(data.mean()), box, len(boxes), spreads(data), labels)
 
 
-def likeness(a: Shapes, b: Shapes) -> float:
+def similarity(a: Shapes, b: Shapes) -> float:
     """How alike the marks are in kind and number: the overlap of their shares, half as much for
     marks of the same family, and a little for equal numbers. 0 where only one side has marks."""
     if not a.count or not b.count:
@@ -83,16 +84,24 @@ def likeness(a: Shapes, b: Shapes) -> float:
     return (float(same.sum()) + 0.5 * related) * (0.85 + 0.15 * many)
 
 
-def _components(data: Mask, labels: NDArray[np.int8]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Boxes [n, 4] (x, y, width, height) and areas [n] of the connected parts of each colour."""
-    boxes, areas = [], []
+def _components(
+    data: Mask, labels: NDArray[np.int8]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """Boxes [n, 4] (x, y, width, height), areas [n] and stroke widths [n] of the connected parts of each colour."""
+    boxes, areas, widths = [], [], []
     for label in np.unique(labels[data])[:MAX_LABELS]:
         part = (data & (labels == label)).astype(np.uint8)
-        _, _, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
-        stats = stats[1:][stats[1:, cv2.CC_STAT_AREA] >= 3]
-        boxes.append(stats[:, :4])
-        areas.append(stats[:, cv2.CC_STAT_AREA])
-    return np.concatenate(boxes).astype(np.int32), np.concatenate(areas).astype(np.int32)
+        n, parts, stats, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+        depth = cv2.distanceTransform(part, cv2.DIST_L2, 3).ravel()
+        area = stats[:, cv2.CC_STAT_AREA]
+        # the mean distance from the border of a stroke is a quarter of its width
+        width = 4 * np.bincount(parts.ravel(), depth, minlength=n) / np.maximum(1, area) - 1
+        large = area >= 3
+        large[0] = False
+        boxes.append(stats[large, :4])
+        areas.append(area[large])
+        widths.append(width[large])
+    return np.concatenate(boxes).astype(np.int32), np.concatenate(areas).astype(np.int32), np.concatenate(widths)
 
 
 def _is_disc(data: Mask) -> bool:
@@ -107,12 +116,14 @@ def _is_disc(data: Mask) -> bool:
     return 0.85 < width / height < 1.18 and 0.68 < area / (width * height) < 0.86
 
 
-def _classify(boxes: NDArray[np.int32], areas: NDArray[np.int32], side: int) -> NDArray[np.float32]:
+def _classify(
+    boxes: NDArray[np.int32], areas: NDArray[np.int32], widths: NDArray[np.float32], side: int
+) -> NDArray[np.float32]:
     """Shares of KINDS, weighted by area. `side` is the shorter side of the canvas."""
     x, y, width, height = (boxes[:, i].astype(np.float32) for i in range(4))
     long, short = np.maximum(width, height), np.minimum(width, height)
     fill = areas / (width * height)
-    thin = areas < 4.5 * long
+    thin = widths < max(5.5, 0.035 * side)
     point = (long <= max(7.0, 0.07 * side)) & (long < 2.5 * short)
     solid = (fill > 0.82) & (short >= 4) & ~point
     line = thin & ~point & ~solid

@@ -68,7 +68,7 @@ def find_text(mass: NDArray[np.float32], lines: Mask, chroma: NDArray[np.float32
     gap = 5 if h * w < 150_000 else 7
     joined = cv2.dilate(strokes, np.ones((1, gap), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    tallest = max(16, int(0.07 * h))
+    tallest = max(16, int(0.07 * h)) if chroma is None else max(24, int(0.1 * h))
     height, width, area = (
         stats[:, cv2.CC_STAT_HEIGHT],
         stats[:, cv2.CC_STAT_WIDTH] - gap + 1,

@@ -7,7 +7,8 @@ import pytest
 
 from actors.contracts import Outage
 from configs.schema import Judge, JudgePrompts
-from serving.judge.mllm import MARKS, Malformed, Mllm, parse, schema
+from serving.judge.mllm import Mllm, schema
+from serving.judge.mllm_answer import MARKS, Malformed, parse
 from serving.judge.mllm_question import Question
 
 FINDING = {"category": "text", "severity": 2, "where": "top", "what": "The title is missing."}

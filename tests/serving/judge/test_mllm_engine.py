@@ -22,7 +22,7 @@ from ray import serve
 from actors.contracts import Outage, Verdict
 from actors.engine.build import prepare_environment
 from configs.schema import Config, Engine, Judge
-from serving.judge.mllm import MARKS
+from serving.judge.mllm_answer import MARKS
 from serving.judge.service import JudgeClient, VisualJudge, deployment
 
 START_S = 600

@@ -76,15 +76,15 @@ def test_a_verdict_is_a_function_of_the_pixels_alone() -> None:
 
 def test_milder_differences_score_higher() -> None:
     target = bars()
-    scores = [compare(target, bars(lift=lift)).score for lift in (2, 20, 60, 110)]
+    scores = [compare(target, bars(lift=lift)).score for lift in (2, 20, 50, 80)]
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 4
 
 
 @pytest.mark.parametrize(
     ("render", "words"),
     [
-        (bars("blue"), "should be red, not blue"),
-        (bars(lift=100), "The values differ."),
+        (bars("blue"), "The bars should be red (#ff0000), not blue (#0000ff)."),
+        (bars(lift=50), "Bar 1 of 4 should be about 30% shorter."),
         (bars(size=(900, 480)), "Make the picture narrower."),
         (bars(size=(640, 300)), "Make the picture taller."),
         (bars(paper="khaki"), "The background should be white, not yellow."),
@@ -111,10 +111,12 @@ def test_a_frame_along_the_border_is_no_content() -> None:
 
 
 @pytest.mark.parametrize("shift", [(3, 3), (-4, 2), (1, -5), (0, 6)])
-def test_a_shift_is_found_to_the_pixel_and_costs_its_share(shift: tuple[int, int]) -> None:
+def test_a_shift_of_everything_costs_next_to_nothing(shift: tuple[int, int]) -> None:
+    """It is other margins; the plotting areas are laid on each other."""
     wanted = np.asarray(Image.open(io.BytesIO(bars())))
     verdict = compare(bars(), np.roll(wanted, shift, axis=(1, 0)))
-    assert verdict.score == pytest.approx(1 - abs(shift[0]) / 640 - abs(shift[1]) / 480, abs=1e-6)
+    assert 0.99 < verdict.score < 1
+    assert min(verdict.sub_scores.values()) > 0.99
 
 
 def test_overlap_is_graded_by_distance() -> None:

@@ -7,19 +7,19 @@ or column, so ticks, colour bars and curves that pass by are none.
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.judge.perceptual.features import Features
-
 FRAME_INK = 0.35  # a legend's own frame is fainter
+Mask = NDArray[np.bool_]
 
 
-def entries(features: Features) -> NDArray[np.bool_]:
-    """For each text line [n] whether it has a key. Lengths are in heights of the line; a Matplotlib key is 2 em long
-    and stands 0.8 em before its text."""
-    text = features.text
-    ink = (features.mass > FRAME_INK) & ~text.mask & ~features.lines
-    found, coloured = np.zeros(len(text.boxes), dtype=bool), np.zeros(len(text.boxes), dtype=bool)
-    outside = (text.boxes[:, 0] > features.frame[0]) & (text.boxes[:, 3] < features.frame[3])  # of the tick labels
-    for i, (x0, y0, x1, y1) in enumerate(text.boxes):
+def keys(
+    boxes: NDArray[np.int32], ink: Mask, coloured: Mask, frame: tuple[float, float, float, float]
+) -> NDArray[np.int32]:
+    """For each text line [n] the first column of its key, -1 without one. `ink` is neither text nor long lines. Lengths
+    are in heights of the line; a Matplotlib key is 2 em long and stands 0.8 em before its text."""
+    first_column = np.full(len(boxes), -1, np.int32)
+    hued = np.zeros(len(boxes), dtype=bool)
+    outside = (boxes[:, 0] > frame[0]) & (boxes[:, 3] < frame[3])  # of the tick labels
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
         high = y1 - y0
         if x1 - x0 < 2.5 * high or not outside[i]:
             continue
@@ -36,8 +36,10 @@ def entries(features: Features) -> NDArray[np.bool_]:
         reach = max(2, high // 2)
         key = slice(left + first, left + last + 1)
         around = ink[max(0, y0 - reach) : max(0, y0 - 1), key], ink[y1 + 1 : y1 + reach, key]
-        found[i] = not any(rows.any(axis=0).mean() > 0.5 for rows in around if rows.size)
-        coloured[i] = x1 - x0 >= 4 * high and features.shapes.data[y0:y1, key].any(axis=0).mean() > 0.5
-    x, y = text.boxes[:, 0], text.boxes[:, 3]
+        if not any(rows.any(axis=0).mean() > 0.5 for rows in around if rows.size):
+            first_column[i] = left + first
+        hued[i] = x1 - x0 >= 4 * high and coloured[y0:y1, key].any(axis=0).mean() > 0.5
+    found = first_column >= 0
+    x, y = boxes[:, 0], boxes[:, 3]
     aligned = (np.abs(x[:, None] - x[None]) <= 3) | (np.abs(y[:, None] - y[None]) <= 3)
-    return found & (coloured | ((aligned & found[None]).sum(axis=1) > 1))
+    return np.where(found & (hued | ((aligned & found[None]).sum(axis=1) > 1)), first_column, -1)

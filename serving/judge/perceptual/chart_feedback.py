@@ -1,0 +1,332 @@
+"""What differs between two charts: what, where, which way and how much, for the writer of the program.
+
+Guarantees: a sentence names one thing of the target and leads to it; nothing is said of what agrees, nor of what no
+program text decides (resolution); the most harmful comes first: kind, number and values of marks, colours, text, then
+the arrangement. The same pictures give the same sentences.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from actors.contracts import Difference
+from serving.judge.perceptual.colour import names
+from serving.judge.perceptual.features import Features
+from serving.judge.perceptual.lines import PARTS, Lines
+from serving.judge.perceptual.score import Comparison
+from serving.judge.perceptual.values import borders, layers, tells
+from serving.judge.perceptual.words import background
+
+SEEN = 0.05  # weight of a colour that is spoken of
+OTHER = 12.0  # CIEDE2000 from which a colour is another one
+OFF = 0.04  # of the plotting area: a value that much off is spoken of
+MOST_VALUES = 3
+SAID = {"bars": "bar", "horizontal bars": "bar", "lines": "line", "points": "point", "pie": "wedge", "areas": "area"}
+NOUNS = {
+    "title": "title",
+    "bottom": "x label",
+    "left": "y label",
+    "right": "text on the right",
+    "inside": "text inside",
+}
+PLACES = {"title": "at the top", "bottom": "below the axes", "left": "left of the axes", "right": "on the right"}
+
+
+def chart_findings(c: Comparison) -> list[Difference]:
+    """Findings about a chart, the most severe first (stable)."""
+    kind = _kind(c)
+    marks = [] if kind else [*_panels(c), *_range(c), *(_marks(c) if tells(c.target) else [])]
+    found = [*kind, *marks, *_colours(c), *background(c), *_text(c), *_arrangement(c)]
+    return sorted(found, key=lambda d: -d.severity)
+
+
+def _kind(c: Comparison) -> list[Difference]:
+    want, have = c.target.shapes.kind, c.render.shapes.kind
+    if want and not c.render.shapes.count:
+        return [Difference("data", 3, "axes", f"The {want} are missing.".replace("pie are", "pie is"))]
+    alike = float(np.minimum(c.target.shapes.shares, c.render.shapes.shares).sum())
+    if want is None or want == have or alike > 0.6 or {want, have} <= {"bars", "areas"} or have is None:
+        return []
+    return [Difference("type", 3, "axes", f"Draw {_a(want)}, not {_a(have)}.")]
+
+
+def _a(kind: str) -> str:
+    return "a pie" if kind == "pie" else kind
+
+
+def _panels(c: Comparison) -> list[Difference]:
+    assert c.chart is not None
+    want, have = len(c.target.panels), len(c.chart.survey.panels)
+    if want == have or min(want, have) == 0:
+        return []
+    return [Difference("layout", 3, "figure", f"Draw {want} panel{'s' * (want > 1)}, not {have}.")]
+
+
+def _range(c: Comparison) -> list[Difference]:
+    assert c.chart is not None
+    values = c.chart.values
+    if values.fitted == 0 or abs(values.stretch - 1) < 0.04:
+        return []
+    axis, way = ("x", ("longer", "shorter")) if values.axis == 0 else ("y", ("taller", "shorter"))
+    much = _percent(values.stretch - 1)
+    what = f"The {axis} axis should span {'less' if values.stretch > 1 else 'more'}: all marks should be about {much} "
+    return [Difference("data", 2, f"{axis} axis", f"{what}{way[0] if values.stretch > 1 else way[1]}.")]
+
+
+def _percent(share: float) -> str:
+    """A share as a percentage, to 5 from 10 on."""
+    percent = abs(share) * 100
+    return f"{round(percent / 5) * 5 if percent >= 10 else max(1, round(percent))}%"
+
+
+def _marks(c: Comparison) -> list[Difference]:
+    """Number and values of marks, colour by colour."""
+    if c.target.shapes.kind == "pie" and c.render.shapes.kind == "pie":
+        return _wedges(c)
+    pairs = [pair for pair in layers(c.target, c.render, c.pairing) if pair[0].any() and pair[1].any()]
+    found: list[Difference] = []
+    for n, (t, r) in enumerate(pairs):
+        which = "" if len(pairs) == 1 else f" of series {n + 1}"
+        if c.target.shapes.kind in ("bars", "horizontal bars", "points"):
+            found += _pieces(c, t, r, which)
+        else:
+            found += _course(c, t, r, which)
+    return found
+
+
+def _pieces(c: Comparison, t: NDArray[np.bool_], r: NDArray[np.bool_], which: str) -> list[Difference]:
+    """Bars or points, one by one."""
+    kind = c.target.shapes.kind or "points"
+    noun = SAID[kind]
+    a, b = _boxes(t, kind), _boxes(r, kind)
+    if len(a) != len(b):
+        if max(len(a), len(b)) > 30 or (kind == "points" and _touches(c, t, r)):
+            return _course(c, t, r, which)
+        more = len(a) - len(b)
+        many = f"{abs(more)} {'more' if more > 0 else 'fewer'}"
+        return [
+            Difference("data", 3, "axes", f"Draw {len(a)} {noun}{'s' * (len(a) != 1)}{which}, not {len(b)}: {many}.")
+        ]
+    frame = c.target.frame
+    wide, high = max(1, frame[2] - frame[0]), max(1, frame[3] - frame[1])
+    found = []
+    if kind == "points":
+        middle = [np.stack([(x[:, 0] + x[:, 2]) / 2 / wide, (x[:, 1] + x[:, 3]) / 2 / high], axis=1) for x in (a, b)]
+        rows, columns = linear_sum_assignment(np.abs(middle[0][:, None] - middle[1][None]).sum(axis=2))
+        off = middle[0][rows] - middle[1][columns]
+        for i in np.argsort(-np.abs(off).max(axis=1), kind="stable")[:MOST_VALUES]:
+            dx, dy = (float(v) for v in off[i])
+            if max(abs(dx), abs(dy)) < OFF:
+                continue
+            if abs(dy) >= abs(dx):
+                way = f"{'lower' if dy > 0 else 'higher'}, by about {_percent(dy)} of the axes' height"
+            else:
+                way = f"further {'right' if dx > 0 else 'left'}, by about {_percent(dx)} of the axes' width"
+            found.append(_value(f"Point {int(rows[i]) + 1} of {len(a)}{which} should be {way}.", max(abs(dx), abs(dy))))
+        return found
+    upright = kind == "bars"
+    size_a, size_b = (x[:, 3] - x[:, 1] if upright else x[:, 2] - x[:, 0] for x in (a, b))
+    off = (size_a - size_b) / (high if upright else wide)
+    for i in np.argsort(-np.abs(off), kind="stable")[:MOST_VALUES]:
+        if abs(off[i]) < OFF:
+            continue
+        way = ("taller" if upright else "longer") if off[i] > 0 else "shorter"
+        much = _percent(float(size_a[i] / size_b[i]) - 1)
+        place = "" if upright else " from the top"
+        what = f"Bar {i + 1} of {len(a)}{place}{which} should be about {much} {way}."
+        found.append(_value(what, float(abs(off[i]))))
+    return found
+
+
+def _value(what: str, off: float) -> Difference:
+    return Difference("data", 3 if off > 0.25 else 2, "axes", what)
+
+
+def _boxes(mask: NDArray[np.bool_], kind: str) -> NDArray[np.float32]:
+    """Boxes [n, 4] of the pieces of a mask, from the left, or from the top for horizontal bars."""
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    stats = stats[1:]
+    if len(stats) == 0:
+        return np.zeros((0, 4), np.float32)
+    area = stats[:, cv2.CC_STAT_AREA]
+    stats = stats[area >= max(4, 0.15 * float(np.median(area[area >= 0.1 * area.max()])))]
+    x, y, w, h = (stats[:, i].astype(np.float32) for i in range(4))
+    order = np.argsort(y if kind == "horizontal bars" else x, kind="stable")
+    return np.stack([x, y, x + w, y + h], axis=1)[order]
+
+
+def _touches(c: Comparison, t: NDArray[np.bool_], r: NDArray[np.bool_]) -> bool:
+    """Points so close to each other that some run together."""
+    return bool(max(t.mean(), r.mean()) > 0.05)
+
+
+def _course(c: Comparison, t: NDArray[np.bool_], r: NDArray[np.bool_], which: str) -> list[Difference]:
+    """A line or an area: too high or too low on the left, in the middle, on the right."""
+    frame = c.target.frame
+    high = max(1, frame[3] - frame[1])
+    first, second = borders(t), borders(r)
+    both = np.flatnonzero(first[0] & second[0])
+    if len(both) < 6:
+        return []
+    noun = SAID.get(c.target.shapes.kind or "lines", "line")
+    line = noun in ("line", "point")
+    height = [(b[1] + b[2]) / 2 if line else b[1] for b in (first, second)]
+    off = (height[1] - height[0])[both] / high  # more than 0: the render is too low
+    edges = np.linspace(both[0], both[-1] + 1, 4)
+    places = ("on the left", "in the middle", "on the right")
+    parts = [off[(both >= edges[k]) & (both < edges[k + 1])] for k in range(3)]
+    means = np.array([float(np.median(part)) if len(part) else 0.0 for part in parts])
+    peaks = np.array([float(part[np.abs(part).argmax()]) if len(part) else 0.0 for part in parts])
+    means = np.where(np.abs(peaks) > 3 * np.abs(means), peaks * 0.7, means)
+    found = []
+    if np.abs(means).min() > OFF and np.ptp(means) < 0.5 * np.abs(means).max():
+        mean = float(means.mean())
+        what = f"The {noun}{which} should be {'higher' if mean > 0 else 'lower'} everywhere, by about {_percent(mean)}"
+        return [_value(f"{what} of the axes' height.", abs(mean))]
+    for k in np.argsort(-np.abs(means), kind="stable")[:2]:
+        mean = float(means[k])
+        if abs(mean) > OFF:
+            what = f"The {noun}{which} should be {'higher' if mean > 0 else 'lower'} {places[k]}, by about "
+            found.append(_value(f"{what}{_percent(mean)} of the axes' height.", abs(mean)))
+    return found
+
+
+def _wedges(c: Comparison) -> list[Difference]:
+    """Shares of the wedges of a pie, told by their colours."""
+
+    def shares(side: Features) -> NDArray[np.float64]:
+        count = np.bincount(side.shapes.labels[side.shapes.data].clip(0), minlength=len(side.palette.weights))
+        return count / max(1, count.sum())
+
+    a, b = shares(c.target), shares(c.render)
+    shade = names(c.target.palette.colours)
+    found = []
+    for i, j, apart in c.pairing.pairs:
+        if apart < OTHER and abs(a[i] - b[j]) > OFF:
+            way = "larger" if a[i] > b[j] else "smaller"
+            what = f"The {shade[i]} wedge should be {way}: about {_percent(a[i])} of the pie, not {_percent(b[j])}."
+            found.append(_value(what, abs(float(a[i] - b[j]))))
+    return sorted(found, key=lambda d: -d.severity)[:MOST_VALUES]
+
+
+def _hex(side: Features, index: int) -> str:
+    """The colour of a palette's entry as most of its pixels show it."""
+    pixels = side.small[side.shapes.labels == index]
+    if len(pixels) == 0:
+        return ""
+    values, counts = np.unique(pixels, axis=0, return_counts=True)
+    return "#" + "".join(f"{v:02x}" for v in values[counts.argmax()])
+
+
+def _colours(c: Comparison) -> list[Difference]:
+    """Other colours: what stands where the target has a colour that the render lacks."""
+    want, have = names(c.target.palette.colours), names(c.render.palette.colours)
+    w_t, w_r = c.target.palette.weights, c.render.palette.weights
+    right = {(i, j) for i, j, apart in c.pairing.pairs if apart < OTHER}
+    lacking = [
+        i for i in range(len(w_t)) if w_t[i] > SEEN and i not in {i for i, _ in right} and _is_filled(c.target, i)
+    ]
+    surplus = [
+        j for j in range(len(w_r)) if w_r[j] > SEEN and j not in {j for _, j in right} and _is_filled(c.render, j)
+    ]
+    found = []
+    noun = {"pie": "wedge", "areas": "area", "lines": "line"}.get(c.target.shapes.kind or "", "")
+    for i in lacking:
+        there = c.render.shapes.labels[(c.target.shapes.labels == i) & c.target.shapes.data]
+        there = there[there >= 0]
+        j = int(np.bincount(there).argmax()) if len(there) > 8 else -1
+        shade = f"{want[i]} ({_hex(c.target, i)})"
+        if j in surplus and j >= 0:
+            other = f"{have[j]} ({_hex(c.render, j)})"
+            subject = f"What is {other} should be {shade}."
+            kind = c.target.shapes.kind
+            if len(lacking) == 1 and kind in SAID and kind != "pie":
+                subject = f"The {noun or kind} should be {shade}, not {other}."
+            found.append(Difference("colour", 3, want[i], subject))
+            surplus.remove(j)
+        elif surplus and len(lacking) == len(surplus) == 1:
+            j = surplus.pop()
+            what = f"Use {shade}, not {have[j]} ({_hex(c.render, j)})."
+            found.append(Difference("colour", 3, want[i], what))
+        else:
+            found.append(Difference("colour", 2, want[i], f"Some {shade} is missing."))
+    found += [Difference("colour", 2, have[j], f"Remove the {have[j]} ({_hex(c.render, j)}).") for j in surplus]
+    return found
+
+
+def _is_filled(side: Features, index: int) -> bool:
+    """A colour of marks, no shade of text or grid."""
+    return bool(side.palette.coloured[index]) or float(((side.shapes.labels == index) & side.shapes.data).mean()) > 0.01
+
+
+def _text(c: Comparison) -> list[Difference]:
+    assert c.chart is not None
+    lines = c.chart.lines
+    found = []
+    for index, part in enumerate(PARTS):
+        if part == "ticks":
+            continue
+        t, r = lines.parts[0] == index, lines.parts[1] == index
+        t, r = t & ~c.target.keyed, r & ~c.chart.survey.keyed
+        t, r = t & (c.target.words.lengths > 16), r & (c.chart.survey.words.lengths > 16)
+        severity = 2 if part == "title" else 1
+        where = PLACES.get(part, "")
+        if t.any() and not r.any():
+            found.append(Difference("text", severity, part, f"The {NOUNS[part]} is missing{' ' * bool(where)}{where}."))
+        elif r.any() and not t.any():
+            if part != "inside":
+                found.append(Difference("text", severity, part, f"Remove the {NOUNS[part]}."))
+        elif t.any() and part != "inside" and float(np.min(lines.found[t])) < 0.62:
+            found.append(Difference("text", severity, part, f"The {NOUNS[part]} differs."))
+    if c.target.keyed.sum() > 0 and not c.chart.survey.keyed.any():
+        found.append(Difference("text", 2, "legend", "The legend is missing."))
+    elif c.chart.survey.keyed.sum() > 1 and not c.target.keyed.any():
+        found.append(Difference("text", 2, "legend", "Remove the legend."))
+    return [*found, *_text_size(c, lines)]
+
+
+def _text_size(c: Comparison, lines: Lines) -> list[Difference]:
+    """Larger or smaller letters for the size of the picture, from lines that say the same."""
+    assert c.chart is not None
+    a, b = c.target.words, c.chart.survey.words
+    same = np.flatnonzero((lines.found > 0.6) & (lines.partner >= 0))
+    if len(same) == 0:
+        return []
+    canvas = np.sqrt(np.prod(c.target.side.canvas) / np.prod(c.chart.survey.side.canvas))
+    wide_a = np.maximum(a.boxes[same, 2] - a.boxes[same, 0], a.boxes[same, 3] - a.boxes[same, 1])
+    other = b.boxes[lines.partner[same]]
+    wide_b = np.maximum(other[:, 2] - other[:, 0], other[:, 3] - other[:, 1]) * canvas
+    ratio = float(np.median(wide_b / wide_a))
+    if 0.83 <= ratio <= 1.2:
+        return []
+    way = "smaller" if ratio > 1 else "larger"
+    return [Difference("text", 1, "everywhere", f"Make the text {way}, by about {_percent(1 / ratio - 1)}.")]
+
+
+def _arrangement(c: Comparison) -> list[Difference]:
+    """Proportions of the picture and of the axes in it."""
+    assert c.chart is not None
+    found = []
+    x, y = c.render.size[0] / c.target.size[0], c.render.size[1] / c.target.size[1]
+    if max(x, y) / min(x, y) > 1.03:
+        wide = abs(np.log(x)) >= abs(np.log(y))
+        ratio = x if wide else y
+        words = ("wider", "narrower") if wide else ("taller", "shorter")
+        severity = 3 if max(x, y) / min(x, y) > 1.5 else 1
+        what = f"Make the picture {words[0] if ratio < 1 else words[1]}."
+        found.append(Difference("size", severity, "width" if wide else "height", what))
+    registration, canvas = c.chart.registration, c.chart.survey.side.canvas
+    noun = "axes" if registration.panels else "drawing"
+    for k, words in ((0, ("wider", "narrower")), (1, ("taller", "shorter"))):
+        ratio = registration.whole.scale[k] * canvas[k] / c.target.side.canvas[k]
+        if registration.panels:
+            sides = np.array(
+                [(goal[2 + k] - goal[k], source[2 + k] - source[k]) for source, goal in registration.panels]
+            )
+            ratio = float((sides[:, 0] / sides[:, 1]).mean()) * canvas[k] / c.target.side.canvas[k]
+        if abs(ratio - 1) > 0.06:
+            way = words[0] if ratio > 1 else words[1]
+            what = f"Make the {noun} {way} within the picture, by about {_percent(ratio - 1)}."
+            found.append(Difference("layout", 1, "axes", what))
+    return found

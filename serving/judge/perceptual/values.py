@@ -1,0 +1,153 @@
+"""Whether marks end where they should: the heights of bars, the course of lines, the places of points.
+
+Guarantees: marks are told by their outer borders, column by column and row by row and colour by colour, so a value that
+is off shows by how far and how wide it is off, while other widths of strokes and a pixel of registration show nothing;
+where most borders agree but for another range of the value axis, that is found and undone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.judge.perceptual.features import Features
+from serving.judge.perceptual.palette import Pairing
+
+FREE = 0.014  # of the plotting area: borders that near are equal
+FULL = 0.3  # of it: borders that far apart have nothing in common
+LEAST_WEIGHT = 0.08  # of a colour that is a layer of its own
+MOST_MARKS, MOST_LAYERS = 60, 4
+AGREE = 0.5  # share of the borders that must meet for another range to be believed
+
+Mask = NDArray[np.bool_]
+Borders = tuple[Mask, NDArray[np.float32], NDArray[np.float32]]  # where marks are, and their first and last pixel
+
+
+@dataclass(frozen=True)
+class Values:
+    """`agreement` 0..1; another range of an axis (0 is x): `stretch` and `shift`, in pixels, lay the render's marks on
+    the target's so that they agree by `fitted`; 1, 0 where there is no better one."""
+
+    agreement: float
+    fitted: float = 0.0
+    axis: int = 1
+    stretch: float = 1.0
+    shift: float = 0.0
+
+
+def tells(target: Features) -> bool:
+    """Whether the borders of a chart's marks tell its values: those of the specks and shades of an image do not."""
+    shades = int(((target.palette.weights > LEAST_WEIGHT) & target.palette.coloured).sum())
+    return target.shapes.count <= MOST_MARKS and (shades <= MOST_LAYERS or target.shapes.kind == "pie")
+
+
+def layers(target: Features, render: Features, pairing: Pairing) -> list[tuple[Mask, Mask]]:
+    """Masks of the marks of the two sides that belong together: colour by colour, and of all other colours at once."""
+    a, b = target.shapes, render.shapes
+    large_t = {i for i, w in enumerate(target.palette.weights) if w > LEAST_WEIGHT and target.palette.coloured[i]}
+    large_r = {j for j, w in enumerate(render.palette.weights) if w > LEAST_WEIGHT and render.palette.coloured[j]}
+    if max(len(large_t), len(large_r)) <= 1:
+        return [(a.data, b.data)]
+    pairs = [(i, j) for i, j, _ in pairing.pairs if i in large_t and j in large_r]
+    found = [(a.data & (a.labels == i), b.data & (b.labels == j)) for i, j in pairs]
+    rest_t, rest_r = sorted(large_t - {i for i, _ in pairs}), sorted(large_r - {j for _, j in pairs})
+    if rest_t or rest_r:
+        found.append((a.data & np.isin(a.labels, rest_t), b.data & np.isin(b.labels, rest_r)))
+    return found
+
+
+def compare_values(target: Features, render: Features, pairing: Pairing) -> Values:
+    """How well the borders of the marks of two charts on one canvas agree."""
+    x0, y0, x1, y1 = target.frame
+    wide, high = max(8, x1 - x0), max(8, y1 - y0)
+    pairs = layers(target, render, pairing)
+    columns = [(borders(t), borders(r)) for t, r in pairs]
+    rows = [(borders(t.T), borders(r.T)) for t, r in pairs]
+    plain = (_agreement(columns, high) + _agreement(rows, wide)) / 2
+    best = Values(plain)
+    if plain > 0.9:
+        return best
+    for axis, sides, size, floor in ((1, columns, high, y1), (0, rows, wide, x0)):
+        stretch, shift = _range(sides, size, floor, axis)
+        if (stretch, shift) == (1.0, 0.0):
+            continue
+        moved = [(t, (r[0], r[1] * stretch + shift, r[2] * stretch + shift)) for t, r in sides]
+        fitted = _agreement(moved, size)
+        if fitted > max(plain + 0.1, best.fitted):
+            best = Values(plain, fitted, axis, stretch, shift)
+    return best
+
+
+def borders(mask: Mask) -> Borders:
+    """For each column whether it has marks, and their first and last row."""
+    there: Mask = np.asarray(mask.any(axis=0))
+    first = mask.argmax(axis=0).astype(np.float32)
+    last = (len(mask) - 1 - mask[::-1].argmax(axis=0)).astype(np.float32)
+    return there, first, last
+
+
+def apart(t: Borders, r: Borders, size: int) -> NDArray[np.float32]:
+    """For each column how far the borders are apart, 0..1 (NaN where neither side has marks)."""
+    there_t, there_r = _wider(t[0]), _wider(r[0])
+    off = np.maximum(
+        np.abs(_filled(t[1], t[0]) - _filled(r[1], r[0])), np.abs(_filled(t[2], t[0]) - _filled(r[2], r[0]))
+    )
+    found = np.clip((off / size - max(FREE, 1.6 / size)) / FULL, 0, 1)
+    found[(t[0] & ~there_r) | (r[0] & ~there_t)] = 1.0
+    found[~(t[0] & there_r) & ~(r[0] & there_t) & ~((t[0] & ~there_r) | (r[0] & ~there_t))] = np.nan
+    return found.astype(np.float32)
+
+
+def _wider(there: Mask) -> Mask:
+    """Also true two columns beside marks."""
+    wide = there.copy()
+    for step in (1, 2):
+        wide[step:] |= there[:-step]
+        wide[:-step] |= there[step:]
+    return wide
+
+
+def _filled(values: NDArray[np.float32], there: Mask) -> NDArray[np.float32]:
+    """Values with those of the nearest column that has marks in the others."""
+    at = np.flatnonzero(there)
+    if len(at) == 0:
+        return values
+    place = np.arange(len(there))
+    after = np.clip(np.searchsorted(at, place), 0, len(at) - 1)
+    before = np.clip(after - 1, 0, len(at) - 1)
+    nearest = np.where(np.abs(at[after] - place) <= np.abs(at[before] - place), at[after], at[before])
+    return values[nearest]
+
+
+def _agreement(pairs: list[tuple[Borders, Borders]], size: int) -> float:
+    """1 - the mean distance of borders over the columns where either side has marks."""
+    total = [apart(t, r, size) for t, r in pairs]
+    used = np.concatenate(total)
+    used = used[~np.isnan(used)]
+    return 1 - float(used.mean()) if len(used) else 1.0
+
+
+def _range(pairs: list[tuple[Borders, Borders]], size: int, floor: int, axis: int) -> tuple[float, float]:
+    """Stretch and shift of the render's places along an axis by which most of its outer borders (upper or right ones)
+    meet the target's: of all lines through two of them, and through one and the floor, for bars, the best one."""
+    outer = 1 if axis == 1 else 2
+    a = np.concatenate([t[outer][t[0] & r[0]] for t, r in pairs])
+    b = np.concatenate([r[outer][t[0] & r[0]] for t, r in pairs])
+    if len(a) < 8:
+        return 1.0, 0.0
+    index = np.linspace(0, len(a) - 1, 24).astype(int)
+    i, j = (grid.ravel() for grid in np.meshgrid(index, index))
+    far = np.abs(b[i] - b[j]) > 0.08 * size
+    i, j = i[far], j[far]
+    bars = index[np.abs(b[index] - floor) > 0.08 * size]
+    stretch = np.concatenate([(a[i] - a[j]) / (b[i] - b[j]), (a[bars] - floor) / (b[bars] - floor)])
+    shift = np.concatenate([a[i], np.full(len(bars), float(floor))])
+    shift -= stretch * np.concatenate([b[i], np.full(len(bars), float(floor))])
+    sane = (stretch > 0.5) & (stretch < 2)
+    stretch, shift = stretch[sane], shift[sane]
+    if len(stretch) == 0:
+        return 1.0, 0.0
+    near = np.abs(stretch[:, None] * b[None] + shift[:, None] - a[None]) < max(1.5, 0.02 * size)
+    share = near.mean(axis=1) - 0.02 * np.abs(np.log(stretch))
+    best = int(share.argmax())
+    return (float(stretch[best]), float(shift[best])) if share[best] > AGREE else (1.0, 0.0)
