@@ -144,3 +144,42 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not to be read as websight") as caught:
         load("websight", tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layout_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "b.png").write_bytes(png())
+    (tmp_path / "a.py").write_text("import os")
+    rows = [{"image": "a.png", "reference": "a.py", "id": "one"}, {"image": "b.png", "reference": "x = 1\n"}]
+    (tmp_path / "index.jsonl").write_text("\ufeff" + "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = load("pairs", tmp_path)
+    assert [(c.name, c.reference) for c in found.cases] == [("one", "import os"), ("b", "x = 1\n")]
+    assert found.domain == "chart"
+    (tmp_path / "index.jsonl").unlink()
+    assert [(c.name, c.reference) for c in load("pairs", tmp_path).cases] == [("a", "import os")]
+    (tmp_path / "index.jsonl").write_text('{"image": "c.png"}')
+    with pytest.raises(ConfigError, match=r"c\.png: not there; pairs: DIR holds index\.jsonl"):
+        load("pairs", tmp_path)
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "0.html").write_text("<html></html>")
+    assert load("pairs", pages).domain == "web"
+
+
+def test_what_would_be_scored_as_another_task_is_refused(tmp_path: Path) -> None:
+    custom = tmp_path / "customized_600"
+    custom.mkdir()
+    (custom / "bar_1.py").write_text("x")
+    with pytest.raises(ConfigError, match="customized mimic asks for another chart"):
+        load("chartmimic", custom)
+    for version in ("data", "v0.2"):
+        (tmp_path / "WebSight" / version).mkdir(parents=True)
+        (tmp_path / "WebSight" / version / "train.parquet").write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"several versions of WebSight; name one of .*data, .*v0\.2"):
+        load("websight", tmp_path / "WebSight")
+
+
+def test_an_array_in_the_place_of_lines_is_named(tmp_path: Path) -> None:
+    (tmp_path / "index.jsonl").write_text('[{"image": "a.png"}]')
+    with pytest.raises(ConfigError, match=r"an array, not an object a line \(JSONL\)"):
+        load("pairs", tmp_path)
