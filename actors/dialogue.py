@@ -135,6 +135,11 @@ class Dialogue:
         dialogue._append(codec.encode(codec.opening(direct)), [image])
         return dialogue
 
+    def copy(self) -> "Dialogue":
+        """The same history, to go on from apart."""
+        lists = (self.short_ids, self.full_ids, self.sampled, self.logprobs, self.versions, self.images)
+        return Dialogue(self.codec, *(list(held) for held in lists))  # type: ignore[arg-type]
+
     def add_sampled(self, sample: Sample) -> str:
         """Append one sampled turn as it is and return its text. ValueError: the engine saw another prompt."""
         if sample.prompt_tokens != len(self.full_ids):

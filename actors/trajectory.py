@@ -24,6 +24,7 @@ class Turn:
     sampled: int  # tokens sampled in this turn
     seconds: tuple[float, float, float]  # generation, render, judge
     began: float = 0.0  # seconds since the epoch; the three follow one another from here
+    cut: bool = False  # malformed because it reached its limit of tokens
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Trajectory:
     turns: tuple[Turn, ...]
     ending: Ending
     reward: Reward
+    control: bool = False  # played to compare others with it; never trained on
+
+    @property
+    def ran(self) -> bool:
+        """Whether the last turn's program ran."""
+        return bool(self.turns) and self.turns[-1].render is not None and self.turns[-1].render.ok
 
     @property
     def oldest_version(self) -> int:

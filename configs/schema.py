@@ -120,6 +120,7 @@ class Rollout:
     trajectory_s: float = num(300.0, "s", "deadline of one trajectory, all its turns", gt=0, le=7 * DAY)
     retries: int = num(2, "attempts", "further attempts after an outage, before a trajectory is void", ge=0, le=1000)
     single_turn: bool = flag(False, "the prompt offers no tool; answer at once (evaluation, ablation)")
+    share_first: bool = flag(False, "a group shares its first call: only what members make of its feedback is compared")
     direct_share: float = num(
         0.0, "share", "share of groups that run with a single turn, so that both prompts are trained", ge=0, le=1
     )
@@ -152,6 +153,7 @@ class Queue:
 
     groups_per_step: int = num(12, "groups", "groups that one optimiser step consumes", ge=1, le=1_000_000)
     max_staleness: int = num(2, "versions", "oldest weights a batch may come from; 0 = synchronous", ge=0, le=100_000)
+    by_difficulty: bool = flag(False, "prompts on which all members agreed come less often, down to an eighth")
     drop_zero_variance: bool = flag(True, "drop groups whose rewards are all equal, and run others instead")
     survivors: float = num(0.75, "share", "share of a group's trajectories; with fewer left, it is dropped", ge=0, le=1)
     max_empty_batches: int = num(
@@ -183,6 +185,7 @@ class Learner:
     token_budget: int = num(4096, "tokens", "size of one packed micro-batch", ge=16, le=100_000_000)
     logprob_chunk: int = num(4096, "tokens", "sampled tokens whose logits exist at one time", ge=1, le=100_000_000)
     updates: int = num(1, "steps", "optimiser steps that one batch is cut into", ge=1, le=4096)
+    ess_lr: bool = flag(False, "shorten a step by the root of the batch's effective sample size (VCPO)")
     gradient_checkpointing: bool = flag(False, "recompute activations: less memory, a third more time")
     lora_rank: int = num(0, "rank", "rank of the LoRA adapters; 0 trains all weights", ge=0, le=4096)
     lora_alpha: int = num(32, "", "scale of the adapter: alpha / rank", ge=1, le=65_536)
@@ -204,16 +207,25 @@ class Grpo:
         mean="Distance from the group's mean (Dr. GRPO).",
         loo="Distance from the mean of the group's others: leave one out (RLOO).",
     )
+    parts: str = one_of(
+        "sum",
+        "how the parts of a reward become one advantage",
+        sum="The weighted total is normalised in its group.",
+        apart="Each part first, similarity among members that ran; then they are weighted (GDPO).",
+    )
+    mask_overlong: bool = flag(False, "an answer cut off by its limit teaches nothing instead of being punished")
     surrogate: str = one_of(
         "clip",
         "the objective at one token",
         clip="The pessimistic minimum of the ratio and the clipped ratio (PPO, GRPO).",
+        dppo="The ratio; no gradient where the probability moved too far the way it is pushed (DPPO).",
         cispo="The clipped ratio is a constant in front of the log-probability (MiniMax-M1).",
         sapo="A smooth gate instead of the clip (SAPO).",
         vespo="The whole trajectory's ratio through a gate (VESPO).",
     )
     eps_low: float = num(0.2, "", "a ratio is clipped below 1 - this", ge=0, le=1)
     eps_high: float = num(0.2, "", "a ratio is clipped above 1 + this", ge=0, le=1e6)
+    eps_probability: float = num(0.2, "", "a change of probability beyond which `dppo` masks a token", ge=0, le=1)
     ratio: str = one_of(
         "token",
         "whose probability the ratio is taken of",
@@ -231,6 +243,7 @@ class Grpo:
         "weight of learner against sampler, with proximal=learner",
         truncate="Cut off at `importance_cap`.",
         mask="A token outside 1/cap to cap does not count.",
+        sequence="That of the whole trajectory, cut off at `importance_cap` (VCPO takes 8).",
         off="No weight.",
     )
     importance_cap: float = num(2.0, "", "largest such weight", ge=1, le=1e6)
@@ -260,6 +273,7 @@ class RewardWeights:
     vision: float = num(0.8, "", "weight of the final render's similarity", ge=0, le=1000)
     format: float = num(0.2, "", "weight of the form of the turns", ge=0, le=1000)
     tool: float = num(1.0, "", "weight of calls to the tool", ge=0, le=1000)
+    exchanged: bool = flag(False, "a control: the judge compares with another picture than the policy sees")
     tool_gate: bool = flag(True, "calls pay what the answer gained over the first of them, else for being made")
     full_tool_above: float = num(
         0.95, "similarity", "a similarity above this earns the tool's reward without a call", ge=0, le=1

@@ -73,6 +73,7 @@ class Ticket:
     group: int
     prompt: int
     image: str = ""
+    target: str = ""  # what the judge compares with, where it is not the image
 
 
 @cache
@@ -99,6 +100,8 @@ class Ledger:
     order: list[int] = field(default_factory=list)  # of this epoch
     epoch: int = -1
     changed: set[int] = field(default_factory=set)  # entries that `changes` has not returned yet
+    agreed: Counter[int] = field(default_factory=Counter)  # by prompt: groups in a row whose members all agreed
+    given_up: list[Entry] = field(default_factory=list)  # dropped for the second time; until somebody names them
 
     @property
     def capacity(self) -> int:
@@ -145,8 +148,10 @@ class Ledger:
             voids = Counter(m for m in members if m != "done")
             return self._drop(done, "failed", f"{survivors} of {self.group_size} survived: {dict(voids)}")
         if self.config.drop_zero_variance and max(rewards) - min(rewards) < SAME_REWARD:
+            self.agreed[done.prompt] += 1
             return self._drop(done, "zero_variance", "all rewards equal", again=False)
         self.barren = 0
+        self.agreed[done.prompt] = 0
         self._move(done, "ready")
         return "ready"
 
@@ -241,16 +246,30 @@ class Ledger:
                 ledger.entries[entry.group] = entry
         ledger.counts = Counter(e.state for e in ledger.entries.values())
         ledger.unsettled = {n for n, e in ledger.entries.items() if e.state not in FINAL}
+        for entry in ledger.entries.values():
+            if entry.state in ("ready", "consumed", "stale"):
+                ledger.agreed[entry.prompt] = 0
+            elif entry.state == "zero_variance":
+                ledger.agreed[entry.prompt] += 1
         return ledger
 
     def _next_prompt(self) -> int:
-        """Prompts in a new seeded order every epoch."""
+        """Prompts in a new seeded order every epoch; with `by_difficulty` one on which the members of its last n groups
+        agreed is passed over in this epoch with probability 1 - 1 / 2^min(n, 3), by a draw of its own."""
+        while True:
+            epoch, prompt = self._draw()
+            share = 0.5 ** min(self.agreed[prompt], 3) if self.config.by_difficulty else 1.0
+            if share == 1.0 or random.Random(f"{self.seed}/{epoch}/{prompt}").random() < share:
+                return prompt
+
+    def _draw(self) -> tuple[int, int]:
+        """The next epoch and prompt of the data."""
         epoch, position = divmod(self.frontier, self.prompts)
         self.frontier += 1
         if epoch != self.epoch:
             self.epoch, self.order = epoch, list(range(self.prompts))
             random.Random(f"{self.seed}/{epoch}").shuffle(self.order)
-        return self.order[position]
+        return epoch, self.order[position]
 
     def _entry(self, group: int, state: State) -> Entry:
         entry = self.entries.get(group)
@@ -277,6 +296,8 @@ class Ledger:
         self._move(replace(entry, reason=reason), state)
         if again and entry.reissue == 0:
             self.waiting.append((entry.prompt, 1))
+        elif again:
+            self.given_up.append(self.entries[entry.group])
         return state
 
     def _lose(self, entry: Entry, reason: str) -> None:

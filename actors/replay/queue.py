@@ -37,6 +37,7 @@ class Batch:
 
     refs: tuple[Any, ...]  # ObjectRef of Group
     stats: dict[str, float]
+    notes: tuple[str, ...] = ()  # what somebody should read
 
 
 def fetch(batch: Batch) -> tuple[Group, ...]:
@@ -85,6 +86,7 @@ class QueueState:
             self._ledger = Ledger(config.queue, len(images), config.rollout.group_size, config.run.seed)
         if self._ledger.prompts != len(images):
             raise ValueError(f"the run began with {self._ledger.prompts} images, now there are {len(images)}")
+        self._agreed = self._ledger.counts["zero_variance"]  # groups without variance that were told of
         self._journal = _begin(Path(journal), self._ledger.snapshot()) if journal is not None else None
         self._ledger.changed.clear()
 
@@ -104,10 +106,16 @@ class QueueState:
                 while True:
                     if not self._stopped and (ticket := self._ledger.dispatch(worker)) is not None:
                         self._write_down(self._ledger.changes())
-                        return replace(ticket, image=self._images[ticket.prompt])
+                        return self._addressed(ticket)
                     await self._changed.wait()
         except TimeoutError:
             return None
+
+    def _addressed(self, ticket: Ticket) -> Ticket:
+        """The ticket with the paths of its pictures."""
+        images = self._images
+        other = images[(ticket.prompt + max(1, len(images) // 2)) % len(images)]
+        return replace(ticket, image=images[ticket.prompt], target=other if self._config.reward.exchanged else "")
 
     async def put(self, ticket: Ticket, members: list[str], group: Group) -> State | None:
         """Hand in a played group; `members` has one outcome each. Returns its state, None after a stop. A group that is
@@ -142,7 +150,7 @@ class QueueState:
                     await self._changed.wait()
                 self._write_down(self._ledger.changes())
                 stats = self._stats(cut, version)
-                batch = Batch(tuple(self._groups.pop(number) for number in cut), stats)
+                batch = Batch(tuple(self._groups.pop(number) for number in cut), stats, self._given_up())
                 self._release_dropped()
                 self._changed.notify_all()
                 return batch
@@ -194,7 +202,22 @@ class QueueState:
     def _stats(self, cut: list[int], version: int) -> dict[str, float]:
         ages = [version - self._ledger.entries[number].oldest for number in cut]
         account = {f"ledger_{state}": float(count) for state, count in self._ledger.account().items()}
-        return {"staleness_mean": sum(ages) / len(ages), "staleness_max": float(max(ages)), **account}
+        dropped = self._ledger.counts["zero_variance"] - self._agreed
+        self._agreed = self._ledger.counts["zero_variance"]
+        return {
+            "staleness_mean": sum(ages) / len(ages),
+            "staleness_max": float(max(ages)),
+            "zero_variance_groups": float(dropped),  # since the last batch
+            **account,
+        }
+
+    def _given_up(self) -> tuple[str, ...]:
+        """One line for each prompt that was dropped twice since the last batch, and so waits for the next epoch."""
+        gone, self._ledger.given_up = self._ledger.given_up, []
+        return tuple(
+            f"{self._images[e.prompt]} was dropped twice (now {e.state}: {e.reason}); it comes again next epoch"
+            for e in gone
+        )
 
     def _release_dropped(self) -> None:
         for number in [n for n in self._groups if self._ledger.entries[n].state != "ready"]:

@@ -1,10 +1,10 @@
 """RolloutActor: plays groups of episodes, many at a time, and hands each to the queue where it ends.
 
 Guarantees: each of the G members of an admitted group resolves exactly once, as a trajectory or as void with a reason;
-an outage is retried with backoff and then makes the member void, it never becomes a reward; an exception that no one
-foresaw makes it void at once (`actors.rollout.unforeseen`); one slow member delays its own group and nothing else,
-and only until `rollout.trajectory_s`. No group begins while engine, renderer or judge would let a request wait longer
-than `rollout.max_wait_s`: what cannot be played soon is not admitted, so it does not age.
+a request that meets an outage is made again, then the member is void: an outage never becomes a reward; an exception
+that no one foresaw makes it void at once (`actors.rollout.unforeseen`); one slow member delays its own group and
+nothing else, and only until `rollout.trajectory_s`. No group begins while engine, renderer or judge would let a request
+wait longer than `rollout.max_wait_s`: what cannot be played soon is not admitted, so it does not age.
 """
 
 import asyncio
@@ -13,16 +13,17 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 
-from actors.contracts import Judge, Outage, Policy, Renderer
+from actors.contracts import Domain, Judge, Outage, Policy, Renderer, Verdict
 from actors.dialogue import Codec
 from actors.images import read_image
 from actors.replay.ledger import Ticket
-from actors.rollout.episode import Environment, Rules, episode
+from actors.rollout.episode import Environment, Opening, Rules, episode, first_turn
+from actors.rollout.retries import retried
 from actors.rollout.unforeseen import Unforeseen
 from actors.rollout.waits import SESSION, Waits, watched
 from actors.trajectory import Group, Trajectory
@@ -42,35 +43,72 @@ def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
 
 
 async def play_member(
-    image: bytes, env: Environment, rules: Rules, session: str, unforeseen: Unforeseen | None = None
+    image: bytes,
+    env: Environment,
+    rules: Rules,
+    session: str,
+    unforeseen: Unforeseen | None = None,
+    opening: Opening | None = None,
+    silent: bool = False,
 ) -> Trajectory | str:
-    """One member: its trajectory, or why it is void: an outage after `rollout.retries` further tries, or, told to
-    `unforeseen`, an exception that no one foresaw."""
-    reason = ""
+    """One member: its trajectory, or why it is void: an outage although each request was made `rollout.retries` times
+    again, or, told to `unforeseen`, an exception that no one foresaw."""
     SESSION.set(session)  # of this task alone: members are played by tasks of their own
-    for attempt in range(rules.rollout.retries + 1):
-        try:
-            return await episode(image, env, rules, f"{session}.{attempt}")
-        except Outage as outage:
-            reason = outage.part
-            await asyncio.sleep(min(10.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.5))
-        except Exception as error:
-            return (unforeseen or Unforeseen()).note(error, session)
-    return reason
+    try:
+        return await episode(image, retried(env, rules.rollout.retries), rules, session, opening, silent)
+    except Outage as outage:
+        return outage.part
+    except Exception as error:
+        return (unforeseen or Unforeseen()).note(error, session)
 
 
 async def play_group(
-    ticket: Ticket, image: bytes, env: Environment, rules: Rules, unforeseen: Unforeseen | None = None
+    ticket: Ticket,
+    image: bytes,
+    env: Environment,
+    rules: Rules,
+    unforeseen: Unforeseen | None = None,
+    seed: int = 0,
 ) -> tuple[list[str], Group]:
-    """All members at once and under one prompt; one outcome each and the group of the survivors."""
+    """All members at once and under one prompt; one outcome each and the group of the survivors.
+
+    With `rollout.share_first` a first turn that calls the tool is sampled once and all members go on from it: their
+    rewards compare repairs alone. The last of them gets empty feedback, as a control that is never trained on."""
     size = rules.rollout.group_size
-    if random.Random(ticket.group).random() < rules.rollout.direct_share:
+    if random.Random(f"{seed}/{ticket.group}").random() < rules.rollout.direct_share:
         rules = replace(rules, rollout=replace(rules.rollout, single_turn=True))
+    opening = None
+    if rules.rollout.share_first and not rules.rollout.single_turn:
+        session = f"{ticket.group}.first"
+        try:
+            opening = await first_turn(image, retried(env, rules.rollout.retries), rules, session)
+        except Outage as outage:
+            return [outage.part] * size, Group(ticket.group, ticket.prompt, ())
+        except Exception as error:
+            why = (unforeseen or Unforeseen()).note(error, session)
+            return [why] * size, Group(ticket.group, ticket.prompt, ())
     sessions = [f"{ticket.group}.{member}" for member in range(size)]
-    results = await asyncio.gather(*(play_member(image, env, rules, s, unforeseen) for s in sessions))
+    silent = [opening is not None and member == size - 1 for member in range(size)]
+    results = await asyncio.gather(
+        *(
+            play_member(image, env, rules, session, unforeseen, opening, quiet)
+            for session, quiet in zip(sessions, silent, strict=True)
+        )
+    )
     members = ["done" if isinstance(r, Trajectory) else r for r in results]
     survivors = tuple(r for r in results if isinstance(r, Trajectory))
     return members, Group(ticket.group, ticket.prompt, survivors)
+
+
+@dataclass(frozen=True)
+class Against:
+    """A judge that is shown another target than the policy sees: the control `reward.exchanged`."""
+
+    inner: Judge
+    target: bytes
+
+    async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        return await self.inner.compare(self.target, render, domain)
 
 
 class Rollouts:
@@ -128,14 +166,18 @@ class Rollouts:
             if ticket is None:
                 continue
             began = time.time()
+            env, limit = self._env, self._config.data.max_pixels
             try:
-                image = read_image(ticket.image, self._config.data.max_pixels)
+                image = read_image(ticket.image, limit)
+                if ticket.target:
+                    env = replace(env, judge=Against(env.judge, read_image(ticket.target, limit)))
             except (ValueError, OSError) as error:  # it was readable when the run began
                 outcome = self._unforeseen.note(error, ticket.image)
                 image, members = b"", [outcome] * self._rules.rollout.group_size
                 group = Group(ticket.group, ticket.prompt, ())
             else:
-                members, group = await play_group(ticket, image, self._env, self._rules, self._unforeseen)
+                seed = self._config.run.seed
+                members, group = await play_group(ticket, image, env, self._rules, self._unforeseen, seed)
             self._unforeseen.played(members)
             state = await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
             if self._record is not None and image:

@@ -8,7 +8,8 @@ that fails is an outcome with feedback, a failure of infrastructure leaves as `O
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 from actors.contracts import Domain, Judge, Outage, Policy, Renderer, RenderResult, Verdict
 from actors.dialogue import Codec, Dialogue, parse_turn
@@ -39,53 +40,84 @@ class Rules:
     reward: RewardWeights
 
 
-async def episode(image: bytes, env: Environment, rules: Rules, session: str) -> Trajectory:
-    """Play one episode for one target (PNG bytes). Raises Outage, also when `trajectory_s` has passed."""
-    limit = rules.rollout.trajectory_s
-    try:
-        async with asyncio.timeout(limit):
-            async for step in play(image, env, rules, session):
-                if isinstance(step, Trajectory):
-                    return step
-    except TimeoutError:
-        raise Outage("trajectory", f"{session} did not end within {limit:g} s (rollout.trajectory_s)") from None
+@dataclass(frozen=True)
+class Opening:
+    """A first turn that called the tool, and the history to its end; who goes on from it does not train on it."""
+
+    dialogue: Dialogue
+    turn: Turn
+
+
+async def first_turn(image: bytes, env: Environment, rules: Rules, session: str) -> Opening | None:
+    """The first turn alone; None where it did not call the tool, so that nobody can go on from it. Raises Outage."""
+    dialogue = Dialogue.start(env.codec, image)
+    async with _deadline(rules, session):
+        turn = await _turn(dialogue, image, env, rules, session)
+    if turn is None or turn.kind != "tool_call":
+        return None
+    unsampled = len(dialogue.full_ids)
+    dialogue.sampled = [False] * unsampled
+    dialogue.logprobs, dialogue.versions = [0.0] * unsampled, [-1] * unsampled
+    return Opening(dialogue, replace(turn, sampled=0))
+
+
+async def episode(
+    image: bytes,
+    env: Environment,
+    rules: Rules,
+    session: str,
+    opening: Opening | None = None,
+    silent: bool = False,
+) -> Trajectory:
+    """Play one episode for one target (PNG bytes), from its beginning or from an `opening`; `silent` gives empty
+    feedback. Raises Outage, also when `trajectory_s` has passed."""
+    async with _deadline(rules, session):
+        async for step in play(image, env, rules, session, opening, silent):
+            if isinstance(step, Trajectory):
+                return step
     raise AssertionError("an episode ends with its trajectory")
 
 
-async def play(image: bytes, env: Environment, rules: Rules, session: str) -> AsyncIterator[Turn | Trajectory]:
+@asynccontextmanager
+async def _deadline(rules: Rules, session: str) -> AsyncIterator[None]:
+    limit = rules.rollout.trajectory_s
+    try:
+        async with asyncio.timeout(limit):
+            yield
+    except TimeoutError:
+        raise Outage("trajectory", f"{session} did not end within {limit:g} s (rollout.trajectory_s)") from None
+
+
+async def play(
+    image: bytes,
+    env: Environment,
+    rules: Rules,
+    session: str,
+    opening: Opening | None = None,
+    silent: bool = False,
+) -> AsyncIterator[Turn | Trajectory]:
     """The same, turn by turn: yields every finished Turn and at last the Trajectory."""
     direct = rules.rollout.single_turn
     budget = 1 if direct else rules.rollout.max_turns
-    dialogue = Dialogue.start(env.codec, image, direct=direct)
-    turns: list[Turn] = []
+    dialogue = Dialogue.start(env.codec, image, direct=direct) if opening is None else opening.dialogue.copy()
+    turns: list[Turn] = [] if opening is None else [opening.turn]
     ending: Ending = "malformed"
-    for number in range(1, budget + 1):
-        room = rules.sampling.max_trajectory_tokens - len(dialogue.full_ids)
-        if room < 1:
+    while True:
+        if turns:
+            if turns[-1].kind != "tool_call":
+                ending = "length" if turns[-1].cut else turns[-1].kind
+                break
+            if len(turns) == budget:
+                ending = "last_turn"
+                break
+            feedback = "" if silent else words(turns[-1].render, turns[-1].verdict, rules.feedback.max_chars)
+            dialogue.add_feedback(feedback, shown(turns[-1].render, rules), last=len(turns) == budget - 1)
+        turn = await _turn(dialogue, image, env, rules, session)
+        if turn is None:
             ending = "length"
             break
-        began, started = time.time(), time.perf_counter()
-        sample = await env.policy.sample(
-            dialogue.short_ids, dialogue.images, max_tokens=min(room, rules.sampling.max_tokens), session=session
-        )
-        text = dialogue.add_sampled(sample)
-        sampled_at = time.perf_counter()
-        kind, code = parse_turn(text, tool=not direct)
-        render, verdict, seconds = await _look(image, code, env, rules)
-        spent = (sampled_at - started, *seconds)
-        turn = Turn(text, kind, code, render, verdict, len(sample.token_ids), spent, began)
         turns.append(turn)
         yield turn
-        if kind != "tool_call":
-            cut = kind == "malformed" and sample.finish == "length"
-            ending = "length" if cut else kind
-            break
-        if number == budget:
-            ending = "last_turn"
-            break
-        dialogue.add_feedback(
-            words(render, verdict, rules.feedback.max_chars), shown(render, rules), last=number == budget - 1
-        )
     yield Trajectory(
         token_ids=tuple(dialogue.full_ids),
         sampled=tuple(dialogue.sampled),
@@ -95,7 +127,26 @@ async def play(image: bytes, env: Environment, rules: Rules, session: str) -> As
         turns=tuple(turns),
         ending=ending,
         reward=reward(turns, ending, rules.reward),
+        control=silent,
     )
+
+
+async def _turn(dialogue: Dialogue, image: bytes, env: Environment, rules: Rules, session: str) -> Turn | None:
+    """Sample, render and judge one turn; None where the trajectory has no room for it."""
+    room = rules.sampling.max_trajectory_tokens - len(dialogue.full_ids)
+    if room < 1:
+        return None
+    began, started = time.time(), time.perf_counter()
+    sample = await env.policy.sample(
+        dialogue.short_ids, dialogue.images, max_tokens=min(room, rules.sampling.max_tokens), session=session
+    )
+    text = dialogue.add_sampled(sample)
+    sampled_at = time.perf_counter()
+    kind, code = parse_turn(text, tool=not rules.rollout.single_turn)
+    render, verdict, seconds = await _look(image, code, env, rules)
+    spent = (sampled_at - started, *seconds)
+    cut = kind == "malformed" and sample.finish == "length"
+    return Turn(text, kind, code, render, verdict, len(sample.token_ids), spent, began, cut)
 
 
 def shown(render: RenderResult | None, rules: Rules) -> bytes | None:

@@ -2,12 +2,14 @@
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
-from actors.trajectory import Group, Reward, Trajectory
+from actors.contracts import RenderResult
+from actors.trajectory import Group, Reward, Trajectory, Turn
 from training.data.tiny_policy import SPECIAL
 
 PAD, START, END = (SPECIAL.index(f"<|{name}|>") for name in ("image_pad", "vision_start", "vision_end"))
@@ -41,6 +43,12 @@ def image_tokens(png: bytes) -> int:
     width, height = Image.open(io.BytesIO(png)).size
     h, w = smart_resize(height, width, 28, 56 * 56, 168 * 140)
     return h * w // 28**2
+
+
+def turn(ran: bool, kind: Literal["tool_call", "answer"] = "answer") -> Turn:
+    """A turn whose program ran or failed."""
+    render = RenderResult(True, 0.0, b"", (1, 1)) if ran else RenderResult(False, 0.0, kind="syntax")
+    return Turn("", kind, "x", render, None, 1, (0.0, 0.0, 0.0))
 
 
 def trajectory(

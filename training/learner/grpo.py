@@ -10,7 +10,9 @@ With pi the learner, mu the behaviour policy (the engine, token by token) and p 
 
 `grpo.proximal=behaviour` takes p = mu (then w = 1): GRPO (DeepSeekMath, arXiv 2402.03300) on asynchronous data.
 `grpo.proximal=learner` takes p = the learner before this batch: decoupled PPO (arXiv 2110.00641, 2505.24298), where w
-corrects engine mismatch and staleness, truncated or masked as in arXiv 2410.18252 and IcePop.
+corrects engine mismatch and staleness, truncated or masked as in arXiv 2410.18252 and IcePop. The KL term is weighted
+by pi / mu, truncated: its tokens are samples of mu, and without the weight neither its value nor its gradient is that
+of KL(pi || pi_ref).
 """
 
 from dataclasses import dataclass
@@ -40,6 +42,30 @@ def advantages(rewards: Tensor, kind: str) -> Tensor:
     if kind == "loo":
         return centred * (len(rewards) / (len(rewards) - 1))
     raise ValueError(f"grpo.advantage={kind}: std, mean or loo")
+
+
+def advantages_by_part(parts: Tensor, weights: Tensor, kind: str) -> Tensor:
+    """Advantages (G,) of one prompt whose rewards have K parts (G, K), each normalised in the group before it is
+    weighted by `weights` (K,): GDPO (arXiv 2601.05242). nan marks a member that a part does not compare and so
+    gives nothing.
+
+    Without this the part of the largest variance decides alone (here: whether a program runs). `rescale` is the last
+    step, over the whole batch.
+    """
+    total = torch.zeros(len(parts), dtype=parts.dtype)
+    for part, weight in zip(parts.unbind(1), weights, strict=True):
+        known = ~part.isnan()
+        if int(known.sum()) > 1:
+            total[known] += weight * advantages(part[known], kind)
+    return total
+
+
+def rescale(values: Tensor) -> Tensor:
+    """The advantages of a whole batch (S,) with mean 0 and standard deviation 1, so that the size of a step does not
+    depend on how many parts a reward has (GDPO, section 3). Equal values give exact zeros."""
+    if len(values) < 2 or bool((values == values[0]).all()):
+        return torch.zeros_like(values)
+    return (values - values.mean()) / (values.std() + STD_EPS)
 
 
 def token_weights(lengths: Tensor, kind: str, constant: int) -> Tensor:
@@ -77,7 +103,8 @@ def loss(logp: Tensor, tokens: Tokens, settings: Grpo) -> tuple[Tensor, dict[str
     """Weighted loss of a micro-batch (scalar; sums over micro-batches) and sums for the panel.
 
     `logp` (N,) float32 requires grad. The panel's sums are over live tokens: `tokens`, `clip_low`, `clip_high`, `kl`,
-    `w`, `w2` (untruncated p / mu or, with p = mu, pi / mu: effective sample size = w^2 / (tokens * w2)), `corrected`.
+    `w`, `w2` (untruncated p / mu or, with p = mu, pi / mu: effective sample size = w^2 / (tokens * w2)), `corrected`;
+    `sw`, `sw2` are the same over the `sequences`, each with the product of its tokens' ratios.
     """
     live = (tokens.weight > 0).to(logp.dtype)
     behaviour = settings.proximal == "behaviour"
@@ -86,15 +113,17 @@ def loss(logp: Tensor, tokens: Tokens, settings: Grpo) -> tuple[Tensor, dict[str
     if settings.ratio == "sequence":
         log_rho = _sequence_mean(log_rho, tokens.sequence, live)
     mismatch = (logp.detach() if behaviour else proximal) - tokens.behaviour
-    correction = torch.ones_like(logp) if behaviour else importance(mismatch, settings)
+    correction = torch.ones_like(logp) if behaviour else importance(mismatch, tokens.sequence, live, settings)
     rho = log_rho.clamp(-LOG_LIMIT, LOG_LIMIT).exp()
     if settings.surrogate == "vespo":
         per_token = -vespo_weight(log_rho, correction, tokens, live) * tokens.advantage * logp
     else:
         per_token = -correction * surrogate(rho, logp, tokens.advantage, settings)
-    sums = _panel(rho.detach(), mismatch, correction, tokens.advantage, live, settings)
+    sums = _panel(rho.detach(), mismatch, correction, tokens, live, settings)
     if settings.kl_beta and tokens.reference is not None:
         kl = k3(tokens.reference - logp)
+        if settings.surrogate != "likelihood":  # given tokens are samples of nobody
+            kl = (logp - tokens.behaviour).clamp(-LOG_LIMIT, LOG_LIMIT).exp().clamp(max=settings.importance_cap) * kl
         per_token = per_token + settings.kl_beta * kl
         sums["kl"] = (kl.detach() * live).sum()
     return (per_token * tokens.weight.to(logp.dtype)).sum(), sums
@@ -105,20 +134,25 @@ def surrogate(rho: Tensor, logp: Tensor, advantage: Tensor, settings: Grpo) -> T
 
     clip: PPO's pessimistic minimum with separate bounds (clip-higher of DAPO). cispo: the ratio is a clipped constant
     in front of logp (MiniMax-M1, arXiv 2506.13585). sapo: a sigmoid gate instead of the clip (arXiv 2511.20347),
-    temperatures 1 for positive and 1.05 for negative advantages. likelihood: logp itself, whatever the advantage:
-    supervised learning on given tokens (training/jobs/sft.py).
+    temperatures 1 for positive and 1.05 for negative advantages. dppo: no clip, but a token whose *probability* has
+    moved by more than `eps_probability` the way its advantage pushes has no gradient (binary total variation, arXiv
+    2602.04879): a ratio says little of a rare token and hides much of a likely one. likelihood: logp itself, whatever
+    the advantage: supervised learning on given tokens (training/jobs/sft.py).
     """
     if settings.surrogate == "likelihood":
         return logp
     if settings.surrogate == "clip":
         clipped = rho.clamp(1 - settings.eps_low, 1 + settings.eps_high)
         return torch.minimum(rho * advantage, clipped * advantage)
+    if settings.surrogate == "dppo":
+        moved = (logp.exp() * (1 - 1 / rho)).detach()
+        return torch.where(moved * advantage.sign() > settings.eps_probability, 0.0, rho * advantage)
     if settings.surrogate == "cispo":
         return rho.clamp(max=1 + settings.eps_high).detach() * advantage * logp
     if settings.surrogate == "sapo":
         temperature = torch.where(advantage > 0, 1.0, 1.05)
         return torch.sigmoid(temperature * (rho - 1)) * 4 / temperature * advantage
-    raise ValueError(f"grpo.surrogate={settings.surrogate}: clip, cispo, sapo, vespo or likelihood")
+    raise ValueError(f"grpo.surrogate={settings.surrogate}: clip, dppo, cispo, sapo, vespo or likelihood")
 
 
 def vespo_weight(log_rho: Tensor, correction: Tensor, tokens: Tokens, live: Tensor) -> Tensor:
@@ -133,20 +167,24 @@ def vespo_weight(log_rho: Tensor, correction: Tensor, tokens: Tokens, live: Tens
     return (rate + k * log_w - rate * log_w.exp()).exp()
 
 
-def importance(log_ratio: Tensor, settings: Grpo) -> Tensor:
+def importance(log_ratio: Tensor, sequence: Tensor, live: Tensor, settings: Grpo) -> Tensor:
     """Constant weights (N,) that correct tokens sampled by another policy, from log(p / mu) (N,).
 
-    truncate: min(p / mu, cap). mask: p / mu where it lies in [1 / cap, cap], else 0. off: 1.
+    truncate: min(p / mu, cap). mask: p / mu where it lies in [1 / cap, cap], else 0. sequence: the product over the
+    token's whole trajectory, truncated at cap (VCPO, arXiv 2602.17616, with a cap of 8). off: 1.
     """
-    ratio = log_ratio.detach().clamp(-LOG_LIMIT, LOG_LIMIT).exp()
+    log_ratio = log_ratio.detach()
+    if settings.importance == "sequence":
+        log_ratio = _sequence_sum(log_ratio * live, sequence)
+    ratio = log_ratio.clamp(-LOG_LIMIT, LOG_LIMIT).exp()
     cap = settings.importance_cap
-    if settings.importance == "truncate":
+    if settings.importance in ("truncate", "sequence"):
         return ratio.clamp(max=cap)
     if settings.importance == "mask":
         return torch.where((ratio <= cap) & (ratio >= 1 / cap), ratio, 0.0)
     if settings.importance == "off":
         return torch.ones_like(ratio)
-    raise ValueError(f"grpo.importance={settings.importance}: truncate, mask or off")
+    raise ValueError(f"grpo.importance={settings.importance}: truncate, mask, sequence or off")
 
 
 def k3(log_ratio: Tensor) -> Tensor:
@@ -165,9 +203,12 @@ def _sequence_mean(values: Tensor, sequence: Tensor, live: Tensor) -> Tensor:
 
 
 def _panel(
-    rho: Tensor, mismatch: Tensor, correction: Tensor, advantage: Tensor, live: Tensor, settings: Grpo
+    rho: Tensor, mismatch: Tensor, correction: Tensor, tokens: Tokens, live: Tensor, settings: Grpo
 ) -> dict[str, Tensor]:
-    w = mismatch.clamp(-LOG_LIMIT, LOG_LIMIT).exp()
+    advantage, w = tokens.advantage, mismatch.clamp(-LOG_LIMIT, LOG_LIMIT).exp()
+    empty = mismatch.new_zeros(int(tokens.sequence.max()) + 1)
+    sampled = empty.index_add(0, tokens.sequence, live) > 0
+    whole = empty.index_add(0, tokens.sequence, mismatch * live)[sampled].clamp(-LOG_LIMIT, LOG_LIMIT).exp()
     return {
         "tokens": live.sum(),
         "clip_low": ((rho < 1 - settings.eps_low) & (advantage < 0)).to(live.dtype).mul(live).sum(),
@@ -177,4 +218,7 @@ def _panel(
         else live.new_zeros(()),
         "w": (w * live).sum(),
         "w2": (w * w * live).sum(),
+        "sw": whole.sum(),
+        "sw2": (whole * whole).sum(),
+        "sequences": sampled.sum(),
     }

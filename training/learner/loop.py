@@ -204,6 +204,7 @@ class Loop:
             "sync_bytes": report.bytes,
             "sync_running": report.running,
             "checkpoint_error": self.writer.error,
+            "notes": list(batch.notes),
             **{f"dropped_{reason}": float(count) for reason, count in screened.dropped.items()},
         }
         assert self.metrics_log is not None

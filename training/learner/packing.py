@@ -63,14 +63,18 @@ class Screened:
     dropped: Counter[str]
 
 
-def screen(groups: Sequence[Group], limits: Limits, pixels: Pixels, settings: Grpo) -> Screened:
-    """Check every trajectory and give the good ones their advantages.
+def screen(
+    groups: Sequence[Group], limits: Limits, pixels: Pixels, settings: Grpo, weights: Sequence[float] = ()
+) -> Screened:
+    """Check every trajectory and give the good ones their advantages. `weights` of the reward's parts (vision, format,
+    tool) are needed with `grpo.parts=apart`.
 
     Dropped whole: a group with a reward that is not finite (`reward`) or with fewer than two usable members
     (`lonely`). Dropped alone: a trajectory with arrays of unequal length (`shape`), no sampled token (`empty`), a first
     token marked as sampled (`mask`), an id outside the vocabulary (`vocabulary`), a sampled id that is banned
     (`banned`), a log-probability that is not finite (`logprob`), placeholders that do not match its pictures
-    (`images`), or more than `max_tokens` (`long`). The others' advantages are computed without it.
+    (`images`), more than `max_tokens` (`long`), cut off by its limit (`overlong`, with `grpo.mask_overlong`), or played
+    to be compared with alone (`control`). The others' advantages are computed without it.
     """
     dropped: Counter[str] = Counter()
     images: dict[str, bytes] = {}
@@ -88,19 +92,39 @@ def screen(groups: Sequence[Group], limits: Limits, pixels: Pixels, settings: Gr
             row = _row(trajectory, group.group, place, tuple(names[png] for png in trajectory.images), limits, pixels)
             if isinstance(row, str):
                 dropped[row] += 1
+            elif trajectory.control:
+                dropped["control"] += 1
+            elif settings.mask_overlong and trajectory.ending == "length":
+                dropped["overlong"] += 1
             else:
                 kept.append(row)
         if len(kept) < 2:
             dropped["lonely"] += len(kept)
             continue
-        known = torch.tensor([rewards[row.member] for row in kept], dtype=torch.float64)
-        advantages = grpo.advantages(known, settings.advantage).tolist()
-        rows.extend(replace(row, advantage=gain) for row, gain in zip(kept, advantages, strict=True))
+        found = _advantages([group.trajectories[row.member] for row in kept], settings, weights)
+        rows.extend(replace(row, advantage=value) for row, value in zip(kept, found, strict=True))
         for row in kept:
             images.update(zip(row.images, group.trajectories[row.member].images, strict=True))
     if not rows:
         raise BadBatch(f"no trajectory of {len(groups)} groups can be trained on: {dict(dropped)}")
+    if settings.parts == "apart":
+        scaled = grpo.rescale(torch.tensor([row.advantage for row in rows], dtype=torch.float64)).tolist()
+        rows = [replace(row, advantage=value) for row, value in zip(rows, scaled, strict=True)]
     return Screened(tuple(rows), images, dropped)
+
+
+def _advantages(played: Sequence[Trajectory], settings: Grpo, weights: Sequence[float]) -> list[float]:
+    """Of one group. Apart, similarity is compared among members whose last program ran: a program that does not run
+    shows no picture, and the form's part has its price."""
+    if settings.parts == "sum":
+        return grpo.advantages(
+            torch.tensor([t.reward.total for t in played], dtype=torch.float64), settings.advantage
+        ).tolist()
+    if settings.parts != "apart":
+        raise ValueError(f"grpo.parts={settings.parts}: sum or apart")
+    parts = [[t.reward.vision if t.ran else math.nan, t.reward.format, t.reward.tool] for t in played]
+    held = torch.tensor(parts, dtype=torch.float64)
+    return grpo.advantages_by_part(held, torch.tensor(weights, dtype=torch.float64), settings.advantage).tolist()
 
 
 def weigh(rows: Sequence[Row], settings: Grpo) -> tuple[Row, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from actors.rollout.reward import weights
 from actors.trajectory import Group
 from configs.schema import Config
 from training.learner import grpo, lora
@@ -23,7 +24,8 @@ from training.learner.packing import Bundle, Limits, Row, Screened, build, pack,
 from training.learner.ranks import Ranks, distribute
 
 SUMS = (
-    "tokens", "clip_low", "clip_high", "corrected", "kl", "w", "w2", "entropy", "k3", "k3_same", "same", "loss",
+    "tokens", "clip_low", "clip_high", "corrected", "kl", "w", "w2", "sw", "sw2", "sequences", "entropy", "k3",
+    "k3_same", "same", "loss",
 )  # fmt: skip
 
 
@@ -61,6 +63,7 @@ class Learner:
         most = config.sampling.max_trajectory_tokens
         self.limits = Limits(text.vocab_size, most, self.policy.hf.config.image_token_id, frozenset(banned))
         self.optimizer = _optimizer(self.policy, config)
+        self.part_weights = weights(config.reward)
         self.skipped = 0
         self._skipped_in_a_row = 0
 
@@ -72,7 +75,7 @@ class Learner:
     def plan(self, groups: Sequence[Group]) -> tuple[list[Shard], Screened]:
         """Screen, weigh and pack a batch (rank 0): a shard for each rank. Raises BadBatch."""
         settings, ranks = self.config.grpo, self.ranks.size
-        screened = screen(groups, self.limits, self.pixels, settings)
+        screened = screen(groups, self.limits, self.pixels, settings, self.part_weights)
         updates = []
         for rows in _cut(screened.rows, self.config.learner.updates):
             weighed = weigh(rows, settings)
@@ -94,11 +97,13 @@ class Learner:
         proximal = self._proximal(shard)
         for number, micro_batches in enumerate(shard.updates):
             self.optimizer.zero_grad(set_to_none=True)
+            mine = torch.zeros_like(totals)
             for place, bundles in enumerate(micro_batches):
                 sums, largest = self._backward(bundles, shard.images, version, proximal.get((number, place)))
-                totals += sums
+                mine += sums
                 gap = max(gap, largest)
-            norm = self._step(step + number / len(shard.updates))
+            totals += mine
+            norm = self._step(step + number / len(shard.updates), self._trust(mine))
             norms.append(norm)
             skipped += not math.isfinite(norm)
         over_ranks = dict(zip(SUMS, self.ranks.total(totals).tolist(), strict=True))
@@ -167,14 +172,24 @@ class Learner:
             largest = float(ratio[same].abs().max()) if bool(same.any()) else 0.0
         return torch.tensor([float(found.get(name, 0.0)) for name in SUMS], dtype=torch.float64), largest
 
-    def _step(self, progress: float) -> float:
+    def _trust(self, sums: Tensor) -> float:
+        """Factor of the learning rate: the root of the share of an update's trajectories that is left after importance
+        weights, (sum w)^2 / (S sum w^2) (VCPO, arXiv 2602.17616; the root as AdamW's steps are normalised). 1 where
+        `learner.ess_lr` is off."""
+        if not self.config.learner.ess_lr:
+            return 1.0
+        found = dict(zip(SUMS, self.ranks.total(sums).tolist(), strict=True))
+        return math.sqrt(share) if (share := _ess(found)) is not None else 1.0
+
+    def _step(self, progress: float, trust: float = 1.0) -> float:
         """Clip, set the learning rate, step; the gradient's norm before clipping. Skips what is not finite."""
         config = self.config.learner
         params = [p for p in self.policy.parameters() if p.requires_grad]
         total = torch.nn.utils.clip_grad_norm_(params, config.grad_clip)
         norm = float(total.full_tensor() if hasattr(total, "full_tensor") else total)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * schedule(progress, self.config.run.steps, config.warmup_steps, config.schedule)
+            factor = schedule(progress, self.config.run.steps, config.warmup_steps, config.schedule)
+            group["lr"] = config.lr * factor * trust
         if math.isfinite(norm):
             self.optimizer.step()
             self._skipped_in_a_row = 0
@@ -222,6 +237,11 @@ def _cut(rows: Sequence[Row], parts: int) -> list[Sequence[Row]]:
     return [[row for row in rows if row.group in part] for part in chosen]
 
 
+def _ess(sums: Mapping[str, float]) -> float | None:
+    """Effective sample size over trajectories as a share of their number."""
+    return sums["sw"] ** 2 / (sums["sequences"] * sums["sw2"]) if sums["sw2"] else None
+
+
 def _panel(sums: Mapping[str, float], norms: Sequence[float], gap: float) -> dict[str, float | None]:
     tokens, same = max(1.0, sums["tokens"]), sums["same"]
     return {
@@ -230,6 +250,7 @@ def _panel(sums: Mapping[str, float], norms: Sequence[float], gap: float) -> dic
         "entropy": sums["entropy"] / tokens,
         "kl": sums["kl"] / tokens,
         "ess": sums["w"] ** 2 / (tokens * sums["w2"]) if sums["w2"] else None,
+        "ess_trajectories": _ess(sums),
         "clip_low": sums["clip_low"] / tokens,
         "clip_high": sums["clip_high"] / tokens,
         "corrected": sums["corrected"] / tokens,

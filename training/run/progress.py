@@ -56,6 +56,8 @@ class Display:
             self._console.print(self._line(row))
             if row.get("checkpoint_error"):
                 self._console.print(f"warning: no checkpoint written: {row['checkpoint_error']}; training goes on")
+            for note in row.get("notes") or ():
+                self._console.print(f"note: {note}")
             self._progress.update(self._task, completed=row["step"])
         return len(rows)
 

@@ -10,8 +10,9 @@ import pytest
 from actors.contracts import Outage, RenderResult, Sample, Verdict
 from actors.dialogue import Codec
 from actors.replay.ledger import Ticket
-from actors.rollout.actor import play_group
+from actors.rollout.actor import Against, play_group, play_member
 from actors.rollout.episode import Environment, Rules, episode
+from actors.trajectory import Trajectory
 from configs.schema import Feedback, Prompts, RewardWeights, Rollout, Sampling
 
 CALL = "<think>t</think><tool_call>{}</tool_call>"
@@ -24,10 +25,12 @@ class Script:
     def __init__(self, codec: Codec, lines: Sequence[str | Exception]) -> None:
         self.codec, self.lines = codec, list(lines)
         self.seen: list[tuple[str, int]] = []
+        self.sessions: list[str] = []
 
     async def sample(
         self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
     ) -> Sample:
+        self.sessions.append(session)
         self.seen.append((self.codec.tokenizer.decode(list(prompt_ids)), len(images)))
         line = self.lines.pop(0)
         if isinstance(line, Exception):
@@ -172,6 +175,62 @@ def test_a_group_resolves_every_member_and_never_rewards_an_outage(
     members, group = asyncio.run(play_group(Ticket(3, 1), picture("red"), env, rules))
     assert sorted(members) == ["done"] * 5 + ["judge"] * 2
     assert len(group.trajectories) == 5 and all(t.reward.vision == 1.0 for t in group.trajectories)
+
+
+def test_an_outage_repeats_its_request_and_keeps_what_was_sampled(
+    codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple]
+) -> None:
+    """Were the episode played anew, one outage would cost a member of two turns twice what it costs one of one turn."""
+    script = Script(codec, [CALL.format("ok:blue"), Outage("engine", "gone"), ANSWER.format("ok:red")])
+    env = Environment(script, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+    found = asyncio.run(play_member(picture("red"), env, play.rules, "s"))  # type: ignore[attr-defined]
+    assert isinstance(found, Trajectory) and [t.kind for t in found.turns] == ["tool_call", "answer"]
+    assert not script.lines and script.sessions == ["s.0", "s.0", "s.1"]  # another session may find another engine
+
+
+def test_the_seed_decides_which_groups_are_played_without_the_tool(
+    codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple]
+) -> None:
+    rules = replace(play.rules, rollout=Rollout(group_size=2, direct_share=0.5))  # type: ignore[attr-defined]
+
+    def direct(seed: int) -> list[bool]:
+        found = []
+        for group in range(12):
+            script = Script(codec, [ANSWER.format("ok:red")] * 2)
+            env = Environment(script, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+            asyncio.run(play_group(Ticket(group, 0), picture("red"), env, rules, seed=seed))
+            found.append("direct" in script.seen[0][0])
+        return found
+
+    assert direct(0) == direct(0) != direct(1)
+
+
+def test_a_group_that_shares_its_first_turn_compares_repairs_alone(
+    codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple]
+) -> None:
+    rules = replace(play.rules, rollout=Rollout(group_size=3, share_first=True))  # type: ignore[attr-defined]
+    script = Script(codec, [CALL.format("ok:blue"), *[ANSWER.format(f"ok:{c}") for c in ("red", "green", "blue")]])
+    env = Environment(script, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+    members, group = asyncio.run(play_group(Ticket(5, 1), picture("red"), env, rules))
+    assert members == ["done"] * 3 and not script.lines
+    for played in group.trajectories:
+        assert [t.kind for t in played.turns] == ["tool_call", "answer"] and played.turns[0].sampled == 0
+        assert sum(played.sampled) == played.turns[1].sampled  # the shared turn is nobody's to train on
+    assert [t.control for t in group.trajectories] == [False, False, True]
+    told = ["the box should be red" in seen for seen, _ in script.seen]
+    assert told == [False, True, True, False]  # the control gets empty feedback
+    alone = Script(codec, [ANSWER.format("ok:red")] * 4)  # a first turn that does not call is not shared
+    env = Environment(alone, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
+    _, group = asyncio.run(play_group(Ticket(5, 1), picture("red"), env, rules))
+    assert not alone.lines and all(sum(t.sampled) > 0 and not t.control for t in group.trajectories)
+
+
+def test_an_exchanged_target_is_what_the_judge_compares_with(
+    codec: Codec, picture: Callable[..., bytes], play: Callable[..., tuple]
+) -> None:
+    script = Script(codec, [ANSWER.format("ok:red")])
+    env = Environment(script, Easel(picture), Against(Eye(), picture("blue")), codec)  # type: ignore[arg-type]
+    assert asyncio.run(episode(picture("red"), env, play.rules, "s")).reward.vision == 0.4  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("share", "prompt"), [(0.0, "tool"), (1.0, "direct")])

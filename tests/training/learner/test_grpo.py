@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,6 +37,25 @@ def test_advantages_by_hand() -> None:
     )
 
 
+def test_parts_are_normalised_before_they_are_weighted() -> None:
+    """By another way: TRL's `normalize_then_sum`, written out (nan: not compared, adds nothing)."""
+    nan = float("nan")
+    parts = torch.tensor([[0.9, 1, 0], [0.5, 1, 1], [0.7, 1, 0], [nan, -1, 0], [nan, -1, 1]], dtype=torch.float64)
+    weights = torch.tensor([0.8, 0.2, 1.0], dtype=torch.float64)
+    array, expected = parts.numpy(), np.zeros(5)
+    for k, weight in enumerate((0.8, 0.2, 1.0)):
+        mean, std = np.nanmean(array[:, k]), np.nanstd(array[:, k], ddof=1)
+        expected += weight * np.nan_to_num((array[:, k] - mean) / (std + 1e-4))
+    assert grpo.advantages_by_part(parts, weights, "std").tolist() == pytest.approx(expected.tolist())
+    assert grpo.rescale(torch.tensor([1.0, 2.0, 3.0])).tolist() == pytest.approx([-1, 0, 1], rel=1e-3)
+    assert grpo.rescale(torch.full((4,), 0.3)).tolist() == [0.0] * 4
+
+
+def test_a_part_with_one_member_to_compare_says_nothing() -> None:
+    parts = torch.tensor([[0.9], [float("nan")]])
+    assert grpo.advantages_by_part(parts, torch.tensor([0.8]), "std").tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize("kind", ["std", "mean", "loo"])
 def test_equal_rewards_teach_nothing(kind: str) -> None:
     assert grpo.advantages(torch.full((5,), 0.1), kind).tolist() == [0.0] * 5
@@ -62,6 +82,16 @@ def test_cispo_clips_the_weight_and_keeps_the_gradient() -> None:
     total, gradient = one([LOG(0.3)], [2.0], settings, behaviour=[LOG(0.2)])
     assert total == pytest.approx(-1.3 * 2 * LOG(0.3))
     assert gradient == pytest.approx([-2.6])
+
+
+def test_dppo_masks_by_the_change_of_probability_and_not_by_the_ratio() -> None:
+    settings = Grpo(surrogate="dppo", eps_probability=0.2)
+    old = [LOG(0.001), LOG(0.5), LOG(0.5), LOG(0.9), LOG(0.9)]
+    new = [LOG(0.005), LOG(0.75), LOG(0.75), LOG(0.65), LOG(0.65)]
+    total, gradient = one(new, [1.0, 1.0, -1.0, -1.0, 1.0], settings, behaviour=old)
+    # a ratio of 5 on a rare token is kept; .25 up with a gain, or down with a loss, is masked; the other way is not
+    assert gradient == pytest.approx([-5.0, 0.0, 1.5, 0.0, -0.65 / 0.9])
+    assert total == pytest.approx(-5.0 + 1.5 - 0.65 / 0.9)
 
 
 def test_sapo_gates_softly() -> None:
@@ -97,7 +127,16 @@ def test_sequence_ratio_is_the_geometric_mean_of_a_trajectory() -> None:
 def test_importance_weights(kind: str, expected: list[float]) -> None:
     settings = Grpo(importance=kind, importance_cap=2.0)
     ratio = torch.tensor([4.0, 1.5, 0.4])
-    assert grpo.importance(ratio.log(), settings).tolist() == pytest.approx(expected)
+    alone, live = torch.arange(3), torch.ones(3)
+    assert grpo.importance(ratio.log(), alone, live, settings).tolist() == pytest.approx(expected)
+
+
+def test_a_trajectory_is_weighed_and_truncated_as_a_whole() -> None:
+    settings = Grpo(importance="sequence", importance_cap=8.0)
+    ratio, sequence, live = torch.tensor([4.0, 0.5, 3.0, 5.0]), torch.tensor([0, 0, 1, 1]), torch.ones(4)
+    assert grpo.importance(ratio.log(), sequence, live, settings).tolist() == pytest.approx([2.0, 2.0, 8.0, 8.0])
+    live[3] = 0.0  # filling counts nowhere
+    assert grpo.importance(ratio.log(), sequence, live, settings).tolist() == pytest.approx([2.0, 2.0, 3.0, 3.0])
 
 
 def test_decoupled_ppo_takes_the_ratio_against_the_proximal_policy_and_corrects_for_the_engine() -> None:
@@ -118,8 +157,24 @@ def test_k3_against_the_reference() -> None:
     settings = Grpo(kl_beta=0.5)
     total, gradient = one([LOG(0.2)], [0.0], settings, reference=[LOG(0.3)])
     assert total == pytest.approx(0.5 * (1.5 - 1 - LOG(1.5)))
-    assert gradient == pytest.approx([0.5 * (1 - 1.5)])
+    # the token is a sample of its own policy: the ratio is 1, and its gradient counts as well
+    assert gradient == pytest.approx([0.5 * (1.5 - 1 - LOG(1.5) + 1 - 1.5)])
     assert float(grpo.k3(torch.tensor(0.0))) == 0.0
+
+
+def test_the_kl_term_is_that_of_the_learner_though_another_policy_sampled() -> None:
+    """Its expectation over samples of mu is KL(pi || ref), and its gradient that of KL(pi || ref)."""
+    logits = torch.tensor([0.3, -0.2, 0.9, 0.0], dtype=torch.float64, requires_grad=True)
+    mu = torch.tensor([0.4, 0.3, 0.1, 0.2], dtype=torch.float64)
+    reference = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    logp = logits.log_softmax(0)
+    exact = (logp.exp() * (logp - reference.log())).sum()
+    [wanted] = torch.autograd.grad(exact, logits, retain_graph=True)
+    tokens = grpo.Tokens(torch.arange(4), torch.zeros(4), mu, mu.log(), reference=reference.log())
+    total, _ = grpo.loss(logp, tokens, Grpo(kl_beta=1.0, importance_cap=100.0))
+    [found] = torch.autograd.grad(total, logits)
+    assert float(total.detach()) == pytest.approx(float(exact.detach()))
+    assert found.tolist() == pytest.approx(wanted.tolist())
 
 
 def test_weights_carry_the_aggregation_and_zero_counts_nowhere() -> None:
@@ -132,6 +187,11 @@ def test_weights_carry_the_aggregation_and_zero_counts_nowhere() -> None:
     assert float(sums["clip_high"]) == 2
     assert float(sums["w"]) == pytest.approx(3.0)
     assert float(sums["w2"]) == pytest.approx(4.5)
+    assert (float(sums["sequences"]), float(sums["sw"]), float(sums["sw2"])) == (
+        1,
+        pytest.approx(2.25),
+        pytest.approx(2.25**2),
+    )
 
 
 @pytest.mark.parametrize(

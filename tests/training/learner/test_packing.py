@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from actors.trajectory import Group, Reward, Trajectory
 from configs.schema import Grpo
 from tests.training import tiny
+from training.learner import grpo
 from training.learner.image_inputs import Pixels
 from training.learner.packing import (
     BadBatch,
@@ -99,6 +100,17 @@ def test_a_lone_survivor_has_no_baseline(pixels: Pixels) -> None:
     good, bad = tiny.groups(2, 2)
     bad = replace(bad, trajectories=(BROKEN["empty"](bad.trajectories[0]), bad.trajectories[1]))
     assert screen([good, bad], LIMITS, pixels, Grpo()).dropped == Counter({"empty": 1, "lonely": 1})
+
+
+def test_an_answer_that_was_cut_off_or_only_compared_with_moves_nothing_and_no_baseline(pixels: Pixels) -> None:
+    [group] = tiny.groups(1, 4)
+    first, second, *others = group.trajectories
+    group = replace(group, trajectories=(replace(first, ending="length"), replace(second, control=True), *others))
+    found = screen([group], LIMITS, pixels, Grpo(mask_overlong=True))
+    assert found.dropped == Counter({"overlong": 1, "control": 1})
+    totals = torch.tensor([t.reward.total for t in others], dtype=torch.float64)
+    assert [row.advantage for row in found.rows] == grpo.advantages(totals, "std").tolist()
+    assert screen([group], LIMITS, pixels, Grpo()).dropped == Counter({"control": 1})
 
 
 def rows_of(groups: list[Group], pixels: Pixels) -> tuple[Row, ...]:

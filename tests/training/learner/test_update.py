@@ -12,6 +12,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from actors.trajectory import Reward
 from configs.schema import Config
 from tests.training import tiny
 from tests.training.learner import trl_side
@@ -274,9 +275,34 @@ def test_the_panel_knows_the_weights_that_sampled(policy_folder: Path) -> None:
     assert panel["mismatch_k3"] == pytest.approx(0.02, rel=0.3)  # noise of 0.2: about 0.2^2 / 2
     assert panel["mismatch_max"] is not None and 0.4 < panel["mismatch_max"] < 1.0
     assert panel["ess"] == pytest.approx(1 / (1 + 0.04), rel=0.02)
+    assert panel["ess_trajectories"] is not None and panel["ess_trajectories"] < panel["ess"]
     later = learner.train(shards[0], 5, 5)
     assert later["mismatch_k3"] is None and later["same_version"] == 0.0
     assert later["behaviour_k3"] == pytest.approx(panel["behaviour_k3"])
+
+
+def test_the_learning_rate_shrinks_by_the_root_of_the_effective_sample_size(policy_folder: Path) -> None:
+    for on in (False, True):
+        learner = Learner(str(policy_folder), config(learner__lr=1e-3, learner__ess_lr=on), ALONE)
+        shards, _ = learner.plan(near(tiny.groups(3, 4), learner, 0.1))
+        panel = learner.train(shards[0], 0, 0)
+        share = panel["ess_trajectories"]
+        assert share is not None and 0.05 < share < 0.95
+        assert panel["lr"] == pytest.approx(1e-3 * (math.sqrt(share) if on else 1.0))
+
+
+def test_parts_apart_change_what_is_learned(policy_folder: Path) -> None:
+    learner = Learner(str(policy_folder), frozen(grpo__parts="apart"), ALONE)
+    [group] = tiny.groups(1, 4)
+    scores = [(0.9, 1.0), (0.5, 1.0), (0.7, 1.0), (0.0, -1.0)]
+    members = tuple(
+        replace(t, turns=(tiny.turn(form > 0),), reward=Reward(0.8 * vision + 0.2 * form, vision, form, 0.0))
+        for t, (vision, form) in zip(group.trajectories, scores, strict=True)
+    )
+    _, screened = learner.plan([replace(group, trajectories=members)])
+    best, worst, middle, failed = (row.advantage for row in screened.rows)
+    assert best > middle > failed > worst  # 0.8 of a deviation of similarity is worth more than 0.2 of one of form
+    assert sum(row.advantage for row in screened.rows) == pytest.approx(0, abs=1e-6)
 
 
 def test_schedules() -> None:
