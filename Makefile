@@ -3,39 +3,47 @@ PYTHON ?= python3
 CONFIG ?= configs/tiny_chart.yaml
 PY := .venv/bin/python
 
-.PHONY: setup train test bench chaos hostile experiment serve lint
+.PHONY: help setup train test check lint bench chaos hostile experiment serve
 
-setup: .venv/.ready
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
+		printf '  make %-11s %s\n' "$$target" "$$text"; done
 
-.venv/.ready: pyproject.toml configs/environment.py configs/torchvision_ops.py
+setup: .venv/.ready  ## .venv with everything, once; all other targets do it first
+
+.venv/.ready: pyproject.toml configs/environment.py configs/torchvision_ops.py configs/system.py
+	$(PYTHON) -m configs.system
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	$(PY) -m pip install -q --disable-pip-version-check --upgrade pip
 	$(PY) -m pip install -q --disable-pip-version-check -e '.[cpu,test]'
 	$(PY) -m configs.environment
 	touch $@
 
-train: setup  ## the project's main job, end to end; more settings: make train ARGS="run.steps=50"
+train: setup  ## learn charts from pictures, end to end; other settings: make train ARGS="run.steps=50"
 	$(PY) -m training.train $(CONFIG) $(ARGS)
 
-test: setup  ## two at a time: most of a test is waiting for processes to start
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup  ## all tests, two files at a time, and which took longest; some: make test ARGS="tests/actors -k ledger"
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5 $(ARGS)
 
-bench: setup
+check: lint  ## style, types, and the tests that start no process
+	$(PY) -m pytest -n 2 --dist loadfile --quick --durations=5 $(ARGS)
+
+bench: setup  ## what it costs and brings, each measured against something: make bench ARGS=NAME
 	$(PY) -m tests.bench $(ARGS)
 
-chaos: setup  ## kill -9 at random moments over every kind of process, and see that the books hold
+chaos: setup  ## kill -9 at random moments over every kind of process, and see that the ledger holds
 	$(PY) -m tests.chaos $(ARGS)
 
 hostile: setup  ## a scripted policy that attacks renderers, judge and learner in half of its turns
 	$(PY) -m tests.hostile $(ARGS)
 
-experiment: setup  ## base, labels, pictures alone, three seeds: about an hour on two free cores; goes on where it was stopped
+experiment: setup  ## base, labels, pictures alone, three seeds; about an hour, goes on where it was stopped
 	$(PY) -m training.experiment $(CONFIG) run.steps=60 $(ARGS)
 
 serve: setup  ## the newest checkpoint behind HTTP
 	$(PY) -m serving.app $(CONFIG) $(ARGS)
 
-lint: setup
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+lint: setup  ## style and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy

@@ -1,11 +1,10 @@
-"""Guarantees a usable environment after the packages are installed: torchvision imports and a browser is found.
+"""Guarantees that torchvision imports after the packages are installed.
 
-Run by `make setup` as `python -m configs.environment`; a second run changes nothing. Each step that cannot be done
-ends in one line that says what to install by hand.
+Run by `make setup` as `python -m configs.environment`; a second run changes nothing. A step that cannot be done ends in
+one line that says what to install by hand. What is no Python package is `configs.system`'s.
 """
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
-BROWSERS = ("chromium-headless-shell", "chromium", "google-chrome")
 PROBE = "from transformers import Qwen2_5_VLProcessor; import torchvision.transforms.v2"
 
 
@@ -52,34 +50,6 @@ def fix_torchvision() -> str:
     )
 
 
-def find_browser() -> str | None:
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
-
-
-def install_system_packages() -> str:
-    """bubblewrap (the render jail) and a headless Chromium, through apt where that is possible."""
-    missing = [
-        p
-        for p, have in (("bubblewrap", shutil.which("bwrap")), ("chromium-headless-shell", find_browser()))
-        if not have
-    ]
-    if not missing:
-        return f"browser: {find_browser()}; jail: {shutil.which('bwrap')}"
-    by_hand = f"apt-get install {' '.join(missing)}   (elsewhere: playwright install --only-shell chromium)"
-    if shutil.which("apt-get") is None:
-        return f"missing {', '.join(missing)}; install by hand: {by_hand}"
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    for command in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing],
-    ):
-        done = subprocess.run([*sudo, *command], capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        return f"could not install {', '.join(missing)}; by hand: {by_hand}"
-    return f"installed {', '.join(missing)}"
-
-
 if __name__ == "__main__":
     print("set-up:", drop_broken_audio(), flush=True)
     print("set-up:", fix_torchvision(), flush=True)
-    print("set-up:", install_system_packages(), flush=True)

@@ -9,11 +9,31 @@ from PIL import Image, ImageDraw
 
 from configs.schema import Prompts
 
+ROOT = Path(__file__).parents[1]
+LONGEST = ("test_train.py", "test_live.py")
+# files and folders whose tests start processes: Ray, vLLM, browsers, jails, commands; `make check` leaves them out
+PROCESSES = (
+    "actors/engine/test_policy.py", "actors/test_policy_load.py", "actors/replay/test_queue.py", "serving/jailed",
+    "serving/render", "serving/judge/test_service.py", "serving/judge/test_mllm_engine.py", "serving/pages",
+    "serving/viewer/test_app.py", "serving/test_app.py", "serving/test_live.py", "serving/test_malformed.py",
+    "serving/test_serve_yaml.py", "training/jobs", "training/metrics", "training/run/test_checkpoint.py",
+    "training/run/test_dashboard.py", "training/run/test_ledger_summary.py", "training/learner/test_loop.py",
+    "training/learner/test_update.py", "training/learner/test_weight_sync_gpu.py", "training/data",
+)  # fmt: skip
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only the tests that start no process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take longest begin first, so that two workers end together."""
-    longest = ("test_train.py", "test_live.py")
-    items.sort(key=lambda item: next((n for n, name in enumerate(longest) if item.location[0].endswith(name)), 9))
+    items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if item.location[0].endswith(name)), 9))
+    if config.getoption("--quick"):
+        places = [ROOT / "tests" / name for name in PROCESSES]
+        away = [item for item in items if any(item.path.is_relative_to(place) for place in places)]
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in away]
 
 
 @pytest.fixture(scope="session")

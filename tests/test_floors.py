@@ -151,3 +151,9 @@ def test_only_commands_have_a_parser() -> None:
         return own_folder or name_of(path) in ("serving.app", "configs.describe")
 
     assert [name_of(p) for p in FILES if "argparse" in p.read_text() and not may(p)] == []
+
+
+def test_the_list_of_tests_that_start_processes_names_what_is_there() -> None:
+    from tests.conftest import PROCESSES
+
+    assert [name for name in PROCESSES if not (ROOT / "tests" / name).exists()] == []

@@ -16,12 +16,12 @@ from typing import Any
 
 from actors.contracts import Outage
 from configs.schema import Render
+from configs.system import BROWSERS
 from serving.render import fonts, sandbox
 from serving.render.web_page import Tab
 
 LAUNCH_S = 30.0
 CLOSE_S = 5.0
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Playwright's own settings for pointers, which ours would replace, and no more than the first frame of a picture
 BLINK = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4,imageAnimationPolicy=2"
 FLAGS = (
@@ -45,7 +45,7 @@ def find_browser(configured: str, playwright_own: str) -> str:
         return configured
     if os.access(playwright_own, os.X_OK):
         return playwright_own
-    for name in NAMES:
+    for name in BROWSERS:
         if found := shutil.which(name):
             return found
     raise BrowserMissing(

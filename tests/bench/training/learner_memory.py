@@ -24,7 +24,7 @@ def main(out_dir: Path) -> dict[str, Any]:
         rows = {}
         for way, chunk in WAYS.items():
             saving = str("gradient" in way)
-            command = [sys.executable, "-m", "tests.bench.learner_memory", str(vocabulary), str(chunk), saving]
+            command = [sys.executable, "-m", "tests.bench.training.learner_memory", str(vocabulary), str(chunk), saving]
             env = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True, env=env)
             rows[way] = json.loads(done.stdout.splitlines()[-1])

@@ -46,7 +46,14 @@ def main(out_dir: Path) -> dict[str, Any]:
             charts = [httpx.post(f"{live.url}/render", json={"source": p}, timeout=60).json()["png"] for p in programs]
             (Path(folder) / "charts.json").write_text(json.dumps(charts))
             for path in ("/render", "/v1/image-to-code"):
-                command = [sys.executable, "-m", "tests.bench.serve_load", live.url, path, f"{folder}/charts.json"]
+                command = [
+                    sys.executable,
+                    "-m",
+                    "tests.bench.serving.serve_load",
+                    live.url,
+                    path,
+                    f"{folder}/charts.json",
+                ]
                 done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=10 * SECONDS)
                 found[path] = json.loads(done.stdout.splitlines()[-1]) | {"replaced": replaced(live)}
                 print(path, json.dumps(found[path]), flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.contracts import Domain, RenderResult, Verdict
-from tests.bench.latency_profile import Profile, Sleepers
+from tests.bench.training.latency_profile import Profile, Sleepers
 
 STEPS, GROUPS, MEMBERS, ENGINE_SLOTS = 12, 8, 8, 192
 BASE = {"slots": 12, "renderers": 10, "judges": 32, "max_staleness": 2}

@@ -1,6 +1,6 @@
 """Synchronous against asynchronous: the same rollouts, queue and prompts at max_staleness 0, 1, 2 and 4.
 
-Two cores cannot run a 7B policy and a 72B judge, so their latencies are slept (tests.bench.latency_profile) at a
+Two cores cannot run a 7B policy and a 72B judge, so their latencies are slept (`latency_profile` beside this file) at a
 17th of full scale; admission, groups, ledger, sweep and batches are the software's own, in processes of their own.
 Learner idle: share of the time in which it waits for a batch. Engine idle: share of its slots that hold no request.
 """
@@ -26,7 +26,7 @@ def main(out_dir: Path) -> dict[str, Any]:
     rows = {}
     for bound in BOUNDS:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.asynchrony", str(bound)],
+            [sys.executable, "-m", "tests.bench.training.asynchrony", str(bound)],
             capture_output=True,
             text=True,
             timeout=900,
@@ -46,7 +46,7 @@ def measure(bound: int) -> dict[str, Any]:
     import ray
 
     from configs.schema import Config
-    from tests.bench.latency_profile import Profile
+    from tests.bench.training.latency_profile import Profile
     from tests.training.tiny import build_model, picture
     from training.run.ray_env import WORKER_ENV
 
@@ -109,7 +109,7 @@ class Player:
     def __init__(self, config: Any, model: str, queue: Any, profile: Any, versions: str) -> None:
         from actors.dialogue import Codec
         from actors.rollout.actor import Rollouts
-        from tests.bench.latency_profile import Sleepers
+        from tests.bench.training.latency_profile import Sleepers
 
         self.env = Sleepers(profile, Codec.load(model, config.prompts), SLOTS, Path(versions))
         self.rollouts = Rollouts("player", config, model, queue, self.env, self.env, self.env)
