@@ -33,6 +33,19 @@ def broken(c: Config) -> Iterator[str]:
         )
     if c.judge.url and c.judge.backend == "perceptual":
         yield f"judge.url={c.judge.url} is asked with judge.backend=mllm only, not with judge.backend=perceptual"
+    engine, learner = c.engine, c.learner
+    if engine.gpus and engine.sync == "host":
+        if not engine.replicas == engine.gpus == learner.workers == learner.gpus == 1:
+            yield (
+                f"engine.sync=host is for one engine and one learner worker on one GPU, not engine.replicas="
+                f"{engine.replicas} engine.gpus={engine.gpus} learner.workers={learner.workers} "
+                f"learner.gpus={learner.gpus}"
+            )
+        if engine.gpu_memory_utilization > 0.5:
+            yield (
+                f"engine.gpu_memory_utilization={engine.gpu_memory_utilization:g} leaves too little of the GPU for the "
+                "learner beside it (engine.sync=host); at most 0.5"
+            )
     limits = c.render.sandbox
     if limits.cpu_s > limits.wall_s:
         yield f"render.sandbox.cpu_s={limits.cpu_s:g} is more than render.sandbox.wall_s={limits.wall_s:g}"

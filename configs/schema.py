@@ -26,6 +26,9 @@ class Run:
     steps: int = num(30, "steps", "optimiser steps, each with one weight version", ge=1, le=10_000_000)
     checkpoint_every: int = num(5, "steps", "distance of two checkpoints", ge=1, le=10_000_000)
     keep: int = num(2, "checkpoints", "checkpoints kept, the best one not counted", ge=1, le=100_000)
+    checkpoint_s: float = num(
+        600.0, "s", "deadline of the slowest worker's part of a checkpoint (all of a 7B model: 116 GB)", gt=0, le=DAY
+    )
     wandb: bool = flag(False, "log to Weights & Biases as well as to TensorBoard")
     trajectories_mb: int = num(
         4096, "MB", "disk for trajectories and their pictures, to look at (python -m training.view)", ge=0, le=10**9
@@ -79,6 +82,9 @@ class Engine:
         256, "MB", "key-value cache of a CPU engine; a GPU engine takes gpu_memory_utilization", ge=1, le=10_000_000
     )
     gpu_memory_utilization: float = num(0.85, "share", "share of a GPU's memory that a GPU engine takes", gt=0, le=1)
+    max_num_batched_tokens: int = num(
+        8192, "tokens", "tokens that a GPU engine computes in one step, prompts included", ge=64, le=1_000_000
+    )
     prefix_caching: bool = flag(True, "a later turn computes its new tokens only")
     enforce_eager: bool = flag(True, "false captures CUDA graphs: faster turns, slower start")
     sync: str = one_of(
@@ -86,7 +92,7 @@ class Engine:
         "how new weights reach GPU engines",
         auto="The same as nccl.",
         nccl="Broadcast between the GPUs of learner and engines.",
-        ipc="Handed over in GPU memory; learner and engines share their GPUs.",
+        host="Through host memory, between turns; one learner worker and one engine share one GPU.",
     )
     ready_s: float = num(300.0, "s", "deadline of an engine's start", gt=0, le=DAY)
     turn_s: float = num(120.0, "s", "deadline of one sampled turn", gt=0, le=DAY)
@@ -317,6 +323,7 @@ class Cluster:
 
     address: str = text("", "a running cluster", empty="join the one of RAY_ADDRESS, or start one here")
     logical_cpus: int = num(8, "CPUs", "CPUs of a cluster started here; may exceed the cores", ge=1, le=65_536)
+    room_s: float = num(600.0, "s", "deadline of waiting for free CPUs and GPUs; 0 refuses at once", ge=0, le=7 * DAY)
 
 
 @dataclass

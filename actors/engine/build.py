@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 SHARED_MEMORY = "rrvf_shm"  # our own transfer engine (actors.engine.weight_engine), for engines on CPUs
 
 
+HOST = "host"  # a GPU engine reads them as a checkpoint from shared memory; no transfer engine of vLLM's
+
+
 def sync_backend(config: Engine) -> str:
-    """Name of the weight-transfer backend of these settings."""
+    """How new weights reach an engine of these settings: SHARED_MEMORY, HOST or nccl."""
     if config.gpus == 0:
         return SHARED_MEMORY
     return "nccl" if config.sync == "auto" else config.sync
@@ -59,7 +62,7 @@ def buffered_logs_kept() -> Iterator[None]:
 def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: int, sync: str | None) -> "AsyncLLM":
     """An AsyncLLM for `model` (hub name or folder) that takes up to `images` pictures a prompt.
 
-    `sync` names the weight-transfer backend (rrvf_shm, nccl, ipc) or None for an engine that is never updated. Raises
+    `sync`: how new weights arrive (`sync_backend`), or None for an engine that is never updated. Raises
     ValueError with one line when the model cannot be loaded. Takes 15-20 s for a tiny model on a CPU.
     """
     prepare_environment(config)
@@ -81,7 +84,7 @@ def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: i
         # with free white space JSON may go on with blanks for ever
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
-    if sync is not None:
+    if sync is not None and sync != HOST:
         options["weight_transfer_config"] = {"backend": sync}
     if config.gpus == 0:
         options |= {
@@ -92,7 +95,11 @@ def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: i
             "mm_processor_cache_gb": 0.25,  # vLLM's default lets every process grow by 4 GiB of pictures
         }
     else:
-        options |= {"tensor_parallel_size": config.gpus, "gpu_memory_utilization": config.gpu_memory_utilization}
+        options |= {
+            "tensor_parallel_size": config.gpus,
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "max_num_batched_tokens": config.max_num_batched_tokens,  # vLLM's default for an AsyncLLM is 2,048
+        }
     try:
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**options))
     except (OSError, ValueError) as error:

@@ -12,6 +12,8 @@ import asyncio
 import hashlib
 import io
 import os
+import shutil
+import tempfile
 import time
 import uuid
 import zlib
@@ -27,7 +29,8 @@ from PIL import Image
 
 from actors.contracts import Outage, Sample
 from actors.dialogue import IMAGE_PAD, STOPS, banned_ids
-from actors.engine.build import build_engine, sync_backend
+from actors.engine.admission import Admission
+from actors.engine.build import HOST, build_engine, sync_backend
 from actors.restart import reconstructed
 from configs.schema import Config
 
@@ -48,9 +51,9 @@ class UpdateReport:
 class PolicyEngine:
     """One vLLM engine behind the Policy contract; `PolicyActor` is this class as a Ray actor."""
 
-    def __init__(self, model: str, config: Config, base: str | None = None) -> None:
-        """`model`: the weights to begin with; `base`: what an actor that Ray starts again is built from, because a
-        checkpoint that a run was resumed from may be pruned by then (it waits for the run's weights anyway)."""
+    def __init__(self, model: str, config: Config, base: str | None = None, version: int = 0) -> None:
+        """`model`: the weights to begin with, and their `version`; `base`: what an actor that Ray starts again is built
+        from: a checkpoint that a run was resumed from may be pruned by then, and it waits for the run's weights."""
         self._config = config
         self._engine = build_engine(
             base if base is not None and reconstructed() else model,
@@ -63,7 +66,7 @@ class PolicyEngine:
         tokenizer = self._engine.get_tokenizer()
         self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
         self._bias = dict.fromkeys(banned_ids(tokenizer), -100.0)
-        self._version = 0 if not reconstructed() else NOT_YET
+        self._version = version if not reconstructed() else NOT_YET
         self._running = 0
         self._tokens = 0
         self._busy_s = 0.0
@@ -74,6 +77,7 @@ class PolicyEngine:
             self._open.set()
         self._paused_at = 0.0
         self._connected = False
+        self._admission = Admission(self._engine)
 
     @property
     def vllm(self) -> Any:
@@ -143,7 +147,7 @@ class PolicyEngine:
                 await self._open.wait()
                 version = self._version
                 prompt = self._prompt(prompt_ids, images, version)
-                async for output in self._engine.generate(prompt, params, uuid.uuid4().hex):
+                async for output in self._admission.generate(prompt, params):
                     if heard is not None:
                         heard(output.outputs[0].text)
         except TimeoutError:
@@ -187,6 +191,8 @@ class PolicyEngine:
             async with self._updating, asyncio.timeout(self._config.learner.sync_s):
                 if await asyncio.to_thread(zlib.crc32, blob.data) != crc32:
                     raise Outage("sync", f"weights of version {version} arrived damaged")
+                if sync_backend(self._config.engine) == HOST:
+                    return await self._read(blob, version)
                 await asyncio.to_thread(path.write_bytes, blob.data)
                 if not self._connected:
                     await self.connect({})
@@ -205,6 +211,24 @@ class PolicyEngine:
             path.unlink(missing_ok=True)
             done.unlink(missing_ok=True)
 
+    async def _read(self, blob: np.ndarray, version: int) -> UpdateReport:
+        """The blob as a checkpoint's folder that a GPU engine loads; under `_updating`."""
+        folder = Path(tempfile.mkdtemp(prefix="rrvf-", dir=SHM))
+        try:
+            await asyncio.to_thread((folder / "model.safetensors").write_bytes, blob.data)
+            return await self._exchange(str(folder), version)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def connected(self) -> bool:
+        """Whether this engine, in this life, has met the learner's side of the transfer."""
+        return self._connected
+
+    async def disconnect(self) -> None:
+        """Leave the transfer group; the next `connect` joins another."""
+        self._connected = False
+        await self._engine.shutdown_weight_transfer_engine()
+
     async def connect(self, init_info: dict[str, Any]) -> None:
         """Meet the learner's side of the transfer, as `init_info` of the backend says."""
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
@@ -219,6 +243,7 @@ class PolicyEngine:
 
     async def _pause(self) -> None:
         self._open.clear()
+        await self._admission.settled()
         await self._engine.pause_generation(mode="keep", clear_cache=False)
         self._paused_at = time.perf_counter()  # the step under way has ended: from here on nothing is generated
 
@@ -244,17 +269,21 @@ class PolicyEngine:
         async with self._updating:
             try:
                 async with asyncio.timeout(limit):
-                    self._open.clear()
-                    self._paused_at = time.perf_counter()
-                    running = self._running
-                    await self._engine.pause_generation(mode="wait", clear_cache=True)
-                    await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": folder})
-                    await self._engine.resume_generation()
+                    return await self._exchange(folder, version)
             except TimeoutError:
                 raise Outage("sync", f"{folder} was not loaded within {limit:g} s (learner.sync_s)") from None
-            self._version = version
-            self._open.set()
-            return UpdateReport(version, time.perf_counter() - self._paused_at, running)
+
+    async def _exchange(self, folder: str, version: int) -> UpdateReport:
+        self._open.clear()
+        self._paused_at = time.perf_counter()
+        running = self._running
+        await self._admission.settled()
+        await self._engine.pause_generation(mode="wait", clear_cache=True)
+        await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        await self._engine.resume_generation()
+        self._version = version
+        self._open.set()
+        return UpdateReport(version, time.perf_counter() - self._paused_at, running)
 
     async def stats(self) -> dict[str, float]:
         """Version, requests in flight, tokens sampled, and seconds in which at least one request was in flight."""

@@ -42,6 +42,17 @@ def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
     return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)  # type: ignore[arg-type]
 
 
+def served_at_once(config: Config) -> dict[str, float]:
+    """Requests that engine, renderer and judge serve at one time for one of the rollout actors."""
+    render = config.render.web if config.data.domain == "web" else config.render
+    places = {
+        "engine": config.engine.replicas * config.engine.max_num_seqs,
+        "render": render.max_replicas * render.concurrency,
+        "judge": config.judge.max_replicas * config.judge.concurrency,
+    }
+    return {part: count / config.rollout.actors for part, count in places.items()}
+
+
 async def play_member(
     image: bytes,
     env: Environment,
@@ -131,7 +142,7 @@ class Rollouts:
         self._recording = asyncio.Lock()
         self._config = config
         self._queue = queue
-        self._waits = Waits()
+        self._waits = Waits(served_at_once(config))
         self._env = watched(Environment(policy, renderer, judge, Codec.load(model, config.prompts)), self._waits)
         self._rules = rules_of(config)
         self._unforeseen = Unforeseen()

@@ -1,13 +1,15 @@
 """Who waits for what: every request of this process at engine, renderer and judge, with its name and its age.
 
 Guarantees: a request is counted from its call to its end, however it ends. From the counts follow two things: `room`
-says whether one more group would wait too long anywhere (Little's law: wait = requests under way / requests finished
-per second, and a part that finishes nothing lets nobody in), and `stuck` names what has waited longer than it should.
+says whether one more group would wait too long anywhere, and `stuck` names what has waited longer than it should. Only
+waiting for a place counts, not the work itself, which may take a minute for a long turn: Little's law over the requests
+beyond what a part serves at once (wait = those / requests finished per second). A part that finishes nothing for longer
+than its longest recent request takes lets nobody in.
 """
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,9 +31,11 @@ class Request:
 class Waits:
     """Requests under way by part (engine, render, judge)."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: Mapping[str, float] | None = None) -> None:
+        """`at_once`: requests that each part serves at one time for this process; a part that is not named: none."""
+        self._at_once = at_once or {}
         self._under_way: dict[int, Request] = {}
-        self._finished: dict[str, deque[float]] = {}
+        self._finished: dict[str, deque[tuple[float, float]]] = {}  # when, after how many seconds
         self._number = 0
 
     @contextmanager
@@ -39,12 +43,13 @@ class Waits:
         """A request at `part` for as long as the block runs."""
         self._number += 1
         key = self._number
-        self._under_way[key] = Request(part, SESSION.get(), time.monotonic())
+        began = time.monotonic()
+        self._under_way[key] = Request(part, SESSION.get(), began)
         try:
             yield
         finally:
             del self._under_way[key]
-            self._finished.setdefault(part, deque(maxlen=WINDOW)).append(time.monotonic())
+            self._finished.setdefault(part, deque(maxlen=WINDOW)).append((time.monotonic(), time.monotonic() - began))
 
     def expected(self) -> dict[str, float]:
         """Seconds that one more request would wait at each part that is in use."""
@@ -55,8 +60,10 @@ class Waits:
             if len(done) < 2:
                 found[part] = now - min(held)
             else:
-                rate = (len(done) - 1) / max(1e-6, now - done[0])
-                found[part] = max(len(held) / rate, now - done[-1])
+                rate = (len(done) - 1) / max(1e-6, now - done[0][0])
+                waiting = max(0.0, len(held) - self._at_once.get(part, 0.0))
+                idle = now - done[-1][0] - max(seconds for _, seconds in done)
+                found[part] = max(waiting / rate, idle)
         return found
 
     def room(self, limit: float) -> bool:

@@ -8,9 +8,9 @@ Registered with transformers under `NAME`, so that models, LoRA, FSDP and gradie
 name contains "flash" because transformers then hands the vision tower's window boundaries over instead of looping.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,12 @@ NAME = "rrvf_packed_flash"
 
 try:
     from flash_attn import flash_attn_varlen_func
-except ImportError:
+except ImportError:  # hard to build beside a new torch
     flash_attn_varlen_func = None
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before torch 2.10
+    varlen_attn = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -43,23 +47,81 @@ class Segment:
         return self.prefix_stop - self.prefix + self.queries
 
 
-@dataclass(frozen=True)
+class Packed(NamedTuple):
+    """What a kernel for packed rows is told of the segments; tensors on its device."""
+
+    places: Tensor  # (sum of keys,) flat positions of every segment's keys, side by side
+    queries: Tensor  # (segments + 1,) int32, cumulative counts
+    keys: Tensor  # (segments + 1,) int32
+    longest_queries: int
+    longest_keys: int
+
+
 class Layout:
-    """All segments of a micro-batch, in order, covering its tokens."""
+    """All segments of a micro-batch, in order, covering its tokens. No dataclass: FSDP rebuilds those in every layer,
+    and with them the tensors below."""
 
-    segments: tuple[Segment, ...]
+    def __init__(self, segments: tuple[Segment, ...]) -> None:
+        self.segments = segments
+        self._packed: dict[torch.device, Packed] = {}
 
-    @cached_property
-    def key_index(self) -> Tensor:
-        """(sum of keys,) flat positions of every segment's keys, for kernels that want them side by side."""
-        runs = [r for s in self.segments for r in ((s.prefix, s.prefix_stop), (s.start, s.stop)) if r[1] > r[0]]
-        return torch.cat([torch.arange(*run) for run in runs])
+    def packed(self, device: torch.device) -> Packed:
+        """Made at the first call for a device, so that no layer but the first waits for a copy."""
+        if device not in self._packed:
+            runs = [r for s in self.segments for r in ((s.prefix, s.prefix_stop), (s.start, s.stop)) if r[1] > r[0]]
+            places = torch.cat([torch.arange(*run) for run in runs]).to(device)
+            counts = torch.tensor([[0, 0]] + [[s.queries, s.keys] for s in self.segments])
+            queries, keys = counts.cumsum(0).to(torch.int32).T.contiguous().to(device)
+            self._packed[device] = Packed(places, queries, keys, *counts.amax(0).tolist())
+        return self._packed[device]
 
-    @cached_property
-    def boundaries(self) -> tuple[Tensor, Tensor]:
-        """Cumulative query and key counts, (segments + 1,) int32 each."""
-        counts = torch.tensor([[0, 0]] + [[s.queries, s.keys] for s in self.segments]).cumsum(0).to(torch.int32)
-        return counts[:, 0].contiguous(), counts[:, 1].contiguous()
+
+# q (queries, heads, d), k and v (keys, kv_heads, d), cumulative counts, longest runs, scale, causal -> like q.
+# A causal mask is aligned to the bottom right, which is what a prefix needs.
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int, float | None, bool], Tensor]
+
+
+def kernel(query: Tensor) -> Kernel | None:
+    """The fastest kernel for packed rows that takes `query`; None: one call of SDPA a segment."""
+    if not query.is_cuda or query.dtype == torch.float32:
+        return None
+    if flash_attn_varlen_func is not None:
+        return flash_attention
+    return torch_varlen if varlen_attn is not None else None
+
+
+def flash_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_q: Tensor,
+    cu_k: Tensor,
+    max_q: int,
+    max_k: int,
+    scale: float | None,
+    causal: bool,
+) -> Tensor:
+    """FlashAttention's own package (`pip install flash-attn`)."""
+    return flash_attn_varlen_func(q, k, v, cu_q, cu_k, max_q, max_k, softmax_scale=scale, causal=causal)
+
+
+def torch_varlen(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cu_q: Tensor,
+    cu_k: Tensor,
+    max_q: int,
+    max_k: int,
+    scale: float | None,
+    causal: bool,
+) -> Tensor:
+    """The copy of FlashAttention that torch brings."""
+    window = (-1, 0) if causal else (-1, -1)
+    grouped = q.shape[1] != k.shape[1]
+    out = varlen_attn(q, k, v, cu_q, cu_k, max_q, max_k, scale=scale, window_size=window, enable_gqa=grouped)
+    assert isinstance(out, Tensor)
+    return out
 
 
 def packed_attention(
@@ -77,11 +139,20 @@ def packed_attention(
 
     With `layout` causal over its segments; with `cu_seq_lens_q` (windows + 1,) whole windows, as the vision tower asks.
     """
-    flash = flash_attn_varlen_func is not None and query.is_cuda and query.dtype != torch.float32
-    if layout is not None:
-        out = (_causal_flash if flash else _causal)(query[0], key[0], value[0], layout, scaling)
+    fast = kernel(query)
+    if fast is not None:
+        q, k, v = (t[0].transpose(0, 1) for t in (query, key, value))
+    if layout is not None and fast is not None:
+        packed = layout.packed(query.device)
+        k, v = k[packed.places], v[packed.places]
+        out = fast(q, k, v, packed.queries, packed.keys, packed.longest_queries, packed.longest_keys, scaling, True)
+    elif layout is not None:
+        out = _causal(query[0], key[0], value[0], layout, scaling)
+    elif cu_seq_lens_q is not None and fast is not None:
+        cu, longest = cu_seq_lens_q.to(torch.int32), int(cu_seq_lens_q.diff().max())
+        out = fast(q, k, v, cu, cu, longest, longest, scaling, False)
     elif cu_seq_lens_q is not None:
-        out = (_windows_flash if flash else _windows)(query[0], key[0], value[0], cu_seq_lens_q, scaling)
+        out = _windows(query[0], key[0], value[0], cu_seq_lens_q, scaling)
     else:
         raise ValueError(f"{NAME} needs a layout (text) or window boundaries (vision)")
     return out.unsqueeze(0), None
@@ -128,23 +199,6 @@ def _windows(query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, scal
     place = torch.empty_like(torch.cat(order))
     place[torch.cat(order)] = torch.arange(len(place), device=place.device)
     return torch.cat(outs).index_select(0, place)
-
-
-def _causal_flash(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None) -> Tensor:
-    """FlashAttention aligns a causal mask to the bottom right, which is what a prefix needs."""
-    index = layout.key_index.to(query.device)
-    cu_q, cu_k = (b.to(query.device) for b in layout.boundaries)
-    longest_q, longest_k = max(s.queries for s in layout.segments), max(s.keys for s in layout.segments)
-    q, k, v = (t.transpose(0, 1) for t in (query, key, value))
-    return flash_attn_varlen_func(
-        q, k[index], v[index], cu_q, cu_k, longest_q, longest_k, softmax_scale=scaling, causal=True
-    )
-
-
-def _windows_flash(query: Tensor, key: Tensor, value: Tensor, boundaries: Tensor, scaling: float | None) -> Tensor:
-    q, k, v = (t.transpose(0, 1) for t in (query, key, value))
-    cu, longest = boundaries.to(torch.int32), int(boundaries.diff().max())
-    return flash_attn_varlen_func(q, k, v, cu, cu, longest, longest, softmax_scale=scaling)
 
 
 def register() -> None:

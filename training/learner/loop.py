@@ -71,7 +71,9 @@ class Loop:
         self.learner = Learner(settings["model"], config, ranks, self.base)
         if resume is not None:
             checkpoint.restore(resume, self.learner.policy, self.learner.optimizer)
-        self.writer = checkpoint.Writer(self.folder, settings["model"], config.run.keep, ranks.rank, ranks.size)
+        self.writer = checkpoint.Writer(
+            self.folder, settings["model"], config.run.keep, ranks.rank, ranks.size, config.run.checkpoint_s
+        )
         self.metrics_log: MetricsLog | None = None
         self.publisher = Publisher(settings["policies"], self.learner, config)
         if ranks.rank == 0:

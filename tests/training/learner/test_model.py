@@ -1,5 +1,6 @@
 """The packed forward pass against transformers' own, one trajectory at a time; names of the weights."""
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -171,15 +172,49 @@ def reference_varlen(
     return torch.cat(out)
 
 
-def test_the_flash_attention_path_asks_for_the_same_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+def torch_reference(*args: Any, **options: Any) -> Tensor:
+    """torch's varlen_attn as its documentation defines it; a call that its signature does not take raises."""
+    from torch.nn.attention import varlen
+
+    call = inspect.signature(varlen.varlen_attn).bind(*args, **options)
+    call.apply_defaults()
+    given = call.arguments
+    assert given["enable_gqa"] or given["query"].shape[1] == given["key"].shape[1]
+    assert given["cu_seq_q"].dtype == given["cu_seq_k"].dtype == torch.int32
+    causal = {(-1, 0): True, (-1, -1): False}[given["window_size"]]
+    rows = [given[name] for name in ("query", "key", "value", "cu_seq_q", "cu_seq_k")]
+    assert given["max_q"] == int(rows[3].diff().max()) and given["max_k"] == int(rows[4].diff().max())
+    return reference_varlen(*rows, softmax_scale=given["scale"], causal=causal)
+
+
+@pytest.mark.parametrize("kernel", [attention.flash_attention, attention.torch_varlen])
+def test_kernels_for_packed_rows_are_asked_for_the_same_attention(
+    kernel: attention.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against SDPA, segment by segment: with shared prompts and grouped keys, and over the vision tower's windows."""
     monkeypatch.setattr(attention, "flash_attn_varlen_func", reference_varlen)
+    monkeypatch.setattr(attention, "varlen_attn", torch_reference)
     layout = Layout((Segment(0, 4), Segment(4, 9, 0, 4), Segment(9, 11, 0, 4), Segment(11, 18)))
-    q, k, v = torch.randn(4, 18, 8), torch.randn(2, 18, 8), torch.randn(2, 18, 8)
-    ours = attention._causal(q, k, v, layout, 0.3)
-    assert torch.allclose(ours, attention._causal_flash(q, k, v, layout, 0.3), atol=1e-5)
-    windows, keys = torch.tensor([0, 4, 12, 16, 18]), [torch.randn(4, 18, 8) for _ in range(2)]
-    ours = attention._windows(q, *keys, windows, 0.3)
-    assert torch.allclose(ours, attention._windows_flash(q, *keys, windows, 0.3), atol=1e-5)
+    q, k, v = torch.randn(1, 4, 18, 8), torch.randn(1, 2, 18, 8), torch.randn(1, 2, 18, 8)
+    windows, keys = torch.tensor([0, 4, 12, 16, 18]), [torch.randn(1, 4, 18, 8) for _ in range(2)]
+
+    def both() -> list[Tensor]:
+        text = attention.packed_attention(torch.nn.Module(), q, k, v, None, 0.3, layout=layout)[0]
+        return [text, attention.packed_attention(torch.nn.Module(), q, *keys, None, 0.3, cu_seq_lens_q=windows)[0]]
+
+    eager = both()
+    monkeypatch.setattr(attention, "kernel", lambda _: kernel)
+    for one, other in zip(eager, both(), strict=True):
+        assert one.shape == (1, 18, 4, 8) and torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_layouts_tensors_are_made_once_also_where_fsdp_casts_what_a_layer_is_given() -> None:
+    from torch.distributed.utils import _apply_to_tensors
+
+    layout = Layout((Segment(0, 4), Segment(4, 9, 0, 4)))
+    first = layout.packed(torch.device("cpu"))
+    passed = _apply_to_tensors(lambda t: t.bfloat16(), {"layout": layout, "hidden": torch.zeros(2)})["layout"]
+    assert passed.packed(torch.device("cpu")) is first
 
 
 def test_policy_is_a_module_fsdp_can_wrap(learner: Learner) -> None:

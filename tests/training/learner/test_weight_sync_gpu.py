@@ -1,7 +1,9 @@
 """How the four calls of vLLM's transfer protocol reach several policy actors (the transfer itself needs GPUs)."""
 
+import contextlib
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import ray
 import torch
 
+from actors.contracts import Outage
 from actors.engine.policy import UpdateReport
 from configs.schema import Config
 from training.learner.model import load_policy, named_shapes, named_weights
@@ -23,8 +26,21 @@ class Actor:
         self.number = number
         self.asked: list[tuple[str, Any]] = []
 
+        self.joined = False
+
+    def connected(self) -> bool:
+        return self.joined
+
     def connect(self, info: dict[str, Any]) -> None:
+        self.joined = True
         self.asked.append(("connect", info))
+
+    def disconnect(self) -> None:
+        self.joined = False
+        self.asked.append(("disconnect", None))
+
+    def die(self) -> None:
+        os._exit(1)
 
     def begin(self) -> None:
         self.asked.append(("begin", None))
@@ -61,6 +77,46 @@ def test_every_replica_gets_its_own_ranks_and_the_same_calls(cluster: None) -> N
     assert [calls[0] for calls in seen] == [("connect", {"world_size": 7, "rank_offset": 1 + 2 * n}) for n in range(3)]
     assert all(calls[1:] == [("begin", None), ("write", {"names": ["a"]}), ("commit", 7)] for calls in seen)
     assert [r.running for r in engines.reports] == [0, 1, 2]
+
+
+def test_a_replica_that_died_is_left_out_and_taken_in_again_when_it_is_back(cluster: None, tmp_path: Path) -> None:
+    """A transfer group with a rank that is gone hangs; a replica that comes back has no connection."""
+    actors = [Actor.options(max_restarts=-1).remote(n) for n in range(3)]  # type: ignore[attr-defined]
+    engines = Engines(actors, gpus=2)
+    engines.deadline = time.monotonic() + 120
+    ray.get([a.seen.remote() for a in actors])  # up, as a run's engines are before the first transfer
+
+    def connect() -> list[int]:
+        """What a sender does before it sends; the offsets that the replicas were given."""
+        if not engines.take_stock():
+            engines.init_weight_transfer_engine({"world_size": 1 + engines.ranks, "rank_offset": 1})
+        calls = ray.get([a.seen.remote() for a in engines._policies])
+        return [[info["rank_offset"] for what, info in one if what == "connect"][-1] for one in calls]
+
+    assert connect() == [1, 3, 5] and engines.ranks == 6
+    assert engines.take_stock(), "nothing changed: nothing is connected anew"
+    ray.kill(actors[1])
+    assert connect() == [1, 3] and engines.ranks == 4
+    assert [what for what, _ in ray.get(actors[2].seen.remote())] == ["connect", "disconnect", "connect"]
+    with pytest.raises(ray.exceptions.RayError):
+        ray.get(actors[0].die.options(max_task_retries=0).remote())
+    wait_for(lambda: ray.get(actors[0].seen.remote()) == [])
+    assert connect() == [1, 3], "started again by Ray, it is connected with the others"
+    ray.kill(actors[0])
+    ray.kill(actors[2])
+    engines.deadline = time.monotonic() + 1
+    with pytest.raises(Outage, match="none of 3 policy actors answers"):
+        engines.take_stock()
+
+
+def wait_for(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(ray.exceptions.RayError):
+            if check():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_silent_replica_ends_the_transfer_at_its_deadline(cluster: None) -> None:

@@ -2,7 +2,10 @@
 
 import errno
 import json
+import multiprocessing
+import os
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,16 @@ def test_any_number_of_ranks_reads_any_number_of_shards(
     assert float((weights_of(learner) - weights).abs().max()) < 1e-4
 
 
+def test_state_is_restored_to_the_device_of_its_parameter(saved: tuple[Path, Any, Any]) -> None:
+    """A fused optimizer takes `step` where its parameter is, or ends the run at the first step after a resume."""
+    learner = Learner(str(saved[0]), config(), ALONE)
+    learner.policy.to("meta")
+    optimizer = torch.optim.AdamW(learner.policy.parameters(), fused=False)
+    checkpoint.restore(saved[0], learner.policy, optimizer)
+    devices = {key: value.device.type for state in optimizer.state.values() for key, value in state.items()}
+    assert devices == {"step": "meta", "exp_avg": "meta", "exp_avg_sq": "meta"}
+
+
 def test_another_set_of_parameters_is_refused(saved: tuple[Path, Any, Any]) -> None:
     other = config()
     other.learner.lora_rank = 2
@@ -175,6 +188,87 @@ def test_a_half_written_folder_is_no_checkpoint(policy_folder: Path, tmp_path: P
     newest = checkpoint.latest(tmp_path)
     assert newest is not None and newest.name == "step_000002"
     assert not half.exists()  # or its shards would be taken for ours
+
+
+PHASES = ("shard", "model", "state", "shards of others", "rename", "prune")
+
+
+def write_or_die(run: str, model: str, step: int, rank: int, phase: str | None, ready: Any) -> None:
+    """One rank of two writes its part of a checkpoint and kills itself in `phase`."""
+
+    def die(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if phase == "shard":
+
+        def half(_: Any, path: Path) -> None:
+            path.write_bytes(b"half")
+            die()
+
+        torch.save = half
+    places = {"model": "_write_model", "shards of others": "_await_shards", "prune": "_prune"}
+    if phase in places:
+        setattr(Writer, places[phase], die)
+    if phase in ("state", "rename"):
+        setattr(checkpoint, {"state": "write_ledger", "rename": "_flush"}[phase], die)
+    writer = Writer(Path(run), model, 2, rank, 2, limit_s=1.0)
+    ready.wait(60)  # ranks write once all are set up
+    writer.start(step, {"params": {}, "rank": rank}, {"w": torch.ones(2)}, QUEUE, {"reward": 0.0, "base": "x"})
+    writer.wait()
+
+
+def both(run: Path, model: Path, step: int, phase: str | None = None, rank: int = 0) -> list[int | None]:
+    """Two ranks as processes of their own; `rank` dies in `phase`. Their exit codes."""
+    fork = multiprocessing.get_context("fork")
+    ready, ranks = fork.Barrier(2), []
+    for number in (0, 1):
+        died = phase if number == rank else None
+        ranks.append(fork.Process(target=write_or_die, args=(str(run), str(model), step, number, died, ready)))
+    for one in ranks:
+        one.start()
+    for one in ranks:
+        one.join(60)
+    return [one.exitcode for one in ranks]
+
+
+@pytest.mark.parametrize(("rank", "phase"), [*[(0, phase) for phase in PHASES], (1, "shard")])
+def test_a_kill_in_any_phase_of_writing_costs_that_checkpoint_alone(
+    rank: int, phase: str, policy_folder: Path, tmp_path: Path
+) -> None:
+    assert both(tmp_path, policy_folder, 1) == [0, 0]
+    codes = both(tmp_path, policy_folder, 2, phase, rank)
+    assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 0
+    newest = checkpoint.latest(tmp_path)
+    assert newest is not None and newest.name == ("step_000002" if phase == "prune" else "step_000001")
+    assert both(tmp_path, policy_folder, 3) == [0, 0]  # the run taken up again
+    for folder in checkpoint.all_checkpoints(tmp_path):
+        shards = sorted(folder.glob("learner_*"))
+        assert [torch.load(path)["rank"] for path in shards] == [0, 1]
+    assert checkpoint.all_checkpoints(tmp_path)[-1].name == "step_000003"
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_a_rank_that_fails_removes_nothing_and_says_why(
+    policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building = tmp_path / "checkpoints" / ".step_000001"
+    building.mkdir(parents=True)
+    (building / "learner_0_of_2.pt").write_bytes(b"of rank 0")
+    with monkeypatch.context() as patch:
+
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(torch, "save", full)
+        other = Writer(tmp_path, str(policy_folder), 2, 1, 2)
+        other.start(1, {}, {}, b"", {})
+        other.wait()
+    assert other.error is not None and (building / "learner_0_of_2.pt").read_bytes() == b"of rank 0"
+    first = Writer(tmp_path / "elsewhere", str(policy_folder), 2, 0, 2)
+    first._root = tmp_path / "checkpoints"  # as if it had begun before the other failed
+    first.start(1, {"params": {}}, {"w": torch.ones(2)}, QUEUE, {"reward": 0.0})
+    first.wait()
+    assert first.error is not None and "rank 1: no space left on device" in first.error
 
 
 def test_the_source_may_vanish_while_the_run_goes_on(policy_folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,27 @@
+"""Which policy actors answer just now: one that died, or is being started again, does not.
+
+Guarantees: asking takes at most ANSWER_S, however many are gone, as long as one answers; the answers are in the order
+of the actors.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+ANSWER_S = 10.0  # an actor that is up answers at once, but on a busy machine
+
+
+def answering(policies: Sequence[Any], method: str, limit_s: float) -> list[tuple[Any, Any]]:
+    """(actor, what its `method` says) of those that answer; where none does, the first that does within `limit_s`."""
+    calls = {getattr(p, method).options(max_task_retries=0).remote(): p for p in policies}
+    done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=min(ANSWER_S, limit_s))
+    if not done:
+        ray.wait(list(calls), num_returns=1, timeout=max(0.0, limit_s - ANSWER_S))
+    found = []
+    for call, policy in calls.items():
+        try:
+            found.append((policy, ray.get(call, timeout=0)))
+        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
+            continue
+    return found
