@@ -20,6 +20,7 @@ from configs.fields import allowed, convert, rule_of, section, settings, show
 from configs.relations import broken
 from configs.schema import Config
 
+OVERLAYS = Path(__file__).parent / "overlays"
 SETTINGS = settings(Config)
 SECTIONS = {key.rsplit(".", n)[0] for key in SETTINGS for n in range(1, key.count(".") + 1)}
 
@@ -38,7 +39,8 @@ class ConfigError(ValueError):
 
 
 def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Defaults, then the YAML at `path`, then `key=value` strings; later ones win. Raises ConfigError."""
+    """Defaults, then the YAML at `path`, then `key=value` strings; later ones win. `+NAME` among them stands for the
+    settings of configs/overlays/NAME.yaml. Raises ConfigError."""
     problems: list[str] = []
     values: dict[str, tuple[str, Any]] = {}  # key -> (where it stands, value)
     for source, layer in _layers(path, overrides, problems):
@@ -81,6 +83,14 @@ def _layers(
         except ConfigError as error:
             problems.extend(error.problems)
     for text in overrides:
+        if text.startswith("+") and "=" not in text:
+            overlay = OVERLAYS / f"{text[1:]}.yaml"
+            if overlay.is_file():
+                yield f"{overlay.name}: ", _file(overlay)
+            else:
+                known = ", ".join(sorted(f"+{p.stem}" for p in OVERLAYS.glob("*.yaml")))
+                problems.append(f"`{text}` is no overlay; there are {known}")
+            continue
         if "=" not in text:
             problems.append(f"`{text}` is not key=value")
             continue
