@@ -323,7 +323,6 @@ class Cluster:
 
     address: str = text("", "a running cluster", empty="join the one of RAY_ADDRESS, or start one here")
     logical_cpus: int = num(8, "CPUs", "CPUs of a cluster started here; may exceed the cores", ge=1, le=65_536)
-    room_s: float = num(600.0, "s", "deadline of waiting for free CPUs and GPUs; 0 refuses at once", ge=0, le=7 * DAY)
 
 
 @dataclass

@@ -4,6 +4,7 @@ Guarantees: asking takes at most ANSWER_S, however many are gone, as long as one
 of the actors.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +16,12 @@ ANSWER_S = 10.0  # an actor that is up answers at once, but on a busy machine
 def answering(policies: Sequence[Any], method: str, limit_s: float) -> list[tuple[Any, Any]]:
     """(actor, what its `method` says) of those that answer; where none does, the first that does within `limit_s`."""
     calls = {getattr(p, method).options(max_task_retries=0).remote(): p for p in policies}
-    done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=min(ANSWER_S, limit_s))
+    done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=max(0.0, min(ANSWER_S, limit_s)))
     if not done:
-        ray.wait(list(calls), num_returns=1, timeout=max(0.0, limit_s - ANSWER_S))
+        done, _ = ray.wait(list(calls), num_returns=1, timeout=max(0.0, limit_s - ANSWER_S))
     found = []
     for call, policy in calls.items():
-        try:
-            found.append((policy, ray.get(call, timeout=0)))
-        except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
-            continue
+        if call in done:
+            with contextlib.suppress(ray.exceptions.RayActorError):
+                found.append((policy, ray.get(call)))
     return found

@@ -133,7 +133,8 @@ def train_loop(settings: dict[str, Any]) -> None:
     if settings["resume"]:
         checkpoint.restore(Path(settings["resume"]), learner.policy, learner.optimizer)
     codec = Codec.load(settings["base"], config.prompts)
-    writer = checkpoint.Writer(folder, settings["base"], config.run.keep, ranks.rank, ranks.size)
+    limit_s = config.run.checkpoint_s
+    writer = checkpoint.Writer(folder, settings["base"], config.run.keep, ranks.rank, ranks.size, limit_s)
     for step in range(settings["start"], config.run.steps):
         began = time.perf_counter()
         shards = None

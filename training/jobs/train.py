@@ -17,6 +17,7 @@ from typing import Any
 
 from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
+from configs.runs import step_of
 from configs.schema import Config
 from training.data.image_sets import ImageSet, training_and_evaluation
 from training.run.preflight import plan
@@ -28,18 +29,27 @@ CHECK_EVERY_S = 5.0
 
 
 def train(
-    file: str | None, overrides: Sequence[str], *, resume: str | None = None, verify: bool = False, dry: bool = False
+    file: str | None,
+    overrides: Sequence[str],
+    *,
+    resume: str | None = None,
+    verify: bool = False,
+    dry: bool = False,
+    gpus: str | None = None,
 ) -> int:
     """Begin a run with the settings of `file`, or go on with the run's folder `resume`; 0, or 2 for a dry run with
-    problems. `verify`: check the ledger of its checkpoint first. Raises ConfigError, Outage, OSError."""
+    problems. `verify`: check the ledger of its checkpoint first. `gpus`: what a dry run plans for, like 8x80. Raises
+    ConfigError, Outage, OSError."""
     set_environment()
     if file is None and resume is None:
         raise ConfigError("which config? e.g. configs/tiny_chart.yaml (or --resume RUN)")
     if resume is not None and not (Path(resume) / "config.yaml").is_file():
         raise ConfigError(f"--resume {resume}: not a run's folder (it has no config.yaml)")
     config = load(file or Path(resume or "") / "config.yaml", overrides)
+    if gpus and not dry:
+        raise ConfigError("--gpus plans for GPUs that are not here: it needs --dry-run")
     if dry:
-        return dry_run(config)
+        return dry_run(config, gpus)
     if problems := plan(config)[1]:
         raise ConfigError(*problems)
     folder = Path(resume).resolve() if resume else None
@@ -48,10 +58,16 @@ def train(
     return Run(config, folder).execute()
 
 
-def dry_run(config: Config) -> int:
-    """The resolved config, what would be started where, and whether the resources are there."""
+def dry_run(config: Config, gpus: str | None) -> int:
+    """The resolved config, what would be started where, and whether the resources are there; with `gpus` whether it
+    fits those instead, which needs neither them nor the models."""
+    from training.run.gpu_plan import gpu_plan, parse_gpus
+
     print(dump(config))
     lines, problems = plan(config)
+    if gpus:
+        on_them, problems = gpu_plan(config, *parse_gpus(gpus))
+        lines += on_them
     print("\n".join(lines))
     for problem in problems:
         print(f"problem: {problem}")
@@ -107,8 +123,6 @@ class Run:
             print(f"{self.folder} has no checkpoint yet: starting it anew")
         model = str(checkpoint) if checkpoint is not None else self._policy()
         base = read_state(checkpoint)["base"] if checkpoint is not None else model
-        signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, self._interrupt)
         import ray
 
         from training.run.cluster import Cluster, connect, needed_cpus, needed_gpus
@@ -116,8 +130,11 @@ class Run:
         self._say("starting engine, renderer, judge and queue")
         try:
             connect(self.config, needed_cpus(self.config), needed_gpus(self.config))
+            for number in (signal.SIGINT, signal.SIGTERM):  # ray.init has put a handler of its own for SIGTERM
+                signal.signal(number, self._interrupt)
             snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
-            with Cluster(self.config, self.folder, model, base, images.paths, snapshot) as cluster:
+            start = step_of(checkpoint) if checkpoint is not None else 0
+            with Cluster(self.config, self.folder, model, base, images.paths, snapshot, start) as cluster:
                 self._link_latest()  # not before: a start that fails leaves the run that was the latest
                 before = self._evaluate(cluster, held, "before")
                 setup_s = time.monotonic() - self.started
@@ -173,7 +190,7 @@ class Run:
         from training.run.progress import Display
 
         config = self.config
-        start = int(checkpoint.name.split("_")[-1]) if checkpoint is not None else 0
+        start = step_of(checkpoint) if checkpoint is not None else 0
         if start >= config.run.steps:
             if not self._unmeasured():
                 raise ConfigError(f"run.steps={config.run.steps} are done; a longer run: run.steps={start + 20}")
@@ -262,7 +279,7 @@ class Run:
         fresh.replace(link)
 
     def _resume_line(self) -> str:
-        return f"python -m training.train --resume {os.path.relpath(self.folder)}"
+        return f"python -m training.train --resume {self.folder}"
 
     def _say(self, text: str) -> None:
         print(f"[{time.monotonic() - self.started:6.1f} s] {text}", flush=True)

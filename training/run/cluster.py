@@ -49,8 +49,8 @@ def needed_gpus(config: Config) -> int:
 
 
 def colocated(config: Config) -> bool:
-    """Each learner worker shares its GPU with one engine, and weights change hands by CUDA IPC."""
-    return config.engine.gpus > 0 and config.engine.sync == "ipc"
+    """One engine and one learner worker share a GPU."""
+    return config.engine.gpus > 0 and config.engine.sync == "host"
 
 
 def joined(config: Config) -> str:
@@ -85,16 +85,24 @@ class Cluster:
     """`with Cluster(...) as cluster:` everything of a run but the learner, up and answering."""
 
     def __init__(
-        self, config: Config, folder: Path, model: str, base: str, images: Sequence[str], snapshot: bytes | None
+        self,
+        config: Config,
+        folder: Path,
+        model: str,
+        base: str,
+        images: Sequence[str],
+        snapshot: bytes | None,
+        version: int = 0,
     ) -> None:
-        """`folder`: the run's; `model`: the weights to begin with; `base`: where tokenizer and processor are read, also
-        late in a run (a checkpoint it was resumed from may be pruned by then)."""
+        """`folder`: the run's; `model`: the weights to begin with, and their `version`; `base`: where tokenizer and
+        processor are read, also late in a run (a checkpoint it was resumed from may be pruned by then)."""
         self.config = config
         self.folder = folder
         self.model = model
         self.base = base
         self._images = list(images)
         self._snapshot = snapshot
+        self._version = version
         self.policies: list[Any] = []
         self.rollouts: list[Any] = []
         self.queue: Any = None
@@ -124,7 +132,7 @@ class Cluster:
             max_restarts=-1,
             max_task_retries=-1,
         )
-        self.policies = [policy.remote(self.model, config, self.base) for _ in range(engine.replicas)]
+        self.policies = [policy.remote(self.model, config, self.base, self._version) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")
         self.renderer = RenderClient(self._offer("render", render_deployment(config)), config)
         self.judge = JudgeClient(self._offer("judge", judge_deployment(config)), config)
