@@ -2,7 +2,8 @@
 
 Guarantees, for a page that runs its scripts: random numbers come from one seeded generator, clocks stand still or count
 the calls that ask them, workers (which have clocks of their own) are not there, and no shadow root is closed to what
-brings the page to rest. Blob addresses stay random; a page that prints one differs.
+brings the page to rest. Not guaranteed: blob addresses stay random, and how many animation frames a script has had by
+the time of the picture depends on the machine.
 """
 
 EPOCH_MS = 1_735_689_600_000  # 2025-01-01: what a script reads from the clock

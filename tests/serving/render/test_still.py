@@ -30,7 +30,6 @@ SAID = (
 )  # fmt: skip
 SCRIPTS = {
     **{said: f"<p id=a><script>a.textContent = {said}</script>" for said in SAID},
-    "frame's time": "<p id=a><script>requestAnimationFrame(t => a.textContent = t)</script>",
     "closed by script": "<div id=a></div><script>a.attachShadow({mode: 'closed'}).innerHTML = `"
     + MOVES
     + "<p>x`</script>",
