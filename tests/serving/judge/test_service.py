@@ -185,8 +185,8 @@ def test_the_command_prints_a_verdict_or_one_line(tmp_path: Path, picture: Draw)
     done = run(str(a), str(b))
     verdict = json.loads(done.stdout)
     assert done.returncode == 0 and 0 < verdict["score"] < 1 and "blue" in verdict["feedback"]
-    for other in (junk, tmp_path / "absent.png"):
-        done = run(str(a), str(other))
+    for target, render in ((junk, a), (a, tmp_path / "absent.png")):
+        done = run(str(target), str(render))
         assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     done = run(str(a), str(b), "--backend", "mllm", "--url", "http://127.0.0.1:9/v1")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
