@@ -45,7 +45,9 @@ def match_lines(target: Features, render: Survey, whole: Map) -> Lines:
         rows, columns = linear_sum_assignment(-near * (0.2 + alike))
         good = near[rows, columns] > 0.05
         rows, columns = rows[good], columns[good]
-        same = similarity(a, rows, b, columns)
+        same = np.clip((alike[rows, columns] - 0.6) / 0.3, 0, 1)  # good enough for tick labels
+        worded = parts[0][rows] != PARTS.index("ticks")
+        same[worded] = similarity(a, rows[worded], b, columns[worded])
         found[rows] = known[columns] = same
         partner[rows] = columns
     return Lines(_score(a, b, parts, found, known), found, known, partner, parts)

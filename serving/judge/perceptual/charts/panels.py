@@ -50,13 +50,11 @@ def _opened(mask: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8
 def _patches(small: NDArray[np.uint8], paper: NDArray[np.uint8]) -> list[NDArray[np.int16]]:
     """Colours that may be a patch behind the axes: other ones than the paper, on a tenth of the picture and more."""
     few = small[::2, ::2].reshape(-1, 3)
-    bins = (few[:, 0].astype(np.int32) >> 2) << 12 | (few[:, 1] >> 2).astype(np.int32) << 6 | few[:, 2] >> 2
-    counts = np.bincount(bins, minlength=1 << 18)
-    top = np.argpartition(counts, -4)[-4:]
+    bins = (few[:, 0].astype(np.int32) >> 3) << 10 | (few[:, 1] >> 3).astype(np.int32) << 5 | few[:, 2] >> 3
+    counts = np.bincount(bins)
+    top = np.flatnonzero(counts >= 0.1 * len(few))
     found = []
     for value in top[np.argsort(-counts[top], kind="stable")]:
-        if counts[value] < 0.1 * len(few):
-            break
         colour = np.median(few[bins == value], axis=0).astype(np.int16)
         if np.abs(colour - paper).max() > 6:
             found.append(colour)
