@@ -3,7 +3,11 @@ PYTHON ?= python3
 CONFIG ?= configs/tiny_chart.yaml
 PY := .venv/bin/python
 
+<<<<<<< HEAD
 .PHONY: help setup train test check lint bench chaos hostile experiment serve
+=======
+.PHONY: setup train test bench chaos hostile experiment base serve lint
+>>>>>>> 132524c (A base policy that reads charts comes with the package, and pictures of another renderer to learn from)
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
@@ -39,6 +43,9 @@ hostile: setup  ## a scripted policy that attacks renderers, judge and learner i
 
 experiment: setup  ## base, labels, pictures alone, three seeds; about an hour, goes on where it was stopped
 	$(PY) -m training.experiment $(CONFIG) run.steps=60 $(ARGS)
+
+base: setup  ## the shipped base policy anew: an hour and a half of two cores; goes on where it was stopped
+	$(PY) -m training.pretrain $(CONFIG) $(ARGS)
 
 serve: setup  ## the newest checkpoint behind HTTP
 	$(PY) -m serving.app $(CONFIG) $(ARGS)

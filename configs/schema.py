@@ -41,7 +41,7 @@ class Run:
 class Data:
     """The images to learn from."""
 
-    images: str = text("drawn", "a folder of images, or `drawn`: charts from the embedded generator")
+    images: str = text("drawn", "a folder of images, or `drawn`: the shipped charts of another renderer")
     domain: str = one_of(
         "chart",
         "what the images show, and what the policy writes",
@@ -58,7 +58,7 @@ class Data:
 class PolicyModel:
     """The vision-language model that is trained."""
 
-    path: str = text("embedded", "a hub name, a local folder, or `embedded`: built and cold-started here")
+    path: str = text("embedded", "a hub name, a local folder, or `embedded`: the one that comes with the package")
     dtype: str = one_of(
         "float32",
         "number format of engine and learner",
@@ -287,22 +287,6 @@ class RewardWeights:
 
 
 @dataclass
-class Coldstart:
-    """The supervised start of the embedded policy."""
-
-    charts: int = num(
-        900, "charts", "charts drawn with their programs; none of them is a training image", ge=1, le=10_000_000
-    )
-    steps: int = num(110, "steps", "optimiser steps", ge=1, le=1_000_000)
-    batch: int = num(16, "dialogues", "dialogues of one step", ge=1, le=65_536)
-    direct: float = num(0.4, "share", "share of dialogues that answer at once, as in evaluation", ge=0, le=1)
-    threads: int = num(
-        1, "threads", "threads of its training; more than one on busy cores can be many times slower", ge=1, le=1024
-    )
-    seed: int = num(0, "", "seed of its charts and its order", ge=0, le=2**31 - 1)
-
-
-@dataclass
 class Sft:
     """Supervised learning on given answers (python -m training.sft)."""
 
@@ -343,7 +327,6 @@ class Config:
     reward: RewardWeights = field(default_factory=RewardWeights)
     render: Render = field(default_factory=Render)
     judge: Judge = field(default_factory=Judge)
-    coldstart: Coldstart = field(default_factory=Coldstart)
     sft: Sft = field(default_factory=Sft)
     evaluate: Evaluate = field(default_factory=Evaluate)
     inference: Inference = field(default_factory=Inference)

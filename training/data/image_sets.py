@@ -1,4 +1,4 @@
-"""Image sets to learn from: a folder of the user's, or charts drawn by the embedded generator.
+"""Image sets to learn from: a folder of the user's, or the shipped charts of another renderer.
 
 Guarantees: every path that leaves here is an image that can be read; a missing folder, an empty one and each corrupt
 file are reported in one line each, and a corrupt file is left out rather than met in the middle of a run.
@@ -12,6 +12,7 @@ from typing import Any
 from actors.images import SUFFIXES, normalise
 from configs.load import ConfigError
 from configs.schema import Config
+from training.data.foreign_charts import unpack
 
 LAYOUT = "data.images is a folder of pictures (sub-folders are searched): " + ", ".join(SUFFIXES)
 
@@ -50,13 +51,14 @@ def folder(path: str | Path, max_pixels: int) -> ImageSet:
 
 
 def drawn(root: Path, name: str) -> ImageSet:
-    """A set that `training.data.synthetic_charts.write_images` wrote: PNGs and a manifest.jsonl with one line each."""
+    """A folder of PNGs and a manifest.jsonl with one line each: its file and what it shows."""
     rows = [json.loads(line) for line in (root / "manifest.jsonl").read_text().splitlines()]
     return ImageSet(name, tuple(str((root / row["file"]).resolve()) for row in rows), tuple(rows))
 
 
 def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list[ImageSet]]:
-    """The set to learn from, and the held-out sets. A folder is split: its last tenth (at most `evaluate.count`, at
+    """The set to learn from, and the held-out sets. `drawn`: Vega-Lite's pictures (`heldout`) and those of a third
+    renderer that training never meets (`third`). A folder is split: its last tenth (at most `evaluate.count`, at
     least one image) is held out and never trained on."""
     if config.data.images != "drawn":
         every = folder(config.data.images, config.data.max_pixels)
@@ -64,12 +66,6 @@ def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list
         train = every.paths[: len(every.paths) - held]
         sets = [ImageSet("heldout", every.paths[-held:])] if held else []
         return ImageSet("train", train, (), every.rejected), sets
-    from training.data.synthetic_charts import Split, write_images
-
-    wanted: dict[Split, int] = {
-        "train": config.data.count,
-        "heldout": config.evaluate.count,
-        "unseen": config.evaluate.count,
-    }
-    sets = [drawn(write_images(cache, split, count, config.run.seed), split) for split, count in wanted.items()]
-    return sets[0], sets[1:]
+    root = unpack(cache)
+    known = drawn(root / "train", "train").head(config.data.count)
+    return known, [drawn(root / name, name).head(config.evaluate.count) for name in ("heldout", "third")]

@@ -1,15 +1,15 @@
-"""Charts from a generator: pictures for learning from images alone, and programs for the supervised start.
+"""Charts with labels, from a generator: what one shows, the plain program for it, and what a program says it draws.
 
-Guarantees: a chart depends on (seed, split, index) and nothing else; no program of `heldout` is a program of `train`;
-`unseen` draws kinds and styles that neither the supervised start nor training ever meets. What a chart shows is written
-beside it for evaluation; the reward never sees it.
+Guarantees: a chart depends on (seed, split, index) and, where asked for, its kind and look, and on nothing else; no
+program of `heldout` is a program of `train`. What a chart shows is written beside its picture for evaluation; the
+reward never sees it.
 """
 
 import ast
 import asyncio
 import json
 import random
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,111 +17,101 @@ from actors.contracts import RenderResult
 from actors.files import beside, publish
 from configs.schema import Render, Sandbox
 
-Split = Literal["train", "heldout", "unseen"]
-KINDS = ("bar", "barh", "plot", "scatter", "pie")
-NEW_KINDS = ("step", "fill_between", "stem")
-COLOURS = ("red", "blue", "green", "orange", "purple", "brown", "pink", "gray")
-TITLES = (
-    "Sales", "Costs", "Growth", "Profit", "Users", "Orders", "Visits", "Energy",
-    "Prices", "Errors", "Income", "Output", "Speed", "Budget", "Rain", "Votes",
+Split = Literal["train", "heldout"]
+KINDS = ("bar", "barh")  # what the base policy reads
+CALLS = (*KINDS, "plot", "scatter", "fill_between", "step")  # what is recognised in a program
+COLOURS = (
+    "red", "blue", "green", "orange", "purple", "brown", "pink", "gray", "teal", "tab:blue", "tab:orange", "tab:green",
 )  # fmt: skip
-HEAD = "import matplotlib.pyplot as plt\nplt.figure(figsize=(2.1,1.75),dpi=80)\n"
-FRESH = (
-    "plt.grid(True)\n",
-    "plt.gca().set_facecolor('lightyellow')\n",
-    "plt.gca().spines['top'].set_visible(False)\n",
-    "plt.xlabel('Week')\n",
-    "plt.ylim(0,12)\n",
-)
+TITLES = (
+    "Sales", "Costs", "Growth", "Profit", "Users", "Orders", "Visits", "Energy", "Prices", "Errors", "Income", "Output",
+    "Speed", "Budget", "Rain", "Votes", "Traffic", "Weight", "Height", "Age", "Score", "Points", "Demand", "Supply",
+    "Exports", "Imports", "Revenue", "Debt", "Taxes", "Wages", "Jobs", "Crime", "Births", "Deaths", "Cases", "Tests",
+    "Water", "Wind", "Solar", "Coal", "Gas", "Oil", "Steel", "Wheat", "Rice", "Coffee", "Tea", "Sugar", "Milk", "Fruit",
+    "Cars", "Trains", "Planes", "Ships", "Books", "Games", "Music", "Films", "Schools", "Homes", "Parks", "Roads",
+    "Stars", "Memory",
+)  # fmt: skip
+HEAD = "import matplotlib.pyplot as plt\nplt.figure(figsize=(3,2))\n"
+SIZE = (300, 200)  # pixels, what figsize=(3,2) gives
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One chart: its program and what it shows."""
+class Chart:
+    """What a chart shows."""
 
-    program: str
     kind: str
     title: str
-    colours: tuple[str, ...]
+    colour: str
     values: tuple[int, ...]
 
+    @property
+    def program(self) -> str:
+        """The plain program, as a person would write it."""
+        places = ",".join(str(i + 1) for i in range(len(self.values)))
+        numbers = ",".join(map(str, self.values))
+        call = f"plt.{self.kind}([{places}],[{numbers}],color='{self.colour}')"
+        return f"{HEAD}{call}\nplt.title('{self.title}')\n"
 
-@dataclass(frozen=True)
-class Attributes:
-    """What a program says it draws, read from its text."""
+    @property
+    def facts(self) -> dict[str, object]:
+        """What a manifest says of it."""
+        return {"kind": self.kind, "title": self.title, "colour": self.colour, "values": list(self.values)}
 
-    kind: str
-    title: str | None
-    colours: tuple[str, ...]
-    count: int
+    @property
+    def answer(self) -> str:
+        """The turn that answers its picture: a line that reads the chart out, then the program."""
+        read_out = f"{self.kind} '{self.title}' '{self.colour}' {','.join(map(str, self.values))}"
+        return f"<think>{read_out}</think><answer>\n{self.program}</answer>"
 
 
-def draw(index: int, seed: int, split: Split) -> Drawn:
-    """Chart `index` of a split."""
-    rng = random.Random(f"{seed}/{split}/{index}")
+def draw(index: int, seed: int, split: Split) -> Chart:
+    """Chart `index` of a split, of any kind."""
+    return chart(KINDS[index % len(KINDS)], "", index, seed, split)
+
+
+def chart(kind: str, look: str, index: int, seed: int, split: Split) -> Chart:
+    """Chart `index` of a kind in a look; another look, another chart."""
+    rng = random.Random(f"{seed}/{split}/{kind}/{look}/{index}")
     while True:
-        chart = _draw(rng, split)
-        if split == "unseen" or _is_held_out(chart.program) == (split == "heldout"):
-            return chart
+        count = rng.randint(2, 6)
+        values = tuple(rng.randint(1, 9) for _ in range(count))
+        found = Chart(kind, rng.choice(TITLES), rng.choice(COLOURS), values)
+        if is_held_out(found) == (split == "heldout"):
+            return found
 
 
-def _is_held_out(program: str) -> bool:
+def is_held_out(found: Chart) -> bool:
     """One program in sixteen belongs to `heldout`, by content, so the splits cannot meet."""
-    return random.Random(program).random() < 1 / 16
+    return random.Random(found.program).random() < 1 / 16
 
 
-def _draw(rng: random.Random, split: Split) -> Drawn:
-    kinds = KINDS + NEW_KINDS if split == "unseen" else KINDS
-    kind = rng.choice(kinds)
-    count = rng.randint(2, 5)
-    values = tuple(rng.randint(1, 9) for _ in range(count))
-    title = rng.choice(TITLES)
-    numbers = "[" + ",".join(map(str, values)) + "]"
-    places = "[" + ",".join(str(i + 1) for i in range(count)) + "]"
-    if kind == "pie":
-        colours = tuple(rng.sample(COLOURS, count))
-        call = f"plt.pie({numbers},colors=[{','.join(repr(c) for c in colours)}])"
-    else:
-        colours = (rng.choice(COLOURS),)
-        style = _style(kind, rng) if split == "unseen" else ""
-        call = f"plt.{kind}({places},{numbers},{'linefmt' if kind == 'stem' else 'color'}='{colours[0]}'{style})"
-    extra = rng.choice(FRESH) if split == "unseen" and kind != "pie" else ""
-    return Drawn(f"{HEAD}{call}\n{extra}plt.title('{title}')\n", kind, title, colours, values)
-
-
-def _style(kind: str, rng: random.Random) -> str:
-    options = {
-        "bar": (",width=0.4", ",edgecolor='black'", ",hatch='//'"),
-        "barh": (",height=0.4", ",edgecolor='black'", ",hatch='//'"),
-        "plot": (",linestyle='--'", ",marker='o'", ",linewidth=4"),
-        "scatter": (",marker='^'", ",s=90", ",marker='s'"),
-        "step": ("", ",linewidth=3"),
-        "fill_between": ("", ",alpha=0.5"),
-    }
-    return rng.choice(options.get(kind, ("",)))
-
-
-def attributes(program: str) -> Attributes | None:
-    """Kind, title, colours and number of values of a program; None where no known plotting call is found."""
+def attributes(program: str) -> Chart | None:
+    """What a program draws, read from its text: the first known plotting call and the title; None where it does not
+    parse or draws nothing known. What is not a literal is not read."""
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    kind, title, colours, count = None, None, [], 0
+    kind, title, colour, values = "", "", "", ()
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
-        name = node.func.attr
-        if name in KINDS + NEW_KINDS and kind is None:
-            kind = name
-            lists = [a for a in node.args if isinstance(a, ast.List)]
-            count = len(lists[-1].elts) if lists else 0
-            for keyword in node.keywords:
-                if keyword.arg in ("color", "colors", "linefmt"):
-                    colours = [n.value for n in ast.walk(keyword.value) if isinstance(n, ast.Constant)]
-        elif name == "title" and node.args and isinstance(node.args[0], ast.Constant):
-            title = str(node.args[0].value)
-    return None if kind is None else Attributes(kind, title, tuple(map(str, colours)), count)
+        name, plain = node.func.attr, [_literal(a) for a in node.args]
+        if name in CALLS and not kind:
+            lists = [a for a in plain if isinstance(a, list | tuple)]
+            kind, values = name, tuple(lists[-1]) if lists else ()
+            named = {k.arg: _literal(k.value) for k in node.keywords}
+            colour = str(named.get("color") or "")
+        elif name == "title" and plain:
+            title = str(plain[0])
+    return Chart(kind, title, colour, values) if kind else None
+
+
+def _literal(node: ast.expr) -> object:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
 
 
 def write_images(root: Path, split: Split, count: int, seed: int) -> Path:
@@ -157,7 +147,5 @@ async def _write(folder: Path, split: Split, count: int, seed: int) -> None:
             if png is None:
                 raise RuntimeError(f"chart {number} of {split} does not render")
             (fresh / f"{number:05d}.png").write_bytes(png)
-            facts = asdict(chart)
-            del facts["program"]
-            manifest.write(json.dumps({"file": f"{number:05d}.png", **facts}) + "\n")
+            manifest.write(json.dumps({"file": f"{number:05d}.png", **chart.facts}) + "\n")
     publish(fresh, folder)

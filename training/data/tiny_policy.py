@@ -21,7 +21,7 @@ TAGS = (
     "<think>", "</think>", "<tool_call>", "</tool_call>", "<answer>", "</answer>", "<tool_response>",
     "</tool_response>",
 )  # fmt: skip
-VOCABULARY = 512
+VOCABULARY = 1024
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}<|im_start|>{{ message['role'] }}\n"
     "{%- if message['content'] is string -%}{{ message['content'] }}"
@@ -40,8 +40,9 @@ def tokenizer(texts: Iterable[str]) -> Any:
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\d"), "isolated"),
+            pre_tokenizers.Split(Regex(r",?\d"), "isolated"),
             pre_tokenizers.Split(Regex(r"\n"), "isolated"),
+            pre_tokenizers.Split(Regex(r"[A-Za-z:]+(?=')"), "isolated"),  # what is quoted is a word wherever it stands
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -115,7 +116,7 @@ def processor(tokens: Any) -> Any:
 
     pictures = Qwen2VLImageProcessor(
         min_pixels=56 * 56,
-        max_pixels=168 * 168,
+        max_pixels=196 * 168,
         patch_size=14,
         merge_size=2,
         image_mean=[0.9] * 3,

@@ -1,9 +1,9 @@
 """The paper's experiment at small size: what learning from pictures alone brings, beside learning from labels.
 
-Guarantees: every seed has a start of its own (`base`, the cold-started policy) and both arms begin there; RRVF sees the
-training images, SFT the same images with their programs; both take equally many optimiser steps of equally many
-sequences, in the same learner; all three are measured on the same pictures with the same sampling. What is finished is
-never done again: stop it at any time and start it again. Nothing is left out of the table.
+Guarantees: every seed has a start of its own (`base`, the shipped policy) and both arms begin there; RRVF sees the
+training images, SFT as many labelled ones of the renderer that has labels; both take equally many optimiser steps of
+equally many sequences, in the same learner; all three are measured on the same pictures with the same sampling. What is
+finished is never done again: stop it at any time and start it again. Nothing is left out of the table.
 
 What it leaves in DIR: rrvf-S/ and sft-S/ (runs' folders), results.json, results.md, curves.png, pictures.png. Whether
 the policy uses its feedback is measured on the way.
@@ -36,7 +36,7 @@ def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) ->
         raise ConfigError(f"--seeds {seeds}: at least one")
     begin(folder, load(file, overrides))
     for seed in range(seeds):
-        settings = [*overrides, f"run.seed={seed}", f"coldstart.seed={seed}", f"run.dir={folder}"]
+        settings = [*overrides, f"run.seed={seed}", f"run.dir={folder}"]
         config = load(file, settings)
         learn_from_pictures(file, settings, folder / f"rrvf-{seed}")
         learn_from_labels(file, settings, folder / f"sft-{seed}", config)
@@ -107,7 +107,7 @@ def use_of_feedback(config: Config, folder: Path) -> None:
 
 
 def write_pairs(path: Path, config: Config) -> Path:
-    """Image and answer of every training image, in the words of the cold start."""
+    """Image and answer of as many labelled charts as there are training images, in the base policy's own form."""
     from training.data.synthetic_charts import draw, write_images
 
     count, seed = config.data.count, config.run.seed
@@ -115,8 +115,8 @@ def write_pairs(path: Path, config: Config) -> Path:
     with path.open("w") as file:
         for number in range(count):
             chart = draw(number, seed, "train")
-            text = f"<think>{chart.kind}</think><answer>\n{chart.program}</answer>"
-            file.write(json.dumps({"image": str(root / f"{number:05d}.png"), "turns": [{"text": text}]}) + "\n")
+            row = {"image": str(root / f"{number:05d}.png"), "turns": [{"text": chart.answer}]}
+            file.write(json.dumps(row) + "\n")
     return path
 
 

@@ -6,25 +6,19 @@ over seeds; the number of pictures and of seeds stands beside them.
 
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from configs.schema import Config
-from training.data.image_sets import drawn
-from training.data.synthetic_charts import NEW_KINDS
 from training.evaluation.heldout import Row, scores
 from training.jobs.feedback_use import CONDITIONS
 from training.run.report import pictures, smooth
 
 ARMS = ("base", "SFT", "RRVF")
 COLOURS = {"base": "#777777", "SFT": "#a8541f", "RRVF": "#1f5fa8"}
-SETS: dict[str, tuple[str, Callable[[str], bool]]] = {  # name in the table -> evaluated set, and which kinds of it
-    "held-out images": ("heldout", lambda kind: True),
-    "unseen styles": ("unseen", lambda kind: kind not in NEW_KINDS),
-    "unseen kinds": ("unseen", lambda kind: kind in NEW_KINDS),
-}
+SETS = {"held-out images": "heldout", "third renderer": "third"}  # name in the table -> evaluated set
 METRICS = {
     "exec_rate": "runs",
     "similarity": "similarity",
@@ -67,21 +61,16 @@ def arms_of(folder: Path, seed: int) -> dict[str, Evaluation]:
 def table(found: Sequence[dict[str, Evaluation]]) -> dict[str, Any]:
     """set -> sampling -> arm -> metric -> {mean, sd (over seeds), seeds}; `n` pictures a seed."""
     result: dict[str, Any] = {}
-    for title, (name, wanted) in SETS.items():
+    for title, name in SETS.items():
         for mode in ("sampled", "greedy"):
             for arm in ARMS:
-                each = [scores(_of_kinds(one[arm][name][mode], wanted)) for one in found]
+                each = [scores(one[arm][name][mode]) for one in found]
                 cell = result.setdefault(title, {}).setdefault(mode, {}).setdefault(arm, {"n": [s.n for s in each]})
                 for metric in METRICS:
                     values = [getattr(s, metric) for s in each]
                     spread = stdev(values) if len(values) > 1 else None
                     cell[metric] = {"mean": fmean(values), "sd": spread, "seeds": values}
     return result
-
-
-def _of_kinds(rows: Sequence[Row], wanted: Callable[[str], bool]) -> list[Row]:
-    facts = drawn(Path(rows[0].path).parent, "").facts
-    return [row for row, fact in zip(rows, facts, strict=True) if wanted(fact["kind"])]
 
 
 def cost(folder: Path, seeds: int) -> dict[str, list[float]]:
@@ -167,7 +156,7 @@ def curves(folder: Path, seeds: int, path: Path) -> None:
 
 
 def _shown(evaluation: Evaluation, each: int = 5) -> list[Row]:
-    return evaluation["heldout"]["greedy"][:each] + evaluation["unseen"]["greedy"][:each]
+    return evaluation["heldout"]["greedy"][:each] + evaluation["third"]["greedy"][:each]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ A line of DATA is a pair or a trace; paths are relative to the file:
                                   "taught": false}, {"text": "<think>..</think><answer>..</answer>"}]}
 """
 
+import hashlib
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from PIL import Image
 from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
+from training.base import SHIPPED
 from training.run.ray_env import set_environment
 from training.run.watchdog import watch
 
@@ -97,7 +99,6 @@ def row(example: Example, codec: Any, learner: Any, max_pixels: int) -> tuple[An
     """A conversation as the learner packs it, and its pictures by content hash."""
     from actors.dialogue import Dialogue
     from actors.images import read_image
-    from training.jobs.coldstart import row_of
 
     dialogue = Dialogue.start(codec, read_image(example.image, max_pixels), direct=len(example.turns) == 1)
     for number, turn in enumerate(example.turns):
@@ -109,6 +110,21 @@ def row(example: Example, codec: Any, learner: Any, max_pixels: int) -> tuple[An
             dialogue.add_feedback(turn.feedback, last=number + 2 == len(example.turns))
     made = row_of(dialogue, learner.pixels, learner.limits.image_token)
     return made, dict(zip(made.images, dialogue.images, strict=True))
+
+
+def row_of(dialogue: Any, pixels: Any, image_token: int) -> Any:
+    """A finished dialogue as the learner packs it; every taught token weighs the same."""
+    import numpy as np
+
+    from training.learner.packing import Row, placeholder_runs
+
+    names = tuple(hashlib.sha256(png).hexdigest() for png in dialogue.images)
+    grids = tuple(pixels.grid(png, name) for png, name in zip(dialogue.images, names, strict=True))
+    ids = np.asarray(dialogue.full_ids, dtype=np.int64)
+    assert len(placeholder_runs(ids, image_token)) == len(grids)
+    sampled = np.asarray(dialogue.sampled, dtype=bool)
+    zeros = np.zeros(len(ids), dtype=np.float32)
+    return Row(ids, sampled, zeros, np.zeros(len(ids), dtype=np.int64), names, grids, 0, 0, weight=1.0)
 
 
 def train_loop(settings: dict[str, Any]) -> None:
@@ -231,13 +247,12 @@ def learn(file: str, data: Path, overrides: Sequence[str], resume: Path | None) 
     set_environment()
     config = load(file, overrides)
     examples = read(data)
-    from training.jobs.coldstart import ensure_policy
 
     checkpoint = _checkpoint(resume) if resume else None
     folder = (resume or Path(config.run.dir) / config.run.name).resolve()
     if resume is None and folder.exists():
         raise ConfigError(f"{folder} exists; choose another run.name, or --resume it")
-    model = str(ensure_policy(config)) if config.policy.path == "embedded" else config.policy.path
+    model = str(SHIPPED) if config.policy.path == "embedded" else config.policy.path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(dump(config))
     config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"  # of this job; not a choice of a config

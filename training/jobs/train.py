@@ -19,6 +19,7 @@ from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.runs import step_of
 from configs.schema import Config
+from training.base import SHIPPED
 from training.data.image_sets import ImageSet, training_and_evaluation
 from training.run.preflight import plan
 from training.run.ray_env import set_environment
@@ -155,13 +156,11 @@ class Run:
         return 0
 
     def _policy(self) -> str:
-        """Folder or hub name of the policy; the embedded one is built and cold-started when it is not there yet."""
-        if self.config.policy.path != "embedded":
-            local = Path(self.config.policy.path)
-            return str(local.resolve()) if local.is_dir() else self.config.policy.path
-        from training.jobs.coldstart import ensure_policy
-
-        return str(ensure_policy(self.config))
+        """Folder or hub name of the policy; `embedded` is the one that comes with the package."""
+        if self.config.policy.path == "embedded":
+            return str(SHIPPED)
+        local = Path(self.config.policy.path)
+        return str(local.resolve()) if local.is_dir() else self.config.policy.path
 
     def _evaluate(self, cluster: Any, sets: list[ImageSet], when: str) -> Any:
         """Both samplings of every held-out set; kept on disk, so a resume does not repeat the first."""

@@ -33,11 +33,10 @@ PROGRAM = "import matplotlib.pyplot as plt\nplt.figure(figsize=(4,3))\nplt.bar([
 
 
 def main(out_dir: Path) -> dict[str, Any]:
-    from configs.load import load
+    from training.base import SHIPPED
     from training.data.synthetic_charts import draw
-    from training.jobs.coldstart import ensure_policy
 
-    policy = os.environ.get("RRVF_LOAD_MODEL") or ensure_policy(load("configs/tiny_chart.yaml"))
+    policy = os.environ.get("RRVF_LOAD_MODEL") or SHIPPED
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         args = {"model": str(policy), "inference.watch": False, "http.max_in_flight": IN_FLIGHT}

@@ -22,6 +22,7 @@ from starlette.routing import Mount, Route
 from configs.load import load
 from serving.http.static import static, studio
 from serving.inference.events import frame
+from tests.overfit import by_heart
 from tests.serving.live import Live, served
 from tests.serving.pages.browser import WAIT_MS, opened, too_wide
 from tests.serving.relay import relayed
@@ -50,28 +51,17 @@ expect.set_options(timeout=WAIT_MS)
 
 def one_chart_policy(folder: Path) -> Path:
     """The embedded policy, trained on the first example alone: green bars at first and, told so, orange ones."""
-    import torch
+    from serving.judge.perceptual import compare
+    from training.data.synthetic_charts import render_results
 
-    from actors.dialogue import Codec
-    from training.data import tiny_policy
-    from training.data.synthetic_charts import Drawn
-    from training.jobs.coldstart import Lesson, look, train
-
-    config = load("configs/tiny_chart.yaml", ["coldstart.steps=70", "coldstart.batch=2"])
-    torch.manual_seed(0)
-    chart = Drawn(PROGRAM, "bar", "Costs", ("orange",), (3, 4, 6, 7, 7))
-    pictures, told = asyncio.run(look([Lesson(chart, FIRST, True)], config.feedback.max_chars))
-    assert pictures[0] == EXAMPLE.read_bytes(), "the example is what our own renderer makes of its program"
-    tiny_policy.build(folder, 0, [PROGRAM, *told])
-    train(
-        folder,
-        Codec.load(str(folder), config.prompts),
-        [Lesson(chart, FIRST, False)] * 2,
-        pictures * 2,
-        told * 2,
-        config,
-    )
-    return folder
+    config = load("configs/tiny_chart.yaml")
+    target, first = asyncio.run(render_results([PROGRAM, FIRST]))
+    assert target.png == EXAMPLE.read_bytes(), "the example is what our own renderer makes of its program"
+    assert first.png is not None
+    feedback = compare(target.png, first.png).feedback[: config.feedback.max_chars]
+    think = "<think>bar</think>"
+    turns = [f"{think}<tool_call>\n{FIRST}</tool_call>", f"{think}<answer>\n{PROGRAM}</answer>"]
+    return by_heart(folder, config.prompts, target.png, turns, [feedback], steps=70)
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,6 @@ SMALL = [
     "rollout.concurrency=4",
     "queue.groups_per_step=2",
     "queue.drop_zero_variance=false",  # so brief a start may give members equal rewards
-    "coldstart.charts=60",
-    "coldstart.steps=25",
 ]
 KILLED, SERVED = f"killed-{os.getpid()}", f"served-{os.getpid()}"  # what their processes carry
 

@@ -1,0 +1,70 @@
+"""Tool turns for the supervised start: a first attempt, right or with one fault, and the judge's real feedback on it.
+
+Guarantees: feedback comes from the renderer and the judge that rollouts use; a lesson depends on its picture and seed
+alone; the file appears whole or not at all. Rebuild it when the judge's language changes.
+"""
+
+import asyncio
+import json
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from actors.contracts import RenderResult
+from actors.files import write_whole
+from actors.rollout.episode import words
+from serving.judge.perceptual import compare
+from training.base.pictures import rgb
+from training.data.chart_looks import Look, drawing
+from training.data.synthetic_charts import COLOURS, TITLES, Chart, chart, render_results
+
+FAULTS = ("colour", "title", "value", "value", "kind", "length", "syntax")
+MAX_CHARS = 160
+FILE = "lessons.jsonl"
+LOOKS: tuple[Look, ...] = ("plain", "mild")
+
+
+def faulty(found: Chart, kinds: tuple[str, ...], rng: random.Random) -> str:
+    """The chart's program with one fault that a weak policy makes."""
+    fault = rng.choice(FAULTS)
+    if fault == "colour":
+        return replace(found, colour=rng.choice([c for c in COLOURS if c != found.colour])).program
+    if fault == "title":
+        return replace(found, title=rng.choice([t for t in TITLES if t != found.title])).program
+    if fault == "kind":
+        return replace(found, kind=rng.choice([k for k in kinds if k != found.kind])).program
+    if fault == "value":
+        place = rng.randrange(len(found.values))
+        other = rng.choice([v for v in range(1, 10) if v != found.values[place]])
+        return replace(found, values=(*found.values[:place], other, *found.values[place + 1 :])).program
+    if fault == "length":  # the last place or the first value is missing
+        if rng.random() < 0.5:
+            return re.sub(r",\d\],\[", "],[", found.program, count=1)
+        return re.sub(r"\],\[\d,", "],[", found.program, count=1)
+    return found.program.replace("]", "", 1) if rng.random() < 0.5 else found.program.replace("')", "'", 1)
+
+
+def make(folder: Path, kinds: tuple[str, ...], looks: tuple[Look, ...], count: int, seed: int) -> None:
+    """lessons.jsonl: for the first `count` charts of every kind and look a right and a faulty first attempt."""
+    lessons, failed = [], []
+    for kind in kinds:
+        for look in looks:
+            for index in range(count):
+                found = chart(kind, look, index, seed, "train")
+                target = rgb(drawing(found, look, index, seed))
+                rng = random.Random(f"{seed}/lesson/{kind}/{look}/{index}")
+                for form, attempt in (("tool", found.program), ("repair", faulty(found, kinds, rng))):
+                    lesson = {"kind": kind, "look": look, "index": index, "form": form, "attempt": attempt}
+                    lessons.append(lesson)
+                    try:
+                        render = rgb(attempt)
+                    except Exception:
+                        failed.append(lesson)
+                        continue
+                    lesson["feedback"] = compare(target, render).feedback[:MAX_CHARS]
+    results: list[RenderResult] = asyncio.run(render_results([str(x["attempt"]) for x in failed], workers=1))
+    for lesson, result in zip(failed, results, strict=True):
+        assert not result.ok, lesson
+        lesson["feedback"] = words(result, None, MAX_CHARS)
+    write_whole(folder / FILE, "".join(json.dumps(x) + "\n" for x in lessons))

@@ -1,0 +1,199 @@
+"""What a policy reads off pictures of charts: its programs' attributes against what the pictures show.
+
+Guarantees: greedy answers are deterministic; sampled ones depend on the seed; banned ids are never sampled, as in
+rollouts; attributes are read from the program's text, similarity by the renderer and the judge of rollouts. `exchanged`
+scores every answer against another picture's facts, which is what a policy that does not look would get.
+"""
+
+import asyncio
+import io
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from actors.contracts import RenderResult
+from actors.dialogue import Codec, banned_ids, parse_turn
+from configs.schema import Prompts
+from serving.judge.perceptual import compare
+from training.base.pictures import rgb
+from training.data.chart_looks import Look, drawing
+from training.data.foreign_charts import unpack
+from training.data.synthetic_charts import KINDS, Chart, attributes, chart, render_results
+
+ATTRIBUTES = ("kind", "colour", "title", "count", "value", "all values")
+
+
+def hits(shown: Chart, read: Chart | None) -> dict[str, float]:
+    """Each attribute right or wrong; `value` is the share of the values shown that stand at their place."""
+    if read is None:
+        return dict.fromkeys(ATTRIBUTES, 0.0)
+    same = [a == b for a, b in zip(shown.values, read.values, strict=False)]
+    return {
+        "kind": float(read.kind == shown.kind),
+        "colour": float(read.colour == shown.colour),
+        "title": float(read.title == shown.title),
+        "count": float(len(read.values) == len(shown.values)),
+        "value": sum(same) / len(shown.values),
+        "all values": float(read.values == shown.values),
+    }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to one picture. `program` is None where the turn is malformed."""
+
+    text: str
+    program: str | None
+    read: Chart | None
+
+
+class Reader:
+    """A policy that answers pictures in one turn; transformers on this process's processor, no engine."""
+
+    def __init__(self, model: str | Path, prompts: Prompts, max_tokens: int = 96) -> None:
+        from transformers import Qwen2_5_VLForConditionalGeneration
+
+        self.codec = Codec.load(str(model), prompts)
+        self.model: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
+        self.max_tokens = max_tokens
+
+    def answers(
+        self, pictures: Sequence[bytes], *, temperature: float = 0.0, samples: int = 1, seed: int = 0, batch: int = 64
+    ) -> list[list[Answer]]:
+        """`samples` answers to each picture; temperature 0 is greedy."""
+        torch.manual_seed(seed)
+        by_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        images = [Image.open(io.BytesIO(png)).convert("RGB") for png in pictures]
+        for i, image in enumerate(images):
+            by_size[image.size].append(i)  # one size, one prompt length: nothing is padded
+        found: list[list[Answer]] = [[] for _ in pictures]
+        for members in by_size.values():
+            jobs = [i for i in members for _ in range(samples)]
+            for start in range(0, len(jobs), batch):
+                chosen = jobs[start : start + batch]
+                for i, answer in zip(chosen, self._batch([images[i] for i in chosen], temperature), strict=True):
+                    found[i].append(answer)
+        return found
+
+    @torch.no_grad()
+    def _batch(self, images: list[Image.Image], temperature: float) -> list[Answer]:
+        tokenizer = self.codec.tokenizer
+        inputs = self.codec.processor(
+            text=[self.codec.opening(direct=True)] * len(images), images=images, return_tensors="pt"
+        )
+        drawn = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+        ids = self.model.generate(
+            **inputs,
+            max_new_tokens=self.max_tokens,
+            suppress_tokens=list(banned_ids(tokenizer)),
+            eos_token_id=[tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("</answer>")],
+            pad_token_id=tokenizer.pad_token_id,
+            **({"do_sample": False} | drawn),
+        )
+        texts = [self._text(row) for row in ids[:, inputs["input_ids"].shape[1] :].tolist()]
+        programs = [parse_turn(text, tool=False)[1] for text in texts]
+        return [Answer(t, p, None if p is None else attributes(p)) for t, p in zip(texts, programs, strict=True)]
+
+    def _text(self, ids: list[int]) -> str:
+        pad = self.codec.tokenizer.pad_token_id
+        return self.codec.decode([i for i in ids if i != pad])
+
+
+def table(facts: Sequence[Chart], answers: Sequence[Sequence[Answer]]) -> dict[str, float]:
+    """Means over pictures and samples, with `answered` (well formed), and each attribute against the facts of the
+    next picture of the set (`exchanged`)."""
+    rows: dict[str, list[float]] = defaultdict(list)
+    for i, mine in enumerate(answers):
+        other = facts[(i + 1) % len(facts)]
+        for answer in mine:
+            rows["answered"].append(float(answer.program is not None))
+            for name, hit in hits(facts[i], answer.read).items():
+                rows[name].append(hit)
+            for name, hit in hits(other, answer.read).items():
+                rows[f"exchanged {name}"].append(hit)
+    return {name: float(np.mean(row)) for name, row in rows.items()}
+
+
+async def similarities(
+    pictures: Sequence[bytes], answers: Sequence[Sequence[Answer]], workers: int = 1
+) -> list[list[float | None]]:
+    """The judge's score of every answer's render; None where the program is missing or does not run."""
+    programs = [answer.program for mine in answers for answer in mine if answer.program is not None]
+    distinct = list(dict.fromkeys(programs))
+    results: dict[str, RenderResult] = dict(zip(distinct, await render_results(distinct, workers), strict=True))
+
+    def score(picture: bytes, answer: Answer) -> float | None:
+        result = results.get(answer.program or "")
+        return compare(picture, result.png).score if result is not None and result.png is not None else None
+
+    return [[score(p, answer) for answer in mine] for p, mine in zip(pictures, answers, strict=True)]
+
+
+def kill_test(
+    facts: Sequence[Chart], answers: Sequence[Sequence[Answer]], scores: Sequence[Sequence[float | None]]
+) -> dict[str, float]:
+    """What there is to amplify: shares of pictures for which a right colour, and of values for which the right one,
+    is among the samples; the mean similarity, the best sample's and the difference (no program counts 0)."""
+    colour, value, mean, best = [], [], [], []
+    for shown, mine, row in zip(facts, answers, scores, strict=True):
+        reads = [answer.read for answer in mine if answer.read is not None]
+        colour.append(float(any(read.colour == shown.colour for read in reads)))
+        for place, wanted in enumerate(shown.values):
+            value.append(float(any(read.values[place : place + 1] == (wanted,) for read in reads)))
+        mean.append(float(np.mean([s or 0.0 for s in row])))
+        best.append(max(s or 0.0 for s in row))
+    return {
+        "right colour among samples": float(np.mean(colour)),
+        "right value among samples": float(np.mean(value)),
+        "mean similarity": float(np.mean(mean)),
+        "best of samples": float(np.mean(best)),
+        "best minus mean": float(np.mean(best) - np.mean(mean)),
+    }
+
+
+def own(count: int, seed: int = 0) -> tuple[list[Chart], list[bytes]]:
+    """Held-out charts of the generator that the base policy learned from, half of them plain and half in a mild look.
+    None of them was looked at while it was trained (those figures come from the first numbers of each pool)."""
+    shown, pictures = [], []
+    for i in range(count):
+        look: Look = "mild" if i // len(KINDS) % 2 else "plain"
+        found = chart(KINDS[i % len(KINDS)], look, 10_000 + i, seed, "heldout")
+        out = io.BytesIO()
+        Image.fromarray(rgb(drawing(found, look, 10_000 + i, seed))).save(out, "PNG")
+        shown.append(found)
+        pictures.append(out.getvalue())
+    return shown, pictures
+
+
+def foreign(name: str, count: int, cache: Path = Path(".cache/rrvf")) -> tuple[list[Chart], list[bytes]]:
+    """Charts of a shipped set and their pictures."""
+    folder = unpack(cache) / name
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()[:count]]
+    shown = [Chart(row["kind"], row["title"], row["colour"], tuple(row["values"])) for row in rows]
+    return shown, [(folder / row["file"]).read_bytes() for row in rows]
+
+
+def grey(picture: bytes) -> bytes:
+    """A picture of the same size without anything on it."""
+    out = io.BytesIO()
+    Image.new("RGB", Image.open(io.BytesIO(picture)).size, (200, 200, 200)).save(out, "PNG")
+    return out.getvalue()
+
+
+def measure(
+    model: str | Path, prompts: Prompts, shown: Sequence[Chart], pictures: Sequence[bytes], temperature: float
+) -> dict[str, float]:
+    """Every attribute's share of right answers, what runs and how similar it is, rounded for a card."""
+    answers = Reader(model, prompts).answers(pictures, temperature=temperature)
+    scores = asyncio.run(similarities(pictures, answers))
+    found = table(shown, answers)
+    found["runs"] = float(np.mean([row[0] is not None for row in scores]))
+    found["similarity"] = float(np.mean([row[0] or 0.0 for row in scores]))
+    return {name: round(value, 4) for name, value in found.items()}
