@@ -21,6 +21,7 @@ from actors.files import write_whole
 from actors.gauges import export
 from actors.trajectory import Group
 from configs.schema import Config
+from training.run.turn_figures import turn_figures
 
 
 class MetricsLog:
@@ -125,4 +126,5 @@ def play_figures(groups: Sequence[Group]) -> dict[str, float]:
         "tokens": float(sum(len(t.token_ids) for t in played)),
         "trajectories": float(len(played)),
         "groups": float(len(groups)),
+        **turn_figures(played),
     }
