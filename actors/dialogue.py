@@ -10,17 +10,17 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from PIL import Image
 
 from actors.answers import body_code
 from actors.contracts import Sample
+from actors.families.tokens import Expansion, control_tokens, harmless
 from configs.schema import Prompts
 
 STOPS = ("</tool_call>", "</answer>")
-IMAGE_PAD = "<|image_pad|>"
-VISION = (IMAGE_PAD, "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
 SENTINEL = "\x00turn\x00"
 
 TURN = re.compile(
@@ -44,17 +44,6 @@ def parse_turn(text: str, *, tool: bool = True) -> tuple[Literal["tool_call", "a
     return ("malformed", None) if code is None else (found["tag"], code)  # type: ignore[return-value]
 
 
-def banned_ids(tokenizer: Any) -> tuple[int, ...]:
-    """Ids that must never be sampled: vision and control tokens, the end of a message excepted.
-
-    A sampled image placeholder corrupts every later prompt without an error, so the engine gets these as a logit bias
-    and the learner masks the same ids.
-    """
-    vision = tokenizer.convert_tokens_to_ids(list(VISION))
-    ids = {*tokenizer.all_special_ids, *(i for i in vision if i is not None)} - {tokenizer.eos_token_id}
-    return tuple(sorted(ids))
-
-
 @dataclass(frozen=True)
 class Codec:
     """Tokenizer, image grid and prompts of one policy: what turns words and pictures into ids."""
@@ -72,6 +61,11 @@ class Codec:
     def tokenizer(self) -> Any:
         return self.processor.tokenizer
 
+    @cached_property
+    def control(self) -> tuple[str, ...]:
+        """Texts that are read as one control or vision token."""
+        return control_tokens(self.tokenizer)
+
     def encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
@@ -81,11 +75,17 @@ class Codec:
         kept = [i for i in ids if i != eos]
         return self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
+    @cached_property
+    def expansion(self) -> Expansion:
+        return Expansion(self.processor)
+
+    def image_ids(self, image: bytes) -> tuple[int, ...]:
+        """What the placeholder of one PNG becomes: placeholders, and with some families row and tile marks."""
+        return self.expansion.of_size(*Image.open(io.BytesIO(image)).size)
+
     def image_tokens(self, image: bytes) -> int:
-        """Placeholders of one PNG: patches of its resized grid over merge_size squared."""
-        width, height = Image.open(io.BytesIO(image)).size
-        handler = self.processor.image_processor
-        return int(handler.get_number_of_image_patches(height, width, {})) // handler.merge_size**2
+        """How many tokens one PNG takes."""
+        return len(self.image_ids(image))
 
     def opening(self, direct: bool) -> str:
         """The first prompt as text: system, the target image, the request, and the start of the answer."""
@@ -111,9 +111,7 @@ class Codec:
         """Feedback quotes model-written code: break up whatever would be read as a control token or a tag."""
         while (plain := TAGS.sub("", text)) != text:  # what is left when a tag goes may be one, or a token
             text = plain
-        for token in (*self.tokenizer.all_special_tokens, *VISION):
-            text = text.replace(token, token.replace("<|", "< |"))
-        return text
+        return harmless(text, self.control)
 
 
 @dataclass
@@ -171,13 +169,13 @@ class Dialogue:
     def _append(self, ids: Sequence[int], images: Sequence[bytes]) -> None:
         """Append text of ours; every placeholder in `ids` is expanded to its image's grid. Raises ValueError when
         placeholders and images do not match."""
-        pad = self.codec.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        pad = self.codec.expansion.token_id
         if list(ids).count(pad) != len(images):
             raise ValueError(f"{list(ids).count(pad)} image placeholders for {len(images)} images")
         waiting = iter(images)
         before = len(self.full_ids)
         for i in ids:
-            self.full_ids.extend([i] * (self.codec.image_tokens(next(waiting)) if i == pad else 1))
+            self.full_ids.extend(self.codec.image_ids(next(waiting)) if i == pad else (i,))
         grown = len(self.full_ids) - before
         self.short_ids.extend(ids)
         self.sampled.extend([False] * grown)

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.contracts import Domain, Sample
-from actors.dialogue import Codec, banned_ids
+from actors.dialogue import Codec
+from actors.families.tokens import banned_ids
 from actors.images import normalise
 from configs.schema import Config
 from tests.serving.jailed.canaries import family

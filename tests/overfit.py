@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from actors.dialogue import Codec, Dialogue, banned_ids
+from actors.dialogue import Codec, Dialogue
+from actors.families.tokens import banned_ids
 from configs.schema import Prompts
 
 

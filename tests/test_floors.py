@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ["configs", "actors", "serving", "training"]
 # from the lowest: a room may import those before it in its floor, and files in the floor's own folder where listed
 ROOMS = {
-    "actors": [{"actors"}, {"actors.replay"}, {"actors.rollout"}, {"actors.engine"}],
+    "actors": [{"actors.families"}, {"actors"}, {"actors.replay"}, {"actors.rollout"}, {"actors.engine"}],
     "serving": [
         {"serving.jailed", "serving.http"}, {"serving.render", "serving.judge", "serving.viewer"},
         {"serving.inference"}, {"serving"},

@@ -28,9 +28,10 @@ import ray
 from PIL import Image
 
 from actors.contracts import Outage, Sample
-from actors.dialogue import IMAGE_PAD, STOPS, banned_ids
+from actors.dialogue import STOPS
 from actors.engine.admission import Admission
 from actors.engine.build import HOST, build_engine, sync_backend
+from actors.families.tokens import banned_ids, placeholder
 from actors.restart import reconstructed
 from configs.schema import Config
 
@@ -54,9 +55,12 @@ class PolicyEngine:
     def __init__(self, model: str, config: Config, base: str | None = None, version: int = 0) -> None:
         """`model`: the weights to begin with, and their `version`; `base`: what an actor that Ray starts again is built
         from: a checkpoint that a run was resumed from may be pruned by then, and it waits for the run's weights."""
+        from transformers import AutoProcessor
+
         self._config = config
+        chosen = base if base is not None and reconstructed() else model
         self._engine = build_engine(
-            base if base is not None and reconstructed() else model,
+            chosen,
             config.engine,
             dtype=config.policy.dtype,
             images=config.rollout.max_turns + 1,
@@ -64,7 +68,7 @@ class PolicyEngine:
             sync=sync_backend(config.engine),
         )
         tokenizer = self._engine.get_tokenizer()
-        self._pad = tokenizer.convert_tokens_to_ids(IMAGE_PAD)
+        self._pad = tokenizer.convert_tokens_to_ids(placeholder(AutoProcessor.from_pretrained(chosen)))
         self._bias = dict.fromkeys(banned_ids(tokenizer), -100.0)
         self._version = version if not reconstructed() else NOT_YET
         self._running = 0

@@ -99,6 +99,19 @@ class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
         initialize_layerwise_reload(self._shadow)
         self._shadow.load_weights(load_file(info.path).items())
         finalize_layerwise_reload(self._shadow, self.model_config)
+        repack(self._shadow)
+
+
+def repack(model: nn.Module) -> None:
+    """Make anew what vLLM's reload leaves as it was on CPUs: the packed copies of (tied) heads and of experts."""
+    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+
+    for layer in model.modules():
+        method: Any = getattr(layer, "quant_method", None)
+        if isinstance(layer, VocabParallelEmbedding):
+            method.process_weights_after_loading(layer)
+        elif (kernel := getattr(method, "moe_kernel", None)) is not None:
+            kernel.fused_experts.process_weights_after_loading(layer)
 
 
 def shadow_of(module: nn.Module, known: dict[int, Any] | None = None) -> Any:

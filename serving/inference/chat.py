@@ -5,12 +5,11 @@ a message that came from here may be sent back as it is; every picture is decode
 with the request: the server fetches nothing; a text cannot smuggle in control tokens of the model.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from actors.dialogue import VISION
+from actors.families.tokens import harmless
 from serving.http.errors import BadRequest
 from serving.http.lenient import Lenient
 from serving.http.requests import TAG
@@ -100,7 +99,7 @@ class Chat(Lenient):
     user: str | None = Field(None, description="ignored")
 
 
-async def prepared(chat: Chat, control: Sequence[str], max_pixels: int, most_images: int) -> dict[str, Any]:
+async def prepared(chat: Chat, control: tuple[str, ...], max_pixels: int, most_images: int) -> dict[str, Any]:
     """`chat` as the engine takes it: pictures as PNG data URLs, `control` tokens in texts broken up. Raises BadRequest.
 
     `most_images`: what one prompt may hold. A developer's message becomes a system message, which templates know.
@@ -146,10 +145,3 @@ async def prepared(chat: Chat, control: Sequence[str], max_pixels: int, most_ima
     if not chat.logprobs:
         settings.pop("top_logprobs", None)
     return {**settings, "messages": messages}
-
-
-def harmless(text: str, control: Sequence[str]) -> str:
-    """`text` in which nothing is read as a control token: an image placeholder without an image corrupts a prompt."""
-    for token in {*control, *VISION}:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text

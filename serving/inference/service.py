@@ -127,7 +127,7 @@ class Inference:
                 yield chunk
 
     async def _prepared(self, chat: Chat) -> dict[str, Any]:
-        control = self._env.codec.tokenizer.all_special_tokens
+        control = self._env.codec.control
         return await prepared(chat, control, self._config.data.max_pixels, self._config.rollout.max_turns + 1)
 
     async def loaded(self) -> dict[str, Any]:

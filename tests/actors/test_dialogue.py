@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from actors.contracts import Sample
-from actors.dialogue import IMAGE_PAD, Codec, Dialogue, banned_ids, parse_turn
+from actors.dialogue import Codec, Dialogue, parse_turn
+from actors.families.tokens import PAD as IMAGE_PAD
+from actors.families.tokens import banned_ids
 from configs.schema import Prompts
 
 

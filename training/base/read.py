@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 
 from actors.contracts import RenderResult
-from actors.dialogue import Codec, banned_ids, parse_turn
+from actors.dialogue import Codec, parse_turn
+from actors.families.tokens import banned_ids
 from configs.schema import Prompts
 from serving.judge.perceptual import compare
 from training.base.pictures import rgb

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from actors.dialogue import Codec, Dialogue, banned_ids
+from actors.dialogue import Codec, Dialogue
+from actors.families.tokens import banned_ids
 from actors.files import beside, publish
 from configs.schema import Prompts
 from training.base import curriculum, lessons

@@ -1,8 +1,9 @@
-"""Pictures as the vision tower takes them: each distinct PNG is decoded once, by the model's own image processor.
+"""Pictures as the model takes them: by its own processor, patches on a grid or whatever its forward pass asks for.
 
-Guarantees: the patches are those of the Hugging Face processor that the engine uses as well; a grid is known from the
-size in the PNG's header alone and checked against the processor's when the patches are made. Keyed by content hash; the
-most recent pictures are kept, because targets come back in every micro-batch of a step.
+Guarantees: each distinct PNG on a grid is decoded once; the patches are those of the Hugging Face processor that the
+engine uses as well; a grid is known from the size in the PNG's header alone and checked against the processor's when
+the patches are made. Keyed by content hash; the most recent pictures are kept, because targets come back in every
+micro-batch of a step.
 """
 
 import io
@@ -10,22 +11,26 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from actors.families.tokens import Expansion, placeholder
 
 Grid = tuple[int, int, int]  # temporal, height, width, in patches
 
 
 class Pixels:
-    """`processor`: a Hugging Face image processor of the Qwen2-VL family. Keeps up to `keep_mb` of patches."""
+    """`processor`: a Hugging Face processor whose pictures are patches on a grid. Keeps up to `keep_mb` of patches."""
+
+    packed = True
 
     def __init__(self, processor: Any, keep_mb: int = 512) -> None:
-        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
+        processor = getattr(processor, "image_processor", processor)
         self.merge: int = processor.merge_size
         self._processor = processor
-        self._resize = smart_resize
+        self._sizes: dict[tuple[int, int], Grid] = {}
         self._grids: dict[str, Grid] = {}
         self._patches: OrderedDict[str, Tensor] = OrderedDict()
         self._room = keep_mb * 2**20
@@ -37,11 +42,17 @@ class Pixels:
                 width, height = Image.open(io.BytesIO(png)).size
             except OSError as error:
                 raise ValueError(f"image {name[:12]} is not readable") from error
-            size, patch = self._processor.size, self._processor.patch_size
-            least, most = size["shortest_edge"], size["longest_edge"]
-            h, w = self._resize(height, width, patch * self.merge, min_pixels=least, max_pixels=most)
-            self._grids[name] = (1, h // patch, w // patch)
+            self._grids[name] = self._grid_of(width, height)
         return self._grids[name]
+
+    def _grid_of(self, width: int, height: int) -> Grid:
+        """By the processor, which is the only one that knows how it resizes: it depends on the size alone."""
+        if (width, height) not in self._sizes:
+            blank = Image.new("RGB", (width, height))
+            made = self._processor(images=[blank], return_tensors="pt")
+            t, h, w = made["image_grid_thw"][0].tolist()
+            self._sizes[width, height] = (t, h, w)
+        return self._sizes[width, height]
 
     def tokens(self, grid: Grid) -> int:
         """Placeholders of a picture: its patches over merge_size squared."""
@@ -69,3 +80,39 @@ class Pixels:
         while total > self._room and len(self._patches) > keep:
             _, gone = self._patches.popitem(last=False)
             total -= gone.numel() * gone.element_size()
+
+
+class WholePictures:
+    """`processor`: a Hugging Face processor of any family. A picture's "grid" is (1, placeholders, 1)."""
+
+    packed = False
+    merge = 1
+
+    def __init__(self, processor: Any, image_token: int) -> None:
+        self._processor = processor
+        self._expansion = Expansion(processor)
+        self._image_token = image_token
+
+    def grid(self, png: bytes, name: str) -> Grid:
+        try:
+            width, height = Image.open(io.BytesIO(png)).size
+        except OSError as error:
+            raise ValueError(f"image {name[:12]} is not readable") from error
+        return (1, self._expansion.of_size(width, height).count(self._image_token), 1)
+
+    def tokens(self, grid: Grid) -> int:
+        return grid[1]
+
+    def inputs(self, ids: np.ndarray, pngs: Sequence[bytes]) -> dict[str, Tensor]:
+        """What the model's forward pass takes beside the ids (L,) of a trajectory that shows `pngs`."""
+        if not pngs:
+            return {}
+        text = placeholder(self._processor) * len(pngs)
+        images = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
+        made = dict(self._processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False))
+        kinds = made.pop("mm_token_type_ids", None)
+        for name in ("input_ids", "attention_mask", "token_type_ids"):
+            made.pop(name, None)
+        if kinds is not None:
+            made["mm_token_type_ids"] = torch.from_numpy((ids == self._image_token).astype(np.int64))[None]
+        return {name: value for name, value in made.items() if isinstance(value, Tensor)}

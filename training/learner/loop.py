@@ -1,6 +1,7 @@
 """The learner's loop under Ray Train: take a batch, train on it, publish the weights, say so, write it down.
 
-Guarantees: weights are published before the queue hears of their version, and a step is in the journal before the next
+Guarantees: weights are published before the queue hears of their version, the first ones and the first trained ones
+are checked on every engine (training.learner.sync_check), and a step is in the journal before the next
 begins; a checkpoint holds weights, optimiser and queue of one moment; a stop request (RUN/STOP) ends the loop after the
 step under way, with a checkpoint. Rank 0 alone talks to queue and policy actors; the others get their work from it.
 """
@@ -18,9 +19,11 @@ import ray
 import torch
 
 from actors.contracts import Outage
+from actors.dialogue import Codec
 from actors.replay.queue import Batch, fetch
 from actors.trajectory import Group
 from configs.schema import Config
+from training.learner import sync_check
 from training.learner.model import named_weights
 from training.learner.packing import Screened
 from training.learner.ranks import Ranks
@@ -75,7 +78,9 @@ class Loop:
             self.folder, settings["model"], config.run.keep, ranks.rank, ranks.size, config.run.checkpoint_s
         )
         self.metrics_log: MetricsLog | None = None
-        self.publisher = Publisher(settings["policies"], self.learner, config)
+        self.policies = settings["policies"]
+        self.publisher = Publisher(self.policies, self.learner, config)
+        self.codec = Codec.load(self.base, config.prompts) if ranks.rank == 0 else None
         if ranks.rank == 0:
             self.metrics_log = MetricsLog(self.folder, config, self.start)
             if config.run.record and self.start == 0:
@@ -138,6 +143,8 @@ class Loop:
     def _publish(self, version: int) -> SyncReport | None:
         """Send the weights as `version`; every rank gathers, rank 0 sends and then tells the queue."""
         report = self.publisher.publish(version)
+        if version <= self.start + 1:
+            sync_check.check(self.learner, self.policies, self.codec, version, trained=version > self.start)
         if report is not None:
             _ask(self.queue.set_version.remote(version, report.stored), SPARE_S, "set the version")
         return report

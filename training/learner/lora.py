@@ -12,7 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+TARGETS = (  # of the text model, whatever it is called
+    r"(?!.*(visual|vision|projector|connector)).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|gate_up_proj|down_proj)"
+)
 
 
 def add(model: nn.Module, rank: int, alpha: int) -> None:

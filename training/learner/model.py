@@ -1,21 +1,21 @@
 """From packed tokens to log-probabilities: the policy model as the learner runs it.
 
 Guarantees: `Policy.forward` gives log p(target | everything before it in its own trajectory), under the distribution
-the engine samples from (banned ids excluded, logits divided by the temperature, float32); the vision tower runs once
-per distinct picture; logits exist only for sampled tokens and, beyond `chunk` of them, only a chunk at a time, in the
-backward pass as well. `named_weights` yields full tensors under the names of a Hugging Face checkpoint.
+the engine samples from (banned ids excluded, logits divided by the temperature, float32); with an adapter of its family
+(actors.families.adapters) the vision tower runs once per distinct picture, without one every trajectory goes through
+the model's own forward pass, alone; logits exist only for sampled tokens and, beyond `chunk` of them, only a chunk at a
+time, in the backward pass as well. `named_weights` yields full tensors under the names of a Hugging Face checkpoint.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
+from actors.families.adapters import adapter_of, tower
 from configs.schema import Config
 from training.learner import attention, lora
 from training.learner.packing import MicroBatch
@@ -25,7 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Policy(nn.Module):
-    """A Qwen2.5-VL model behind one forward pass that FSDP can wrap.
+    """A vision-language model behind one forward pass that FSDP can wrap.
 
     `banned`: ids never sampled. `chunk`: sampled tokens whose logits exist at one time.
     """
@@ -41,27 +41,51 @@ class Policy(nn.Module):
         self.temperature = temperature
         self.chunk = chunk
         self.freeze_vision = freeze_vision
-        forbidden = torch.zeros(model.config.text_config.vocab_size)
+        self.adapter = adapter_of(model.config.model_type)
+        forbidden = torch.zeros(model.get_output_embeddings().out_features)
         forbidden[list(banned)] = NEVER
         self.register_buffer("forbidden", forbidden, persistent=False)
 
-    def forward(self, batch: MicroBatch, patches: Tensor, grids: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: MicroBatch, patches: Tensor, grids: Tensor, inputs: Sequence[dict[str, Tensor]] = ()
+    ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (N,) and entropies (N,; no gradient), float32 nats, of a micro-batch whose distinct
-        pictures are `patches` (sum of patches, patch size) with `grids` (pictures, 3)."""
+        pictures are `patches` (sum of patches, patch size) with `grids` (pictures, 3); without an adapter `inputs` hold
+        the pictures of each trajectory as the model's forward pass takes them."""
+        states = self._whole(batch, inputs) if self.adapter is None else self._packed(batch, patches, grids)
+        return self._score(states.index_select(0, batch.source), batch.target)
+
+    def _packed(self, batch: MicroBatch, patches: Tensor, grids: Tensor) -> Tensor:
+        """Last hidden states (T, d) of all trajectories at once."""
+        assert self.adapter is not None
         core = self.hf.model
         hidden = core.get_input_embeddings()(batch.ids)
+        more = dict(self.adapter.text_kwargs)
         if len(batch.slots):
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_vision):
-                seen = core.visual(patches, grid_thw=grids).pooler_output
-            hidden = hidden.index_copy(0, batch.slots, seen.to(hidden.dtype)[batch.features])
+                seen = self.adapter.see(core, patches, grids)
+            hidden = hidden.index_copy(0, batch.slots, seen.features.to(hidden.dtype)[batch.features])
+            if seen.deep:
+                more["visual_pos_masks"] = torch.zeros_like(batch.ids, dtype=torch.bool).index_fill(
+                    0, batch.slots, True
+                )[None]
+                more["deepstack_visual_embeds"] = [layer[batch.features] for layer in seen.deep]
         out = core.language_model(
             inputs_embeds=hidden[None],
             position_ids=batch.positions[:, None],
-            attention_mask={"full_attention": None},
             use_cache=False,
             layout=batch.layout,
+            **more,
         )
-        return self._score(out.last_hidden_state[0].index_select(0, batch.source), batch.target)
+        return out.last_hidden_state[0]
+
+    def _whole(self, batch: MicroBatch, inputs: Sequence[dict[str, Tensor]]) -> Tensor:
+        """The same, one trajectory at a time."""
+        states = []
+        for segment, pictures in zip(batch.layout.segments, inputs, strict=True):
+            ids = batch.ids[None, segment.start : segment.stop]
+            states.append(self.hf.model(input_ids=ids, use_cache=False, **pictures).last_hidden_state[0])
+        return torch.cat(states)
 
     def _score(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """In chunks; one chunk keeps its logits for the backward pass, several recompute them."""
@@ -75,7 +99,7 @@ class Policy(nn.Module):
         return torch.cat([logp for logp, _ in done]), torch.cat([entropy for _, entropy in done])
 
     def _score_chunk(self, hidden: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logits = (self.hf.lm_head(hidden).float() + self.forbidden) / self.temperature
+        logits = (self.hf.get_output_embeddings()(hidden).float() + self.forbidden) / self.temperature
         whole = logits.logsumexp(-1)
         logp = logits.gather(-1, target[:, None])[:, 0] - whole
         with torch.no_grad():
@@ -84,29 +108,22 @@ class Policy(nn.Module):
         return logp, entropy
 
 
-def _embed_patches(self: Any, patches: Tensor) -> Tensor:
-    """Qwen2.5-VL's patch embedding as the matrix product it is: its convolution's stride is its kernel, and the patches
-    come flattened. Several times faster than Conv3d, forward and backward."""
-    return linear(patches.to(self.proj.weight.dtype), self.proj.weight.flatten(1))
-
-
 def load_model(path: str | Path) -> Any:
-    """The Qwen2.5-VL model of a folder or hub name with float32 weights and packed attention. Raises ValueError with
-    one line when it cannot be loaded or is of another family."""
-    from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
+    """The vision-language model of a folder or hub name with float32 weights, and packed attention where its family has
+    an adapter. Raises ValueError with one line when it cannot be loaded."""
+    from transformers import AutoConfig, AutoModelForImageTextToText
 
     attention.register()
     try:
-        kind = AutoConfig.from_pretrained(path).model_type
-        if kind != "qwen2_5_vl":
-            raise ValueError(f"it is a {kind} model, the learner trains qwen2_5_vl")
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(path, dtype=torch.float32)
+        adapter = adapter_of(AutoConfig.from_pretrained(path).model_type)
+        model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
+        tower(model)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be trained: {str(error).splitlines()[0]}") from error
-    # Not asked for in from_pretrained, which takes a name with "flash" in it for a kernel to look up.
-    model.config._attn_implementation = attention.NAME
-    embed = model.model.visual.patch_embed
-    embed.forward = MethodType(_embed_patches, embed)
+    if adapter is not None:
+        # Not asked for in from_pretrained, which takes a name with "flash" in it for a kernel to look up.
+        model.config._attn_implementation = attention.NAME
+        adapter.prepare(model)
     return model
 
 
@@ -116,7 +133,7 @@ def load_policy(path: str | Path, config: Config, banned: Sequence[int]) -> Poli
     if config.learner.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     if config.policy.freeze_vision:
-        model.model.visual.requires_grad_(False)
+        tower(model).requires_grad_(False)
     if config.learner.lora_rank:
         lora.add(model, config.learner.lora_rank, config.learner.lora_alpha)
     return Policy(

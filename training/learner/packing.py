@@ -21,7 +21,7 @@ from actors.trajectory import Group, Trajectory
 from configs.schema import Grpo
 from training.learner import grpo
 from training.learner.attention import Layout, Segment
-from training.learner.image_inputs import Grid, Pixels
+from training.learner.image_inputs import Grid, Pixels, WholePictures
 
 
 class BadBatch(ValueError):
@@ -64,7 +64,11 @@ class Screened:
 
 
 def screen(
-    groups: Sequence[Group], limits: Limits, pixels: Pixels, settings: Grpo, weights: Sequence[float] = ()
+    groups: Sequence[Group],
+    limits: Limits,
+    pixels: Pixels | WholePictures,
+    settings: Grpo,
+    weights: Sequence[float] = (),
 ) -> Screened:
     """Check every trajectory and give the good ones their advantages. `weights` of the reward's parts (vision, format,
     tool) are needed with `grpo.parts=apart`.
@@ -89,7 +93,7 @@ def screen(
         for place, trajectory in enumerate(group.trajectories):
             for png in trajectory.images:
                 names.setdefault(png, hashlib.sha256(png).hexdigest())
-            row = _row(trajectory, group.group, place, tuple(names[png] for png in trajectory.images), limits, pixels)
+            row = row_of(trajectory, group.group, place, tuple(names[png] for png in trajectory.images), limits, pixels)
             if isinstance(row, str):
                 dropped[row] += 1
             elif trajectory.control:
@@ -134,8 +138,10 @@ def weigh(rows: Sequence[Row], settings: Grpo) -> tuple[Row, ...]:
     return tuple(replace(row, weight=weight) for row, weight in zip(rows, weights, strict=True))
 
 
-def _row(t: Trajectory, group: int, place: int, images: tuple[str, ...], limits: Limits, pixels: Pixels) -> Row | str:
-    """The row, or the reason why there is none."""
+def row_of(
+    t: Trajectory, group: int, place: int, images: tuple[str, ...], limits: Limits, pixels: Pixels | WholePictures
+) -> Row | str:
+    """The row of a trajectory whose pictures have hashes `images`, or the reason why there is none (see `screen`)."""
     length = len(t.token_ids)
     if not length == len(t.sampled) == len(t.logprobs) == len(t.versions):
         return "shape"
@@ -157,8 +163,9 @@ def _row(t: Trajectory, group: int, place: int, images: tuple[str, ...], limits:
         grids = tuple(pixels.grid(png, name) for png, name in zip(t.images, images, strict=True))
     except ValueError:
         return "images"
-    runs = placeholder_runs(ids, limits.image_token)
-    if [stop - start for start, stop in runs] != [pixels.tokens(grid) for grid in grids]:
+    wanted = [pixels.tokens(grid) for grid in grids]
+    runs = [stop - start for start, stop in placeholder_runs(ids, limits.image_token)]
+    if runs != wanted if pixels.packed else sum(runs) != sum(wanted):  # rows and tiles break a picture's run
         return "images"
     versions = np.asarray(t.versions, dtype=np.int64)
     return Row(ids, sampled, behaviour, versions, images, grids, group, place)
@@ -219,15 +226,18 @@ def tokens_of(bundle: Sequence[Row], image_token: int) -> int:
     return sum(len(r.ids) for r in bundle) - (len(bundle) - 1) * shared_prefix(bundle, image_token)
 
 
-def pack(rows: Sequence[Row], budget: int, ranks: int, image_token: int) -> list[list[list[Bundle]]]:
+def pack(
+    rows: Sequence[Row], budget: int, ranks: int, image_token: int, *, shared: bool = True
+) -> list[list[list[Bundle]]]:
     """Micro-batches for each rank: [rank][step] -> bundles. All ranks get equally many, of about equal size.
 
     Longest first into the emptiest bin (LPT); no bin exceeds `budget` tokens unless a single trajectory does. A group
     is cut only where it is larger than a bin. A rank with nothing to do repeats the shortest row with weight 0.
+    `shared=False`: every trajectory is a bundle of its own.
     """
     groups: dict[int, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.group, []).append(row)
+    for number, row in enumerate(rows):
+        groups.setdefault(row.group if shared else number, []).append(row)
     share = math.ceil(sum(tokens_of(g, image_token) for g in groups.values()) / ranks)
     sized = [
         (tokens_of(piece, image_token), piece)
@@ -296,7 +306,7 @@ def _opened(row: Row) -> np.ndarray:
     return row.versions[starts][np.cumsum(starts)[row.sampled] - 1]
 
 
-def build(bundles: Sequence[Bundle], image_token: int, pixels: Pixels) -> MicroBatch:
+def build(bundles: Sequence[Bundle], image_token: int, pixels: Pixels | WholePictures) -> MicroBatch:
     """Lay the bundles flat: each prompt once, then every member's own tokens."""
     parts: dict[str, list[np.ndarray]] = {k: [] for k in ("ids", "positions", "source", "slots", "features")}
     offsets: dict[str, int] = {}
@@ -311,12 +321,15 @@ def build(bundles: Sequence[Bundle], image_token: int, pixels: Pixels) -> MicroB
         """Append tokens [start, stop) of a row at `cursor`, their positions and their pictures."""
         nonlocal cursor
         parts["ids"].append(row.ids[start:stop])
+        cursor += stop - start
+        if not pixels.packed:
+            return
+        begin = cursor - stop + start
         parts["positions"].append(positions(row.ids, row.grids, image_token, pixels.merge)[:, start:stop])
         for (first, last), name in zip(placeholder_runs(row.ids, image_token), row.images, strict=True):
             if start <= first < stop:
-                parts["slots"].append(cursor - start + np.arange(first, last))
+                parts["slots"].append(begin - start + np.arange(first, last))
                 parts["features"].append(offsets[name] + np.arange(last - first))
-        cursor += stop - start
 
     for bundle in bundles:
         shared = shared_prefix(bundle, image_token)

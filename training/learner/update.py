@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from actors.families.tokens import banned_ids, placeholder
 from actors.rollout.reward import weights
 from actors.trajectory import Group
 from configs.schema import Config
 from training.learner import grpo, lora
-from training.learner.image_inputs import Pixels
+from training.learner.image_inputs import Pixels, WholePictures
 from training.learner.model import DTYPES, Policy, load_policy
 from training.learner.packing import Bundle, Limits, Row, Screened, build, pack, screen, weigh
 from training.learner.ranks import Ranks, distribute
@@ -47,8 +48,6 @@ class Learner:
     def __init__(self, model: str, config: Config, ranks: Ranks, base: str | None = None) -> None:
         from transformers import AutoProcessor
 
-        from actors.dialogue import banned_ids
-
         base = base or model
         processor = AutoProcessor.from_pretrained(model)
         banned = banned_ids(processor.tokenizer)
@@ -58,10 +57,14 @@ class Learner:
         self.reference = None
         if config.grpo.kl_beta and not config.learner.lora_rank:
             self.reference = self._load(base, banned).requires_grad_(False)
-        self.pixels = Pixels(processor.image_processor)
-        text = self.policy.hf.config.text_config
+        image_token = processor.tokenizer.convert_tokens_to_ids(placeholder(processor))
+        whole = self.policy.adapter is None
+        self.pixels: Pixels | WholePictures = (
+            WholePictures(processor, image_token) if whole else Pixels(processor.image_processor)
+        )
+        vocabulary = self.policy.hf.config.get_text_config().vocab_size
         most = config.sampling.max_trajectory_tokens
-        self.limits = Limits(text.vocab_size, most, self.policy.hf.config.image_token_id, frozenset(banned))
+        self.limits = Limits(vocabulary, most, image_token, frozenset(banned))
         self.optimizer = _optimizer(self.policy, config)
         self.part_weights = weights(config.reward)
         self.skipped = 0
@@ -79,7 +82,8 @@ class Learner:
         updates = []
         for rows in _cut(screened.rows, self.config.learner.updates):
             weighed = weigh(rows, settings)
-            updates.append(pack(weighed, self.config.learner.token_budget, ranks, self.limits.image_token))
+            budget, shared = self.config.learner.token_budget, self.pixels.packed
+            updates.append(pack(weighed, budget, ranks, self.limits.image_token, shared=shared))
         shards = []
         for rank in range(ranks):
             mine = tuple(tuple(update[rank]) for update in updates)
@@ -112,6 +116,11 @@ class Learner:
             "skipped": float(skipped),
         }
 
+    def logprobs(self, row: Row, images: Mapping[str, bytes]) -> Tensor:
+        """Log-probabilities of one trajectory's sampled tokens, on the host; every rank must ask, with the same row."""
+        with torch.no_grad():
+            return self._forward(self.policy, [(row,)], images)[1].float().cpu()
+
     def _autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 arithmetic over float32 weights; FSDP does it by itself."""
         if self.dtype == torch.float32 or self.ranks.size > 1:
@@ -121,10 +130,14 @@ class Learner:
     def _forward(self, policy: Policy, bundles: Sequence[Bundle], images: Mapping[str, bytes]) -> tuple[Any, ...]:
         batch = build(bundles, self.limits.image_token, self.pixels).to(self.ranks.device)
         patches, grids = torch.empty(0), torch.empty(0, 3, dtype=torch.int64)
-        if batch.images:
+        inputs: list[dict[str, Tensor]] = []
+        if isinstance(self.pixels, WholePictures):
+            made = [self.pixels.inputs(row.ids, [images[n] for n in row.images]) for row in batch.rows]
+            inputs = [{k: v.to(self.ranks.device) for k, v in row.items()} for row in made]
+        elif batch.images:
             patches, grids = self.pixels.patches(batch.images, images)
         with self._autocast():
-            logp, entropy = policy(batch, patches.to(self.ranks.device), grids.to(self.ranks.device))
+            logp, entropy = policy(batch, patches.to(self.ranks.device), grids.to(self.ranks.device), inputs)
         return batch, logp, entropy
 
     def _proximal(self, shard: Shard) -> dict[tuple[int, int], Tensor]:

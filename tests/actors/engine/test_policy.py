@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import load_file, save
 
 from actors.contracts import Outage
-from actors.dialogue import Codec, Dialogue, banned_ids
+from actors.dialogue import Codec, Dialogue
 from actors.engine.policy import PolicyEngine
+from actors.families.tokens import banned_ids
 from configs.load import load
 from configs.schema import Config, Prompts
 

@@ -21,7 +21,7 @@ ECHO = {  # message.model_dump() of OpenAI's client
 
 def taken(**chat: Any) -> dict[str, Any]:
     asked = checked(Chat, json.dumps({"messages": HELLO, **chat}).encode())
-    return asyncio.run(prepared(asked, ["<|im_end|>"], 1_000_000, 5))
+    return asyncio.run(prepared(asked, ("<|im_end|>",), 1_000_000, 5))
 
 
 def refused(**chat: Any) -> BadRequest:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import shutil
+import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
@@ -11,14 +14,14 @@ from typing import Any
 
 import pytest
 import ray
-from safetensors.torch import load, load_file
+from safetensors.torch import load, load_file, save_file
 
-from actors.contracts import Outage
+from actors.contracts import Outage, Sample
 from actors.engine.policy import UpdateReport
 from actors.replay.queue import ReplayQueue
 from configs.load import dump
 from configs.schema import Config
-from tests.training import tiny
+from tests.training import plain, tiny
 from tests.training.run.test_dashboard import gauges, named
 from training import rerun
 from training.learner.loop import _ask, train_loop
@@ -29,10 +32,13 @@ GROUPS, MEMBERS = 2, 3
 
 @ray.remote
 class Receiver:
-    """Stands where a policy actor stands: takes weights, and remembers what it was sent."""
+    """Stands where a policy actor stands: takes weights, remembers what it was sent, and answers with it, computed by
+    plain transformers. `passed_over`: a part of names whose tensors it keeps as they were at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Path, passed_over: str = "") -> None:
         self.got: list[tuple[int, int, float]] = []
+        self._model, self._passed_over = model, passed_over
+        self._weights: dict[str, Any] = {}
 
     def stats(self) -> dict[str, float]:
         return {"version": self.got[-1][0] if self.got else 0}
@@ -41,7 +47,16 @@ class Receiver:
         assert zlib.crc32(blob.data) == crc32
         weights = load(blob.tobytes())
         self.got.append((version, len(weights), float(weights["lm_head.weight"].sum())))
+        kept = {n: w for n, w in self._weights.items() if self._passed_over and self._passed_over in n}
+        self._weights = weights | kept
         return UpdateReport(version, 0.001, 1)
+
+    def sample(self, prompt: list[int], images: list[bytes], most: int) -> Sample:
+        """Always the same tokens, with their log-probabilities under the weights that are here."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(self._model, folder, dirs_exist_ok=True)
+            save_file(self._weights, Path(folder) / "model.safetensors", metadata={"format": "pt"})
+            return plain.continued(folder, prompt, images, tuple(range(30, 30 + most)), self.got[-1][0])
 
     def seen(self) -> list[tuple[int, int, float]]:
         return self.got
@@ -114,7 +129,7 @@ def fit(settings: Config, run: Path, model: Path, feed: Feed, receiver: Any, res
 def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
     cluster: None, policy_folder: Path, tmp_path: Path
 ) -> None:
-    receiver = Receiver.options(num_cpus=0).remote()
+    receiver = Receiver.options(num_cpus=0).remote(policy_folder)
     settings = config(steps=5)
     (tmp_path / "STOP").touch()
     feed = Feed(settings, None)
@@ -165,13 +180,32 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
         assert all(abs(sum(a)) < 1e-3 for a in row["groups"].values()) and any(map(any, row["groups"].values()))
 
 
+@pytest.mark.parametrize(
+    ("part", "said"), [("", ""), ("lm_head", "weights 1 of qwen2_5_vl: .* trained weights do not")]
+)
+def test_an_engine_that_passes_over_weights_ends_the_run_at_once(
+    cluster: None, policy_folder: Path, tmp_path: Path, part: str, said: str
+) -> None:
+    receiver = Receiver.options(num_cpus=0).remote(policy_folder, part)
+    settings = config(steps=2)
+    settings.learner.lr = 0.05
+    feed = Feed(settings, None)
+    failed = ""
+    try:
+        fit(settings, tmp_path, policy_folder, feed, receiver)
+    except Exception as error:
+        failed = str(getattr(error, "worker_failures", error))
+    feed.end()
+    assert re.search(said, failed, re.S) and bool(failed) == bool(said), failed
+
+
 def test_a_recorded_run_trains_again_to_the_same_figures(
     cluster: None, policy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = config(steps=3)
     settings.run.record = True
     feed = Feed(settings, None)
-    fit(settings, tmp_path, policy_folder, feed, Receiver.options(num_cpus=0).remote())
+    fit(settings, tmp_path, policy_folder, feed, Receiver.options(num_cpus=0).remote(policy_folder))
     feed.end()
     (tmp_path / "config.yaml").write_text(dump(settings))
     assert rerun.main([str(tmp_path)]) == 0
