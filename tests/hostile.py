@@ -50,7 +50,8 @@ class Hostile:
         known = PROGRAMS if domain == "chart" else PAGES
         fill = program if domain == "chart" else page
         texts = [fill(attack, **places) for _, ends, attack in known if "timeout" not in ends]
-        self._attacks = [text for text in texts if len(text) <= LONGEST]
+        short = [text for text in texts if len(text) <= LONGEST]
+        self._attacks = [t for t in short if t == t.encode(errors="replace").decode()]  # a tokenizer's texts
 
     async def sample(
         self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
