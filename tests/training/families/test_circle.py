@@ -1,4 +1,4 @@
-"""The whole circle with a real engine, for a family without an adapter; training of the embedded one is tested whole."""
+"""The whole circle with a real engine, for a family without an adapter."""
 
 from pathlib import Path
 
