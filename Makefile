@@ -3,11 +3,7 @@ PYTHON ?= python3
 CONFIG ?= configs/tiny_chart.yaml
 PY := .venv/bin/python
 
-<<<<<<< HEAD
-.PHONY: help setup train test check lint bench chaos hostile experiment serve
-=======
-.PHONY: setup train test bench chaos hostile experiment base serve lint
->>>>>>> 132524c (A base policy that reads charts comes with the package, and pictures of another renderer to learn from)
+.PHONY: help setup train test check lint bench chaos hostile base experiment serve
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target text; do \
