@@ -42,7 +42,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.data.tiny_policy import build
 
     path = tmp_path_factory.mktemp("policy") / "untrained"
-    build(path, seed=0)
+    build(path, seed=11)  # one whose greedy answers are text: many untrained ones say nothing or half a character
     return path
 
 
