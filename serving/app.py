@@ -4,9 +4,9 @@
     serve run serving.app:build config=configs/tiny_chart.yaml model=DIR
     serve run serving.app:services config=configs/tiny_chart.yaml      (renderers and judge alone)
 
-Guarantees: binds to loopback unless told otherwise; who may come in is decided first (serving.http.guard), then input
-is checked in full (serving.http.requests), and only then a model, a browser or a program sees it; every error has one
-form (serving.http.errors).
+Guarantees: binds to loopback unless a setting says otherwise; who may come in is decided first (serving.http.guard),
+then input is checked in full (serving.http.requests), and only then a model, a browser or a program sees it; every
+error has one form (serving.http.errors).
 """
 
 import argparse
@@ -34,7 +34,7 @@ from configs.runs import latest
 from configs.schema import Config
 from serving import openapi
 from serving.http import requests
-from serving.http.errors import BadRequest, install, told
+from serving.http.errors import BadRequest, described, install
 from serving.http.front import CALLBACK
 from serving.http.guard import Guard
 from serving.http.metrics import MEDIA, Figures
@@ -83,7 +83,7 @@ async def streamed(limit_s: float, frames: AsyncIterator[str]) -> Response:
                 yield text
                 text = await within(limit_s, anext(frames, None))
         except Exception as error:
-            yield frame("error", told(error))
+            yield frame("error", described(error))
 
     return StreamingResponse(all_of_them(), media_type=STREAM, headers=EVENTS)
 

@@ -86,7 +86,7 @@ class QueueState:
             self._ledger = Ledger(config.queue, len(images), config.rollout.group_size, config.run.seed)
         if self._ledger.prompts != len(images):
             raise ValueError(f"the run began with {self._ledger.prompts} images, now there are {len(images)}")
-        self._agreed = self._ledger.counts["zero_variance"]  # groups without variance that were told of
+        self._agreed = self._ledger.counts["zero_variance"]  # groups without variance that were counted
         self._journal = _begin(Path(journal), self._ledger.snapshot()) if journal is not None else None
         self._ledger.changed.clear()
 

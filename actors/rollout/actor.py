@@ -63,7 +63,7 @@ async def play_member(
     silent: bool = False,
 ) -> Trajectory | str:
     """One member: its trajectory, or why it is void: an outage although each request was made `rollout.retries` times
-    again, or, told to `unforeseen`, an exception that no one foresaw."""
+    again, or an exception that no one foresaw, which `unforeseen` counts."""
     SESSION.set(session)  # of this task alone: members are played by tasks of their own
     try:
         return await episode(image, retried(env, rules.rollout.retries), rules, session, opening, silent)
@@ -136,7 +136,7 @@ class Rollouts:
         judge: Judge,
         record: Record | None = None,
     ) -> None:
-        """`record` is told of every group once the queue has it, in a thread, one at a time; it must not raise."""
+        """`record` gets every group once the queue has it, in a thread, one at a time; it must not raise."""
         self._name = name
         self._record = record
         self._recording = asyncio.Lock()
@@ -195,7 +195,7 @@ class Rollouts:
                 await self._keep(self._record, group, image, members, state, began)
 
     async def _keep(self, record: Record, *played: Any) -> None:
-        """Records are by the way: a disk that does not answer ends them, not the playing."""
+        """Records are by the way: a disk that does not answer ends them, not the rollouts."""
         try:
             async with asyncio.timeout(RECORD_S), self._recording:
                 await asyncio.to_thread(record, *played)

@@ -157,7 +157,7 @@ def shown(render: RenderResult | None, rules: Rules) -> bytes | None:
 
 
 def words(render: RenderResult | None, verdict: Verdict | None, max_chars: int) -> str:
-    """What the policy is told of its tool call: the judge's words, or how its program failed."""
+    """The feedback on a tool call: the judge's differences, or how its program failed."""
     if verdict is not None:
         return verdict.feedback[:max_chars]
     assert render is not None  # a tool call has code, and code has been rendered

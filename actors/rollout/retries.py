@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 async def again(request: Callable[[], Awaitable[T]], retries: int, failed: Callable[[], None] = lambda: None) -> T:
-    """The answer of `request`, made again after an Outage; `failed` is told of each that is retried."""
+    """The answer of `request`, made again after an Outage; `failed` is called for each that is retried."""
     for attempt in range(retries):
         try:
             return await request()

@@ -21,7 +21,7 @@ class TooManyErrors(RuntimeError):
 
 
 class Unforeseen:
-    """Counts of one process. `note` is told of each such exception, `played` of every member's outcome."""
+    """Counts of one process. `note` gets each such exception, `played` every member's outcome."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

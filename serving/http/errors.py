@@ -79,7 +79,7 @@ def answer(error: BaseException) -> JSONResponse:
     return problem(500, "internal", "the server failed; its log says how")
 
 
-def told(error: BaseException) -> dict[str, Any]:
+def described(error: BaseException) -> dict[str, Any]:
     """The same as the data of an `error` event, for an answer that has begun."""
     log.error("an answer broke off", exc_info=error)
     body = json.loads(bytes(answer(error).body))["error"]

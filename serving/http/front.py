@@ -2,7 +2,7 @@
 
 Guarantees: a request's head has at most HEAD_BYTES and arrives within HEAD_S, else the connection ends; no header of a
 client changes who it seems to be (X-Forwarded-For), how long its work may go on or whether it ends with the client
-(Ray's own headers); the proxy's list of routes is not told. Loaded by the proxy itself: RAY_SERVE_HTTP_PROXY_CALLBACK
+(Ray's own headers); the proxy's list of routes is not shown. Loaded by the proxy itself: RAY_SERVE_HTTP_PROXY_CALLBACK
 names `middlewares` (see CALLBACK) in the environment from which Ray starts.
 """
 

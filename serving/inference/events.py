@@ -40,7 +40,7 @@ class Audible(Protocol):
 
 
 class Emitter:
-    """Policy, renderer and judge of one episode, which tell `say` what they do. `tool`: the prompt offers one."""
+    """Policy, renderer and judge of one episode, which report to `say` what they do. `tool`: the prompt offers one."""
 
     def __init__(self, policy: Audible, env: Environment, say: Callable[[Event], None], *, tool: bool) -> None:
         self._policy = policy
@@ -48,13 +48,13 @@ class Emitter:
         self._say = say
         self._tool = tool
         self._turn = 0
-        self._told = 0  # characters of this turn
+        self._sent = 0  # characters of this turn
 
     async def sample(
         self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
     ) -> Sample:
         self._turn += 1
-        self._told = 0
+        self._sent = 0
         sample = await self._policy.sample(prompt_ids, images, max_tokens=max_tokens, session=session, heard=self._hear)
         text = self._env.codec.decode(sample.token_ids)
         kind, code = parse_turn(text, tool=self._tool)
@@ -63,9 +63,9 @@ class Emitter:
 
     def _hear(self, text: str) -> None:
         text = text.removesuffix(self._env.codec.tokenizer.eos_token)
-        if len(text) > self._told:
-            self._say(("text", {"turn": self._turn, "delta": text[self._told :]}))
-            self._told = len(text)
+        if len(text) > self._sent:
+            self._say(("text", {"turn": self._turn, "delta": text[self._sent :]}))
+            self._sent = len(text)
 
     async def render(self, source: str, domain: Domain) -> RenderResult:
         found = await self._env.renderer.render(source, domain)
@@ -82,9 +82,9 @@ class Emitter:
 
 
 def emitting(env: Environment, policy: Audible, say: Callable[[Event], None], *, tool: bool) -> Environment:
-    """`env` for one episode, whose every step `say` is told of."""
-    ear = Emitter(policy, env, say, tool=tool)
-    return Environment(ear, ear, ear, env.codec)
+    """`env` for one episode, whose every step goes to `say`."""
+    emitter = Emitter(policy, env, say, tool=tool)
+    return Environment(emitter, emitter, emitter, env.codec)
 
 
 def joined(events: Sequence[Event]) -> list[Event]:

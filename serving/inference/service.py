@@ -82,15 +82,15 @@ class Inference:
 
     async def stream(self, image: bytes, turns: int) -> AsyncIterator[str]:
         """The same as server-sent events (see serving.inference.events); an outage ends it as an `error` event."""
-        told: asyncio.Queue[Event | None] = asyncio.Queue()  # None ends it
-        env = emitting(self._env, self._policy, told.put_nowait, tool=turns > 1)
-        task = asyncio.create_task(self._play(image, turns, env, told.put_nowait))
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()  # None ends it
+        env = emitting(self._env, self._policy, queue.put_nowait, tool=turns > 1)
+        task = asyncio.create_task(self._play(image, turns, env, queue.put_nowait))
         try:
-            while (event := await told.get()) is not None:
+            while (event := await queue.get()) is not None:
                 if event[0] == "text":
                     await asyncio.sleep(TOGETHER_S)
                 events = [event]
-                while not told.empty() and (event := told.get_nowait()) is not None:
+                while not queue.empty() and (event := queue.get_nowait()) is not None:
                     events.append(event)
                 yield "".join(frame(*e) for e in joined(events))
                 if event is None:

@@ -1,8 +1,8 @@
 """Which calls of a chart program count, what they paint, and what its figure looks like in the end.
 
 Guarantees: the functions, their nesting and the keys are those of ChartMimic's evaluators (arXiv 2406.09961): the kind
-of a chart is told by outermost calls, a colour by the artists that outermost painting calls returned, read when the
-program has ended; a collection counts with the first of its colours, or with each where the evaluators take each
+of a chart follows from its outermost calls, a colour by the artists that outermost painting calls returned, read when
+the program has ended; a collection counts with the first of its colours, or with each where the evaluators take each
 (hlines, vlines, quiver, broken_barh, networks, scatter and collections in three dimensions); a colour map that a call
 names counts by that name, used or not.
 

@@ -54,7 +54,7 @@ def own_pages(start: int) -> int:
 
 def written(work: Callable[[], object], least: int) -> list[tuple[int, int]]:
     """Start and end of the runs of huge pages of each of which a child that does `work` writes at least `least` pages;
-    none where that cannot be told."""
+    none where the kernel does not say."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

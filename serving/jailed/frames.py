@@ -50,7 +50,7 @@ class Frames:
         self._looking = 0  # the thread that looks
 
     def refused(self, event: str, arguments: tuple[Any, ...]) -> bool:
-        """Whether what an audit hook is told of would give somebody else a frame."""
+        """Whether what an audit hook reports would give somebody else a frame."""
         if self._looking == self._ident():
             return False
         return event == "sys._getframe" or (event == "object.__getattr__" and arguments[1] in ATTRIBUTES)
@@ -93,7 +93,7 @@ class Frames:
 
 
 def install(frames: Frames, mark: Callable[[str], None]) -> None:
-    """Put ours in the place of what gives frames away; `mark` is told of a signal handler."""
+    """Put ours in the place of what gives frames away; `mark` is called for a signal handler."""
 
     def no_handler(*arguments: Any) -> None:
         mark("signal.signal")

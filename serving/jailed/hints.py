@@ -2,7 +2,7 @@
 
 Guarantees: one line of at most MAX_MESSAGE bytes; it names the error, the program's own line and, for what commonly
 goes wrong, what to do instead; no path is in it that the program does not name itself. Whether the failure was a
-refusal (`refused`) is told apart from what a program merely got wrong.
+refusal (`refused`) is separate from what a program merely got wrong.
 """
 
 import re
@@ -13,7 +13,7 @@ from serving.jailed.protocol import MAX_MESSAGE
 PROGRAM = "<program>"
 REFUSED = ("PermissionError", "gaierror", "URLError")  # by name: the modules of some are not loaded
 LIBRARIES = "matplotlib, numpy, pandas, scipy, seaborn and Python's own"
-# what the error's class and text match -> what to do; the first that matches is told
+# what the error's class and text match -> what to do; the first that matches is used
 HINTS = (
     (r"usetex|tex\.cache|texmanager|\blatex\b", "there is no LaTeX here: leave out text.usetex; $...$ works without"),
     (r"^ModuleNotFoundError", f"only these libraries are here: {LIBRARIES}"),

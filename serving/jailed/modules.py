@@ -23,7 +23,7 @@ REFUSED = ("_ctypes", "_test", "_xxsubinterpreters", "_xxinterpchannels", "_inte
 
 
 def close_doors(mark: Callable[[str], None]) -> None:
-    """Take the functions away, for good; `mark` is told of whoever asks for one."""
+    """Take the functions away, for good; `mark` is called when one is asked for."""
     import numpy
 
     create_builtin, create_dynamic = _imp.create_builtin, _imp.create_dynamic

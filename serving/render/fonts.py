@@ -1,7 +1,8 @@
 """The fonts of pages: those that Matplotlib brings, so that a page looks the same on every machine.
 
 Guarantees: a browser that is started with `config` sees these fonts and no other, whatever the machine has; every
-family that a page names becomes DejaVu Sans, Serif or Sans Mono; characters that none of them has are told (`missing`).
+family that a page names becomes DejaVu Sans, Serif or Sans Mono; characters that none of them has are named
+(`missing`).
 """
 
 import functools

@@ -116,8 +116,8 @@ class Runs:
         rows = (await self.folder(request)).metrics()
         names = [k for k in dict.fromkeys(key for row in rows for key in row) if k not in ("step", "ended_ms")]
         columns = {k: [v if _is_number(v := row.get(k)) else None for row in rows] for k in names}
-        told = {k: v for k, v in columns.items() if any(x is not None for x in v)}
-        return answer({"step": [row.get("step") for row in rows], "figures": told})
+        shown = {k: v for k, v in columns.items() if any(x is not None for x in v)}
+        return answer({"step": [row.get("step") for row in rows], "figures": shown})
 
     async def step_time(self, request: Request) -> Response:
         run = await self.folder(request)
@@ -171,8 +171,8 @@ def answer(found: Any) -> Response:
 
 def _said(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    told = {"error": {"kind": "not_found" if error.status_code == 404 else "bad_request", "message": error.detail}}
-    return Response(json.dumps(told), error.status_code, media_type="application/json")
+    body = {"error": {"kind": "not_found" if error.status_code == 404 else "bad_request", "message": error.detail}}
+    return Response(json.dumps(body), error.status_code, media_type="application/json")
 
 
 def _number(request: Request, name: str, kind: type, default: Any = None) -> Any:

@@ -234,12 +234,12 @@ class RunFolder:
             entry = self._entries[group]
             state, prompt = str(entry.get("state")), _int(entry.get("prompt"))
             step = _int(entry.get("step")) if state == "consumed" else _int(entry.get("dispatched_at"))
-            told = {"state": state, "reason": str(entry.get("reason") or ""), "step": step + 1}
+            fields = {"state": state, "reason": str(entry.get("reason") or ""), "step": step + 1}
             played = self._played.get(group)
             if played is not None and played.prompt == prompt and state != "running":
-                yield replace(played, **told)  # type: ignore[arg-type]
+                yield replace(played, **fields)  # type: ignore[arg-type]
             else:
-                yield Row(group, prompt, **told)  # type: ignore[arg-type]
+                yield Row(group, prompt, **fields)  # type: ignore[arg-type]
 
 
 def _indexed(raw: Mapping[str, Any]) -> Row | None:

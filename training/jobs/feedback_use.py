@@ -1,4 +1,4 @@
-"""Does the policy use what it is told? The same first attempts, answered after the judge's own words, after none, and
+"""Does the policy use its feedback? The same first attempts, answered after the judge's own words, after none, and
 after words that were said of another attempt.
 
 Guarantees: a first attempt is sampled once and shared by all conditions, as tokens; nothing but the words differs (its
@@ -39,7 +39,7 @@ class Attempt:
     dialogue: Dialogue
     ran: bool
     similarity: float
-    told: str
+    feedback: str
     shown: bytes | None
 
 
@@ -62,15 +62,15 @@ async def study(images: ImageSet, env: Environment, rules: Rules, seed: int, max
         kind, code = await _say(dialogue, env, rules, session)
         if kind != "tool_call" or code is None:
             return None
-        ran, similarity, told, picture = await _look(code, image, env, rules)
-        return Attempt(session, image, dialogue, ran, similarity, told, picture)
+        ran, similarity, feedback, picture = await _look(code, image, env, rules)
+        return Attempt(session, image, dialogue, ran, similarity, feedback, picture)
 
-    async def second(number: int, told: str) -> Second:
+    async def second(number: int, feedback: str) -> Second:
         attempt = attempts[number]
         history: dict[str, Any] = {name: list(getattr(attempt.dialogue, name)) for name in HISTORY}
         dialogue = replace(attempt.dialogue, **history)
         before = env.codec.decode([t for t, own in zip(dialogue.full_ids, dialogue.sampled, strict=True) if own])
-        dialogue.add_feedback(told, attempt.shown, last=True)
+        dialogue.add_feedback(feedback, attempt.shown, last=True)
         kind, code = await _say(dialogue, env, rules, attempt.session)
         if kind == "malformed" or code is None:
             return Second(False, 0.0, False)
@@ -81,12 +81,12 @@ async def study(images: ImageSet, env: Environment, rules: Rules, seed: int, max
     attempts: list[Attempt] = [a for a in tried if a is not None]
     if len(attempts) < 2:  # nothing to compare, which is a finding as well
         return summary([], {}, len(tried)) | {"tool_calls": len(attempts)}
-    texts = {"correct": [a.told for a in attempts], "empty": [""] * len(attempts)}
+    texts = {"correct": [a.feedback for a in attempts], "empty": [""] * len(attempts)}
     texts["shuffled"] = _shuffled(texts["correct"], seed)
     found: dict[str, list[Second]] = {}
     for condition in CONDITIONS:
-        told = texts[condition]
-        found[condition] = await _all([lambda n=n, t=t: second(n, t) for n, t in enumerate(told)])  # type: ignore[misc]
+        feedback = texts[condition]
+        found[condition] = await _all([lambda n=n, t=t: second(n, t) for n, t in enumerate(feedback)])  # type: ignore[misc]
     return summary(attempts, found, len(tried))
 
 

@@ -36,7 +36,7 @@ CURVE = "sft.jsonl"
 
 @dataclass(frozen=True)
 class TargetTurn:
-    """One turn of the policy, what it is told of it, and whether it is to be learned."""
+    """One turn of the policy, the feedback on it, and whether it is to be learned."""
 
     text: str
     feedback: str = ""
@@ -215,11 +215,11 @@ def train(config: Config, examples: Sequence[Example], model: str, folder: Path,
     stop.unlink(missing_ok=True)
     signal.signal(signal.SIGINT, lambda number, frame: os._exit(130) if stop.exists() else stop.touch())
     trim(folder / CURVE, start)
-    told = start
+    printed = start
 
     def look() -> None:
-        nonlocal told
-        told = _tell(folder / CURVE, told, config.run.steps)
+        nonlocal printed
+        printed = _tell(folder / CURVE, printed, config.run.steps)
 
     if (failed := watch(trainer.fit, folder / CURVE, config.learner.step_s, look)) is not None:
         raise Outage("learner", failed)
@@ -231,14 +231,14 @@ def train(config: Config, examples: Sequence[Example], model: str, folder: Path,
     return done
 
 
-def _tell(curve: Path, told: int, steps: int) -> int:
-    """Print the steps after `told`; the last one that was printed. A line is read when it is complete."""
-    for line in curve.read_text().splitlines(keepends=True)[told:] if curve.exists() else []:
+def _tell(curve: Path, printed: int, steps: int) -> int:
+    """Print the steps after `printed`; the last one that was printed. A line is read when it is complete."""
+    for line in curve.read_text().splitlines(keepends=True)[printed:] if curve.exists() else []:
         if line.endswith("\n"):
             row = json.loads(line)
-            told = row["step"]
-            print(f"step {told:4d}/{steps}  loss {row['loss']:.4f}  {row['step_s']:.1f} s", flush=True)
-    return told
+            printed = row["step"]
+            print(f"step {printed:4d}/{steps}  loss {row['loss']:.4f}  {row['step_s']:.1f} s", flush=True)
+    return printed
 
 
 def learn(file: str, data: Path, overrides: Sequence[str], resume: Path | None) -> None:

@@ -48,7 +48,7 @@ class Segment:
 
 
 class Packed(NamedTuple):
-    """What a kernel for packed rows is told of the segments; tensors on its device."""
+    """What a kernel for packed rows needs of the segments; tensors on its device."""
 
     places: Tensor  # (sum of keys,) flat positions of every segment's keys, side by side
     queries: Tensor  # (segments + 1,) int32, cumulative counts

@@ -35,7 +35,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Account:
-    """All of a run's groups. `tokens` by state counts what was generated for groups that finished playing."""
+    """All of a run's groups. `tokens` by state counts what was generated for groups that finished."""
 
     dispatched: int
     consumed: int

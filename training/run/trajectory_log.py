@@ -3,7 +3,7 @@
 Guarantees: every group that was played has its line, whatever became of it, with who waited how long for what; a
 picture is written once a run. Texts and pictures stay within `run.trajectories_mb`: as that fills, those of every
 second, fourth, ... group are kept; rewards and seconds, a few hundred bytes a turn, are kept of all. Writing happens
-beside the playing, never in the learner's way, and a full disk ends the record, not the run.
+beside the rollouts, never in the learner's way, and a full disk ends the record, not the run.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ from itertools import accumulate
 from actors.trajectory import Trajectory
 
 
-def gains(played: Trajectory) -> list[float]:
+def call_gains(played: Trajectory) -> list[float]:
     """Similarity of every program after the first, over the best before it; one that does not run has none."""
     scores = [t.verdict.score if t.verdict is not None else 0.0 for t in played.turns if t.code is not None]
     return [score - best for score, best in zip(scores[1:], accumulate(scores, max), strict=False)]
@@ -28,7 +28,7 @@ def turn_figures(played: Sequence[Trajectory]) -> dict[str, float]:
     """calls (a trajectory), first_similarity, call_gain, calls_improve, calls_repeat (shares of later programs), and
     control_gain."""
     own = [t for t in played if not t.control]
-    gained = [g for t in own for g in gains(t)]
+    gained = [g for t in own for g in call_gains(t)]
     first = [t.turns[0].verdict.score if t.turns[0].verdict else 0.0 for t in own if t.turns]
     return {
         "calls": _mean(sum(turn.kind == "tool_call" for turn in t.turns) for t in own),
@@ -36,7 +36,7 @@ def turn_figures(played: Sequence[Trajectory]) -> dict[str, float]:
         "call_gain": _mean(gained),
         "calls_improve": _mean(g > 0 for g in gained),
         "calls_repeat": _mean(r for t in own for r in repeats(t)),
-        "control_gain": _mean(g for t in played if t.control for g in gains(t)),
+        "control_gain": _mean(g for t in played if t.control for g in call_gains(t)),
     }
 
 

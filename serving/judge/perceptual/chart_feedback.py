@@ -193,7 +193,7 @@ def _course(c: Comparison, t: NDArray[np.bool_], r: NDArray[np.bool_], which: st
 
 
 def _wedges(c: Comparison) -> list[Difference]:
-    """Shares of the wedges of a pie, told by their colours."""
+    """Shares of the wedges of a pie, matched by their colours."""
 
     def shares(side: Features) -> NDArray[np.float64]:
         count = np.bincount(side.shapes.labels[side.shapes.data].clip(0), minlength=len(side.palette.weights))

@@ -1,10 +1,10 @@
 """The colours of a picture's ink and how well two palettes agree.
 
 Guarantees: anti-aliased outlines are blends of a colour with the background and never colours of their own. A chart is
-told by its hues: black and gray weigh at most a quarter where there is any colour, and agreement is the best one-to-one
-assignment (Hungarian method, as in ChartMimic's colour score) under CIEDE2000. A page is told by all of its colours,
-black and gray as any other, and agreement is what need not be moved from one palette to the other (earth mover's
-distance): it follows amounts steadily, so that a small icon or a few words more cannot turn it.
+known by its hues: black and gray weigh at most a quarter where there is any colour, and agreement is the best
+one-to-one assignment (Hungarian method, as in ChartMimic's colour score) under CIEDE2000. A page is known by all of its
+colours, black and gray as any other, and agreement is what need not be moved from one palette to the other (earth
+mover's distance): it follows amounts steadily, so that a small icon or a few words more cannot turn it.
 """
 
 from dataclasses import dataclass

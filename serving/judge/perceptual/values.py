@@ -1,8 +1,8 @@
 """Whether marks end where they should: the heights of bars, the course of lines, the places of points.
 
-Guarantees: marks are told by their outer borders, column by column and row by row and colour by colour, so a value that
-is off shows by how far and how wide it is off, while other widths of strokes and a pixel of registration show nothing;
-where most borders agree but for another range of the value axis, that is found and undone.
+Guarantees: marks are known by their outer borders, column by column and row by row and colour by colour, so a value
+that is off shows by how far and how wide it is off, while other widths of strokes and a pixel of registration show
+nothing; where most borders agree but for another range of the value axis, that is found and undone.
 """
 
 from dataclasses import dataclass

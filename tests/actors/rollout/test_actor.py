@@ -1,4 +1,4 @@
-"""What stands beside the playing of groups must not hold it up."""
+"""What stands beside the rollouts must not hold it up."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from actors.rollout import actor
 from actors.rollout.actor import Rollouts
 
 
-async def test_a_disk_that_does_not_answer_ends_the_record_and_not_the_playing(
+async def test_a_disk_that_does_not_answer_ends_the_record_and_not_the_rollouts(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(actor, "RECORD_S", 0.1)

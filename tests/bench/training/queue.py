@@ -70,7 +70,7 @@ def ray_store_bytes() -> int:
 
 
 class Feed:
-    """Hands in groups like those of the embedded policy, without playing them."""
+    """Hands in groups like those of the embedded policy, without running them."""
 
     def __init__(self, queue: Any, number: int) -> None:
         from actors.contracts import RenderResult, Verdict

@@ -109,13 +109,14 @@ def test_greedy_answers_repeat(handle: object, picture: Callable[..., bytes], se
 
 
 def test_guards_stand_before_the_model(handle: object, picture: Callable[..., bytes], settings: Judge) -> None:
-    async def ask(render: bytes) -> Verdict:
-        return await JudgeClient(handle, Config(judge=settings)).compare(picture("red"), render, "chart")
+    async def ask(render: bytes, target: bytes = picture("red")) -> Verdict:
+        return await JudgeClient(handle, Config(judge=settings)).compare(target, render, "chart")
 
     assert asyncio.run(ask(picture("red"))).score == 1
     assert asyncio.run(ask(picture("white"))).score == 0
+    assert asyncio.run(ask(b"no picture")).score == 0
     with pytest.raises(ValueError, match="not a readable image"):
-        asyncio.run(ask(b"no picture"))
+        asyncio.run(ask(picture("red"), b"no picture"))
 
 
 def test_a_deadline_that_is_too_short_is_an_outage(

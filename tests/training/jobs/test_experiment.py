@@ -150,7 +150,7 @@ def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
         "time.sleep(1)\n"
         "open('saved', 'w').close()\n"
     )
-    hear = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs are deaf
+    hear = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
     code = f"{hear}from training.jobs.experiment import _run\n_run('slow_arm')"
     env = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
 """Whether two lines of text are the same words, by their shapes, whatever the size, weight and typeface.
 
-Guarantees: a line is told by its strip, its ink scaled to HEIGHT rows between the highest and the lowest stroke; two
+Guarantees: a line is known by its strip, its ink scaled to HEIGHT rows between the highest and the lowest stroke; two
 strips are laid on each other by dynamic time warping over columns (Sakoe and Chiba 1978), so that letters of other
 widths cost little and other letters cost much; similarity is 1 for equal strips and about 0 for unrelated ones.
 """
