@@ -91,9 +91,9 @@ ATTACKS: dict[str, tuple[str, bool]] = {
     "walk_gc": (
         f"import gc\nfor o in gc.get_objects():\n    if type(o) is list and o and o[0] == {CALLS}[0]:\n"
         f"        o[:] = {CALLS}",
-        True,
+        False,  # there is no such function in the jail: the program fails, or goes on with nothing found
     ),
-    "walk_gc_quietly": ("import gc\ntry:\n    gc.get_referrers(ax)\nexcept Exception:\n    pass", True),
+    "walk_gc_quietly": ("import gc\ntry:\n    gc.get_referrers(ax)\nexcept Exception:\n    pass", False),
     "walk_what_the_recorder_shows": (
         "from matplotlib.axes import Axes\n"
         "for n in ('__wrapped__', '__closure__', '__self__', 'func', '__globals__'):\n"
