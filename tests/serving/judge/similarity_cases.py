@@ -20,7 +20,7 @@ FAKES = ("axes_only", "axes_only+text", "text_only", "title_only", "empty", "bla
 HOLLOW = {
     "title_only": 0.05,
     "text_only": 0.05,
-    "mosaic": 0.5,  # of an image of a few large blocks, the most
+    "mosaic": 0.4,  # of an image of a few large blocks, the most
     "tall": 0.1,
     "blank": 0.02,
     "average": 0.02,
