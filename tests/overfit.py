@@ -10,7 +10,8 @@ from configs.schema import Prompts
 
 
 def by_heart(folder: Path, prompts: Prompts, picture: bytes, turns: list[str], feedback: list[str], steps: int) -> Path:
-    """Write a policy to `folder` that answers `picture` with `turns`, given `feedback` between them."""
+    """Write a policy to `folder` that answers `picture` with `turns`, given `feedback` between them, and with the last
+    of them where the prompt offers no tool."""
     from training.base.teach import optimisers
     from training.data import tiny_policy
     from training.jobs.sft import row_of
@@ -26,14 +27,16 @@ def by_heart(folder: Path, prompts: Prompts, picture: bytes, turns: list[str], f
         dialogue.add_text(turn)
         if answer is not None:
             dialogue.add_feedback(answer)
+    direct = Dialogue.start(codec, picture, direct=True)
+    direct.add_text(turns[-1])
     model = load_model(folder)
     policy = Policy(
         model.train(), banned=banned_ids(codec.tokenizer), temperature=1.0, chunk=1 << 20, freeze_vision=False
     )
     pixels = Pixels(codec.processor.image_processor)
-    row = row_of(dialogue, pixels, model.config.image_token_id)
-    batch = build([(row,)], model.config.image_token_id, pixels)
-    inputs = pixels.patches(batch.images, dict(zip(row.images, dialogue.images, strict=True)))
+    rows = [(row_of(one, pixels, model.config.image_token_id),) for one in (dialogue, direct)]
+    batch = build(rows, model.config.image_token_id, pixels)
+    inputs = pixels.patches(batch.images, dict(zip(rows[0][0].images, dialogue.images, strict=True)))
     tools = optimisers(model)
     for _ in range(steps):
         (-policy(batch, *inputs)[0].mean()).backward()
