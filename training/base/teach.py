@@ -41,6 +41,7 @@ class Shape:
     """What packing asks of pictures whose patches are at hand."""
 
     merge = MERGE
+    packed = True
 
     def tokens(self, grid: tuple[int, int, int]) -> int:
         return grid[0] * grid[1] * grid[2] // self.merge**2

@@ -218,6 +218,7 @@ async def test_a_killed_browser_is_replaced_and_an_old_one_retired() -> None:
     renderer = WebRenderer(Render(browser_pages=3))
     first = await renderer.render(REFERENCE)
     os.kill(renderer.pids[0], 9)
+    await asyncio.sleep(2)  # the jail around it ends a moment later
     second = await renderer.render(REFERENCE)
     assert renderer.launches == 2
     for _ in range(3):
