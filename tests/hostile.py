@@ -134,7 +134,7 @@ async def play(trajectories: int, seed: int, model: str, folder: Path) -> dict[s
     account = await queue.account.remote()
     await renders.close()
     await judge.close()
-    moved = sum(float((a - b).abs().sum()) for a, b in zip(before, learner.policy.parameters(), strict=True))
+    moved = sum(float((a - b.detach()).abs().sum()) for a, b in zip(before, learner.policy.parameters(), strict=True))
     settled = memory[len(memory) // 4 :]
     return {
         "trajectories": trained, "steps": steps, "seconds": round(time.monotonic() - began, 1),
@@ -146,9 +146,9 @@ async def play(trajectories: int, seed: int, model: str, folder: Path) -> dict[s
     }  # fmt: skip
 
 
-def left_behind() -> set[str]:
-    """What a run of this process could leave on the machine."""
-    return {str(p) for place in ("/tmp", "/dev/shm") for p in Path(place).glob("rrvf-*")}
+def left_behind(scratch: Path) -> set[str]:
+    """What a run left of its temporary files: in a folder of its own, as others on this machine make such files too."""
+    return {str(p) for p in scratch.glob("rrvf-*")}
 
 
 def run(trajectories: int, seed: int) -> dict[str, Any]:
@@ -158,20 +158,24 @@ def run(trajectories: int, seed: int) -> dict[str, Any]:
     from training.run.ray_env import set_environment
 
     set_environment()
-    files, own = left_behind(), family(os.getpid())
+    own = family(os.getpid())
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "scratch").mkdir()
+        tempfile.tempdir = str(folder / "scratch")
+        try:
             build(folder / "policy", seed=seed)
             found = asyncio.run(play(trajectories, seed, str(folder / "policy"), folder))
-    finally:
-        ray.shutdown()
+            files = sorted(left_behind(folder / "scratch"))
+        finally:
+            tempfile.tempdir = None
+            ray.shutdown()
     for _ in range(100):  # Ray's own processes take a moment
         if not (processes := family(os.getpid()) - own):
             break
         time.sleep(0.1)
-    return found | {"processes_left": len(processes), "files_left": sorted(left_behind() - files)}
+    return found | {"processes_left": len(processes), "files_left": files}
 
 
 def main() -> int:

@@ -11,6 +11,7 @@ import pytest
 import ray
 import torch
 
+from actors.contracts import Outage
 from actors.engine.policy import UpdateReport
 from configs.schema import Config
 from training.learner.model import load_policy, named_shapes, named_weights
@@ -101,6 +102,11 @@ def test_a_replica_that_died_is_left_out_and_taken_in_again_when_it_is_back(clus
         ray.get(actors[0].die.options(max_task_retries=0).remote())
     wait_for(lambda: ray.get(actors[0].seen.remote()) == [])
     assert connect() == [1, 3], "started again by Ray, it is connected with the others"
+    ray.kill(actors[0])
+    ray.kill(actors[2])
+    engines.deadline = time.monotonic() + 1
+    with pytest.raises(Outage, match="none of 3 policy actors answers"):
+        engines.take_stock()
 
 
 def wait_for(check: Callable[[], bool]) -> None:
