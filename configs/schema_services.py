@@ -61,6 +61,7 @@ class Render:
     browser: str = text("", "path of a Chromium", empty="look for one")
     viewport: tuple[int, int] = num((1280, 720), "CSS px", "width and height of a page's window", ge=16, le=16_384)
     max_height: int = num(8192, "CSS px", "a page's picture ends here", ge=16, le=65_536)
+    machine_fonts: bool = flag(False, "pages use this machine's fonts, so that their bytes depend on it")
     full_width: bool = flag(False, "what a page hides beyond its sides is pictured too, as Design2Code does")
     browser_pages: int = num(
         200,

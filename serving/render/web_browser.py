@@ -140,8 +140,11 @@ class Launcher:
         path = find_browser(self._config.browser, self._driver.chromium.executable_path)
         pid_file = self._scratch / f"pid-{self.launches}"
         script = self._scratch / f"browser-{self.launches}"
-        config = self._scratch / "fonts.conf"
-        config.write_text(fonts.config(fonts.INSIDE if self._namespaces else str(fonts.folder()), "/tmp/fontconfig"))
+        config = None if self._config.machine_fonts else self._scratch / "fonts.conf"
+        if config is not None:
+            config.write_text(
+                fonts.config(fonts.INSIDE if self._namespaces else str(fonts.folder()), "/tmp/fontconfig")
+            )
         script.write_text(wrapper(path, pid_file, config, namespaces=self._namespaces))
         script.chmod(0o755)
         self.launches += 1
@@ -162,16 +165,20 @@ class Launcher:
                     await driver.stop()
 
 
-def wrapper(browser: str, pid_file: Path, fonts_config: Path, *, namespaces: bool) -> str:
+def wrapper(browser: str, pid_file: Path, fonts_config: Path | None, *, namespaces: bool) -> str:
     """A shell script that notes its process id and becomes the browser, in a jail where namespaces are to be had, with
-    the fonts that `fonts_config` names and no others."""
-    command = ["env", f"FONTCONFIG_FILE={fonts_config}", browser]
+    the fonts that `fonts_config` names and no others; None: with the machine's."""
+    command = [browser] if fonts_config is None else ["env", f"FONTCONFIG_FILE={fonts_config}", browser]
     if namespaces:
         bwrap = shutil.which("bwrap")
         assert bwrap is not None
         folder = str(Path(browser).resolve().parent)
         own = [] if folder.startswith("/usr") else ["--ro-bind", folder, folder]
-        flags = [*sandbox.namespace_flags(), "--tmpfs", "/tmp", "--ro-bind", str(fonts.folder()), fonts.INSIDE]
-        flags += ["--ro-bind", str(fonts_config), "/etc/fonts/fonts.conf"]
+        flags = [*sandbox.namespace_flags(), "--tmpfs", "/tmp"]
+        if fonts_config is None:
+            flags += ["--ro-bind-try", "/etc/fonts", "/etc/fonts"]
+        else:
+            flags += ["--ro-bind", str(fonts.folder()), fonts.INSIDE]
+            flags += ["--ro-bind", str(fonts_config), "/etc/fonts/fonts.conf"]
         command = [bwrap, *flags, *own, "--", browser]
     return f'#!/bin/sh\necho $$ > {shlex.quote(str(pid_file))}\nexec {shlex.join(command)} "$@"\n'

@@ -44,14 +44,16 @@ class Graded:
     void: str = ""
 
 
-def patient(render: Render, *, pages: bool = False, scripts: bool = False) -> Render:
-    """Limits for judging programs rather than for training on them; `pages` are pictured whole, as Design2Code does."""
+def patient(render: Render, *, pages: bool = False, official: bool = False) -> Render:
+    """Limits for judging programs rather than for training on them; `pages` are pictured whole, as Design2Code does.
+    `official`: with their scripts and the machine's fonts, as the originals draw them."""
     sandbox = render.sandbox
     return replace(
         render,
         full_width=pages,
         max_height=WHOLE if pages else render.max_height,
-        javascript=scripts or render.javascript,
+        javascript=official or render.javascript,
+        machine_fonts=official or render.machine_fonts,
         sandbox=replace(
             sandbox, cpu_s=max(60, sandbox.cpu_s), wall_s=max(240, sandbox.wall_s), max_source_bytes=PAGE_BYTES
         ),
@@ -77,7 +79,7 @@ class Grader:
         self._benchmark, self._question, self._official = benchmark, question, official
         self._pages = benchmark.domain == "web" and benchmark.name in ("design2code", "pairs")
         self._judge, self._rater, self._clip = judge, rater, clip
-        limits = patient(render, pages=self._pages, scripts=official)
+        limits = patient(render, pages=self._pages, official=official)
         self._renderer = WebRenderer(limits) if benchmark.domain == "web" else ChartRenderer(limits)
         lows = benchmark.domain == "chart" and benchmark.name in ("chartmimic", "coldstart", "pairs")
         self._scorer = Scorer(limits, official=official) if lows else None

@@ -9,10 +9,7 @@ from training.metrics.official import BENCHMARKS, LIMITS, Row, compared, markdow
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
-def test_scores_are_the_originals(benchmark: str, request: pytest.FixtureRequest) -> None:
-    if benchmark == "design2code":  # block-match of one pair is .015 off
-        request.applymarker(pytest.mark.xfail(reason="pages are drawn with the pinned fonts, not with the original's"))
-
+def test_scores_are_the_originals(benchmark: str) -> None:
     async def run() -> list[Row]:
         return [row async for row in compared(real("official"), benchmark, official=True)]
 

@@ -9,7 +9,7 @@ chance (more than ten colours), `low` and `high` are the ends of what it may be.
 import base64
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ async def _plot2code(folder: Path, pairs: list[dict[str, Any]], official: bool) 
 
 
 async def _design2code(folder: Path, pairs: list[dict[str, Any]], official: bool) -> Found:
-    renderer = WebRenderer(PATIENT)
+    renderer = WebRenderer(replace(PATIENT, machine_fonts=official))
     inlined = {
         file.name: f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
         for file in folder.glob("*.jpg")
