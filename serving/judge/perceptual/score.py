@@ -51,9 +51,10 @@ WEIGHTS: dict[Domain, dict[str, float]] = {
     },
     "web": {"ink": 0.25, "edges": 0.15, "palette": 0.2, "text": 0.4},  # a page is words first, whatever its panels
 }
+SHADES = {"edges": 0.1, "text": 0.1}  # what weighs in the place of values where no borders tell them, as of an image
 POWER = 0.5
 CHANCE: dict[Domain, dict[str, float]] = {
-    "chart": {"ink": 0.25, "data": 0.3, "edges": 0.3, "values": 0.3, "palette": 0.2, "text": 0.0, "kind": 0.1},
+    "chart": {"ink": 0.25, "data": 0.38, "edges": 0.3, "values": 0.3, "palette": 0.2, "text": 0.12, "kind": 0.1},
     "web": {"ink": 0.25, "edges": 0.3, "palette": 0.4, "text": 0.25},
 }
 # What registration and other typefaces leave of the same content: a term that high is full.
@@ -65,6 +66,7 @@ REST = 0.02  # what is left to gain above FULL, so that closer is better
 MAX_SHIFT = 0.03  # of the canvas, undone before comparing
 BOLDER = 1.6  # strokes may be that much wider or thinner: they keep their width where a figure changes its size
 AXES, AXES_MOST = 1.6, 0.4  # what marks cost that stand right but for the range of an axis
+MEET = 0.93  # of the values, for another range of an axis that registration took to be believed
 LETTERS = 0.02  # of what letters are larger or smaller
 RANGE = 0.02  # of AXES, for another range of an axis however small
 MARGIN = 0.15  # of what plotting areas are off
@@ -108,10 +110,15 @@ def compare_features(target: Features, rgb: Rgb, domain: Domain) -> Comparison:
 def _compare_charts(target: Features, rgb: Rgb) -> Comparison:
     found = survey(rgb, target)
     render, registration = lay(found, rgb, target)
-    lines = match_lines(target, found, registration.whole)
     pairing = pair(target.palette, render.palette, "chart")
-    fitted = registration.fitted
-    ranged = values = compare_values(target, render, pairing)
+    values = compare_values(target, render, pairing)
+    if registration.fitted > 0 and tells(target) and values.agreement < MEET:
+        registration = registration.framed()
+        render, _ = lay(found, rgb, target, registration)
+        pairing = pair(target.palette, render.palette, "chart")
+        values = compare_values(target, render, pairing)
+    lines = match_lines(target, found, registration.whole)
+    fitted, ranged = registration.fitted, values
     if len(registration.panels) != 1:
         ranged = Values(values.agreement)
     elif values.fitted > 0:  # the same marks on an axis of another range
@@ -176,6 +183,8 @@ def _compare_pages(target: Features, rgb: Rgb) -> Comparison:
 def _total(terms: dict[str, float], factors: dict[str, float], domain: Domain) -> tuple[float, dict[str, float]]:
     """The score, and its terms after correction for chance with the factors."""
     weights, chance = WEIGHTS[domain], CHANCE[domain]
+    if domain == "chart" and "values" not in terms:
+        weights = {name: weight + SHADES.get(name, 0.0) for name, weight in weights.items()}
     full = (
         FULL[domain]
         if "values" in terms or domain == "web"

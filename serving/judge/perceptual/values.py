@@ -14,9 +14,10 @@ from serving.judge.perceptual.features import Features
 from serving.judge.perceptual.palette import Pairing
 
 FREE = 0.014  # of the plotting area: borders that near are equal
-FULL = 0.3  # of it: borders that far apart have nothing in common
+FULL = 0.25  # of it: borders that far apart have nothing in common
 LEAST_WEIGHT = 0.08  # of a colour that is a layer of its own
 MOST_MARKS, MOST_LAYERS = 60, 4
+STANDS = 0.7  # share of the marks' feet on the floor
 AGREE = 0.5  # share of the borders that must meet for another range to be believed
 
 Mask = NDArray[np.bool_]
@@ -127,9 +128,16 @@ def _agreement(pairs: list[tuple[Borders, Borders]], size: int) -> float:
     return 1 - float(used.mean()) if len(used) else 1.0
 
 
+def _stands(sides: list[Borders], floor: int, size: int, inner: int) -> bool:
+    """Whether most marks begin at the floor, as bars do."""
+    feet = np.concatenate([side[inner][side[0]] for side in sides])
+    return bool(len(feet)) and float((np.abs(feet - floor) < 0.03 * size).mean()) > STANDS
+
+
 def _range(pairs: list[tuple[Borders, Borders]], size: int, floor: int, axis: int) -> tuple[float, float]:
     """Stretch and shift of the render's places along an axis by which most of its outer borders (upper or right ones)
-    meet the target's: of all lines through two of them, and through one and the floor, for bars, the best one."""
+    meet the target's: of all lines through one of them and the floor, and, where marks do not stand on it, through two
+    of them, the best one. Bars that are all higher by as much are other values, not another range."""
     outer = 1 if axis == 1 else 2
     a = np.concatenate([t[outer][t[0] & r[0]] for t, r in pairs])
     b = np.concatenate([r[outer][t[0] & r[0]] for t, r in pairs])
@@ -137,7 +145,8 @@ def _range(pairs: list[tuple[Borders, Borders]], size: int, floor: int, axis: in
         return 1.0, 0.0
     index = np.linspace(0, len(a) - 1, 24).astype(int)
     i, j = (grid.ravel() for grid in np.meshgrid(index, index))
-    far = np.abs(b[i] - b[j]) > 0.08 * size
+    standing = _stands([t for t, _ in pairs], floor, size, 3 - outer)
+    far = (np.abs(b[i] - b[j]) > 0.08 * size) & (not standing)
     i, j = i[far], j[far]
     bars = index[np.abs(b[index] - floor) > 0.08 * size]
     stretch = np.concatenate([(a[i] - a[j]) / (b[i] - b[j]), (a[bars] - floor) / (b[bars] - floor)])

@@ -76,7 +76,7 @@ def test_a_verdict_is_a_function_of_the_pixels_alone() -> None:
 
 def test_milder_differences_score_higher() -> None:
     target = bars()
-    scores = [compare(target, bars(lift=lift)).score for lift in (2, 20, 50, 80)]
+    scores = [compare(target, bars(lift=lift)).score for lift in (2, 20, 60, 110)]
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 4
 
 

@@ -18,9 +18,6 @@ LOOKALIKES = (  # the pairs of different charts that are most alike: one default
     ("mplot3d__surface3d_2", "mplot3d__voxels_rgb"),
     ("lines_bars_and_markers__xcorr_acorr_demo", "statistics__errorbar_features"),
 )
-# Registration forgives margins and typefaces, and these lost by it; the bounds are those that it has to reach again.
-SHORT = pytest.mark.xfail(reason="the registering judge is a little too mild here")
-TOO_MILD = ("lines_bars_and_markers__xcorr_acorr_demo", "subplots_axes_and_figures__share_axis_lims_views")
 PANELS_AND_ICONS = ("1438", "12121")  # most of the text on dark panels; one small icon in a page of gray text
 
 
@@ -50,16 +47,12 @@ def test_fixed_points(found: Found) -> None:
     assert max(found.scores["average"]) < 0.02
 
 
-def test_a_small_shift_costs_little_and_another_target_nearly_all(found: Found, request: pytest.FixtureRequest) -> None:
-    if "charts" in request.node.name:  # .894
-        request.applymarker(SHORT)
+def test_a_small_shift_costs_little_and_another_target_nearly_all(found: Found) -> None:
     assert min(found.scores["3px"]) > 0.9
     assert max(found.scores["another"]) < 0.35, table(found)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [pytest.param(*pair, marks=[SHORT] if pair == TOO_MILD else []) for pair in LOOKALIKES]
-)
+@pytest.mark.parametrize(("first", "second"), LOOKALIKES)
 def test_what_charts_share_by_chance_is_worth_little(first: str, second: str) -> None:
     assert compare(pictures.base(first), pictures.base(second)).score < 0.35
 
@@ -68,9 +61,7 @@ def test_nothing_hollow_beats_an_honest_rough_attempt(found: Found) -> None:
     assert not found.fooled
 
 
-def test_what_is_right_in_one_respect_is_worth_little(found: Found, request: pytest.FixtureRequest) -> None:
-    if "charts" in request.node.name:  # text alone .076, a mosaic .465
-        request.applymarker(SHORT)
+def test_what_is_right_in_one_respect_is_worth_little(found: Found) -> None:
     for version in HOLLOW.keys() & found.scores.keys():
         assert max(found.scores[version]) < HOLLOW[version], (version, table(found))
 
@@ -87,9 +78,7 @@ def test_a_page_of_panels_may_shift_and_gains_nothing_by_words_to_the_judge(name
     assert score["rough+sway"] <= score["rough"]
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[SHORT] if kind in ("font", "kind", "noise") else []) for kind in pictures.SINGLE]
-)
+@pytest.mark.parametrize("kind", pictures.SINGLE)
 def test_the_words_name_what_was_done_to_a_chart(charts: Found, kind: str) -> None:
     if kind != "legend":  # too few charts of the sample have one; see below
         assert np.mean(charts.named[kind]) >= 0.8, charts.silent

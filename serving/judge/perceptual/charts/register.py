@@ -14,8 +14,9 @@ from scipy.optimize import linear_sum_assignment
 from serving.judge.perceptual.charts.panels import Boxes
 
 COARSE = 4  # candidates are compared at this fraction of the canvas
-TRUST = 0.08  # what plotting areas may agree less from afar than another map and still be taken
+TRUST = 0.2  # what plotting areas may agree less from afar than another map and still be taken
 FIT = 0.12  # what marks must agree better from afar to be taken as of another range of an axis
+PIXEL = 1.0  # of a canvas: plotting areas are as large as each other to that
 NEAR = 4.0  # pixels within which outlines pull on each other
 RIDGE = 0.01  # holds what no outline tells
 NOISE = 0.012  # of a plotting area: marks that near have not been moved
@@ -63,6 +64,10 @@ class Registration:
     fitted: float
     cut: Box | None = None  # of the target's canvas: what lies outside is left out
 
+    def framed(self) -> "Registration":
+        """With the one panel laid on its partner and its marks where they then are."""
+        return Registration(Map.between(*self.panels[0]), self.panels, self.matched, 0.0)
+
     def ranged(self, axis: int, stretch: float, shift: float) -> "Registration":
         """With the marks of the one panel stretched and shifted along `axis` (0 is x), its borders cut off."""
         scale, offset = list(self.whole.scale), list(self.whole.offset)
@@ -87,7 +92,7 @@ class Side:
 
 def register(target: Side, render: Side, distance: NDArray[np.float32]) -> Registration:
     """How the render is laid on the target, whose pixels are `distance` [h, w] away from an outline."""
-    pairs = _pairs(target, render)
+    pairs = [(_snapped(source, goal), goal) for source, goal in _pairs(target, render)]
     candidates: list[tuple[float, Map]] = []
     if len(pairs):
         frames = Map.between(_union([p for p, _ in pairs]), _union([p for _, p in pairs]))
@@ -110,12 +115,31 @@ def register(target: Side, render: Side, distance: NDArray[np.float32]) -> Regis
         bare = len(target.panels) > 0 and len(render.panels) == 0
         return Registration(_refined(chosen, render.outlines, distance), (), 0.0 if bare else 1.0, 0.0)
     if len(pairs) > 1:
-        return Registration(chosen, tuple(pairs), len(pairs) / most, 0.0)
+        fine = tuple((_fine(source, goal, render.outlines, distance), goal) for source, goal in pairs)
+        return Registration(chosen, fine, len(pairs) / most, 0.0)
     chosen = _refined(chosen, render.outlines, distance)
     (source, goal) = pairs[0]
     corners = np.abs(chosen.boxes(np.array([source], np.float32))[0] - np.array(goal))
     fitted = float((corners / np.array([goal[2] - goal[0], goal[3] - goal[1]] * 2)).mean())
     return Registration(chosen, tuple(pairs), len(pairs) / most, max(0.0, fitted - NOISE))
+
+
+def _snapped(source: Box, goal: Box) -> Box:
+    """The render's box with the goal's sides where they are equal to PIXEL, as borders are found no better."""
+    out = list(source)
+    for low, high in ((0, 2), (1, 3)):
+        side, wanted = source[high] - source[low], goal[high] - goal[low]
+        if abs(side - wanted) < PIXEL:
+            out[low], out[high] = source[low] + (side - wanted) / 2, source[high] - (side - wanted) / 2
+    return out[0], out[1], out[2], out[3]
+
+
+def _fine(source: Box, goal: Box, outlines: NDArray[np.float32], distance: NDArray[np.float32]) -> Box:
+    """The box of the render that lies on `goal` once the outlines inside `source` lie on the target's."""
+    x, y = outlines[:, 0], outlines[:, 1]
+    inside = (x >= source[0]) & (x <= source[2]) & (y >= source[1]) & (y <= source[3])
+    (sx, sy), (ox, oy) = (m := _refined(Map.between(source, goal), outlines[inside], distance)).scale, m.offset
+    return (goal[0] - ox) / sx, (goal[1] - oy) / sy, (goal[2] - ox) / sx, (goal[3] - oy) / sy
 
 
 def _coarse(ink: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -192,22 +216,35 @@ def _from_pixels(m: Map, factor: tuple[float, float]) -> Map:
 
 
 def _paste(out: Rgb, rgb: Rgb, m: Map, region: tuple[int, int, int, int]) -> None:
-    """Write the part of `rgb` that falls into `region` (x0, y0, x1, y1) of `out`."""
+    """Write the part of `rgb` that falls into `region` (x0, y0, x1, y1) of `out`. A fraction of a pixel there is whole
+    pixels of a larger picture, by which it moves before it is made smaller: that blurs nothing."""
     size = max(1, round(rgb.shape[1] * m.scale[0])), max(1, round(rgb.shape[0] * m.scale[1]))
-    ox, oy = m.offset
-    whole = rgb
+    (ox, oy), (sx, sy) = m.offset, m.scale
+    (x, kx), (y, ky) = _whole(ox, sx), _whole(oy, sy)
+    whole = _moved(rgb, kx, ky) if (kx, ky) != (0, 0) else rgb
+    left = ox - x - kx * sx, oy - y - ky * sy
     if size != rgb.shape[1::-1]:
         way = cv2.INTER_AREA if size[0] <= rgb.shape[1] and size[1] <= rgb.shape[0] else cv2.INTER_LINEAR
-        whole = cv2.resize(rgb, size, interpolation=way)  # type: ignore[assignment]
-    x, y = round(ox), round(oy)
-    if max(abs(ox - x), abs(oy - y)) > 0.3:
-        x, y = int(np.floor(ox)), int(np.floor(oy))
-        part = np.array([[1, 0, ox - x], [0, 1, oy - y]], np.float32)
-        whole = cv2.warpAffine(whole, part, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+        whole = cv2.resize(whole, size, interpolation=way)  # type: ignore[assignment]
+    if max(abs(left[0]), abs(left[1])) > 0.3:
+        whole = _moved(whole, *left)
     x0, y0 = max(region[0], x), max(region[1], y)
     x1, y1 = min(region[2], x + size[0]), min(region[3], y + size[1])
     if x1 > x0 and y1 > y0:
         out[y0:y1, x0:x1] = whole[y0 - y : y1 - y, x0 - x : x1 - x]
+
+
+def _whole(offset: float, scale: float) -> tuple[int, int]:
+    """Pixels there and pixels of the picture, at `scale` of the former, that are nearest to an offset together."""
+    near = [round(offset) + step for step in (0, -1, 1, -2, 2)] if scale < 1 else [round(offset)]
+    both = [(x, round((offset - x) / scale) if scale < 1 else 0) for x in near]
+    return min(both, key=lambda one: round(abs(offset - one[0] - one[1] * scale), 2))
+
+
+def _moved(rgb: Rgb, x: float, y: float) -> Rgb:
+    """The picture moved by x, y pixels; its border fills what comes in."""
+    way = np.array([[1, 0, x], [0, 1, y]], np.float32)
+    return cv2.warpAffine(rgb, way, rgb.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
 def _pairs(target: Side, render: Side) -> list[tuple[Box, Box]]:
