@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from actors.contracts import Difference
+from serving.judge.perceptual.charts.shades import shades
 from serving.judge.perceptual.colour import names
 from serving.judge.perceptual.features import Features
 from serving.judge.perceptual.lines import PARTS, Lines
@@ -36,7 +37,7 @@ PLACES = {"title": "at the top", "bottom": "below the axes", "left": "left of th
 def chart_findings(c: Comparison) -> list[Difference]:
     """Findings about a chart, the most severe first (stable)."""
     kind = _kind(c)
-    marks = [] if kind else [*_panels(c), *_range(c), *(_marks(c) if tells(c.target) else [])]
+    marks = [] if kind else [*_panels(c), *_range(c), *(_marks(c) if tells(c.target) else shades(c.target, c.render))]
     found = [*kind, *marks, *_colours(c), *background(c), *_text(c), *_arrangement(c)]
     return sorted(found, key=lambda d: -d.severity)
 

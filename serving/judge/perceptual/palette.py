@@ -67,6 +67,7 @@ def pair(target: Palette, render: Palette, domain: Domain) -> Pairing:
 
 NEUTRAL = 0.25  # weight of all neutral colours of a chart together, where there is a coloured one
 BLEND = 0.15  # weight of a pixel of an outline
+GRAYED = 8.0  # chroma that a blend of a hue would have, from which its lack shows
 HUED = 14.0  # chroma above which a colour has a hue
 
 
@@ -136,6 +137,10 @@ def _merge(centres: Lab, counts: NDArray[np.float64], background: Lab, paler: fl
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
     off_ray = lengths[:, None] * np.sqrt(np.maximum(0, 1 - cosine**2))  # distance of bin i from the ray of bin j
     blend = (cosine > 0) & (off_ray < (14 if paler < 2 else 22)) & (lengths[:, None] < lengths[None] * 1.05)
+    chroma = np.hypot(rays[:, 1], rays[:, 2])
+    expected = chroma[None] * lengths[:, None] / lengths[None]
+    if paler > 2:  # of a chart: a gray grid is no pale blue
+        blend &= ~((expected > GRAYED) & (chroma[:, None] < 0.35 * expected))
     same = (apart < 14) | (blend & (counts[:, None] < paler * counts[None]))
     owner = np.arange(len(centres))
     heads: list[int] = []
