@@ -96,6 +96,7 @@ def test_a_replica_that_died_is_left_out_and_taken_in_again_when_it_is_back(clus
     assert connect() == [1, 3, 5] and engines.ranks == 6
     assert engines.take_stock(), "nothing changed: nothing is connected anew"
     ray.kill(actors[1])
+    wait_for(lambda: is_dead(actors[1]))  # Ray kills when it gets to it; until then the actor answers as ever
     assert connect() == [1, 3] and engines.ranks == 4
     assert [what for what, _ in ray.get(actors[2].seen.remote())] == ["connect", "disconnect", "connect"]
     with pytest.raises(ray.exceptions.RayError):
@@ -104,9 +105,18 @@ def test_a_replica_that_died_is_left_out_and_taken_in_again_when_it_is_back(clus
     assert connect() == [1, 3], "started again by Ray, it is connected with the others"
     ray.kill(actors[0])
     ray.kill(actors[2])
+    wait_for(lambda: is_dead(actors[0]) and is_dead(actors[2]))
     engines.deadline = time.monotonic() + 1
     with pytest.raises(Outage, match="none of 3 policy actors answers"):
         engines.take_stock()
+
+
+def is_dead(actor: Any) -> bool:
+    try:
+        ray.get(actor.connected.remote(), timeout=10)
+    except ray.exceptions.RayActorError:
+        return True
+    return False
 
 
 def wait_for(check: Callable[[], bool]) -> None:
