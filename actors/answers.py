@@ -1,26 +1,19 @@
-"""The program or page in a model's text: one reader for training, evaluation and serving.
+"""The source in a model's text, whatever the domain: one reader for training, evaluation and serving.
 
 Guarantees: what stands in `<think>` is never taken for an answer; an `<answer>` counts with or without it, and the last
 one counts; line ends are LF. A block may be fenced by backquotes or tildes, with any spelling of its language and words
-after it, and may lack its end. A page without a fence keeps its doctype: without it a browser draws it otherwise.
+after it, and may lack its end. What counts without a fence is the domain's to say.
 """
 
-import ast
 import json
 import re
 
 from actors.contracts import Domain
+from configs.domains import find
 
-LANGUAGES: dict[Domain, frozenset[str]] = {
-    "chart": frozenset(("python", "py", "python3", "py3", "python2", "ipython", "ipython3", "matplotlib")),
-    "web": frozenset(("html", "htm", "html5", "xhtml", "svg")),
-}
 OPENING = re.compile(r"[ \t]*(?:[-*+>][ \t]+|\d+[.)][ \t]+)?(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)")
 THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.S | re.I)
 ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.S | re.I)
-PAGE = re.compile(
-    r"(?:<\?xml[^>]*>\s*)?(?:<!doctype[^>]*>\s*)?(?:<!--.*?-->\s*)*<html\b.*?(?:</html\s*>|\Z)", re.S | re.I
-)
 
 
 def program(text: str, domain: Domain) -> str | None:
@@ -29,15 +22,13 @@ def program(text: str, domain: Domain) -> str | None:
     if answers := [body for body in ANSWER.findall(text) if body.strip()]:
         return body_code(answers[-1], domain)
     found = blocks(text)
-    for wanted in (LANGUAGES[domain], frozenset(("",))):
+    for wanted in (find(domain).languages, frozenset(("",))):
         for language, code in found:
             if language in wanted and code.strip():
                 return code
     if found:
         return None
-    if domain == "web":
-        return bare_page(text)
-    return text.strip("\n") if is_program(text) else None
+    return find(domain).bare(text)
 
 
 def programs(text: str, domain: Domain) -> list[str]:
@@ -45,7 +36,7 @@ def programs(text: str, domain: Domain) -> list[str]:
     text = without_thinking(text)
     answers = ANSWER.findall(text)
     found = blocks(answers[-1] if answers else text)
-    return [code for language, code in found if language in LANGUAGES[domain] and code.strip()]
+    return [code for language, code in found if language in find(domain).languages and code.strip()]
 
 
 def body_code(body: str, domain: Domain | None = None) -> str | None:
@@ -60,7 +51,7 @@ def body_code(body: str, domain: Domain | None = None) -> str | None:
             return None
     found = [(language, code) for language, code in blocks(body) if code.strip()]
     if domain is not None:
-        found.sort(key=lambda block: block[0] not in LANGUAGES[domain])  # its own language first; stable
+        found.sort(key=lambda block: block[0] not in find(domain).languages)  # its own language first; stable
     code = found[0][1] if found else body.strip("\n")
     return code if code.strip() else None
 
@@ -92,20 +83,3 @@ def blocks(text: str) -> list[tuple[str, str]]:
     if fence:
         found.append((language, "\n".join(lines).strip("\n")))
     return found
-
-
-def bare_page(text: str) -> str | None:
-    """A page that stands in a text without a fence, from its doctype to its end."""
-    found = PAGE.search(text)
-    return found[0].rstrip() if found else None
-
-
-def is_program(text: str) -> bool:
-    """Whether all of a text is Python that imports something."""
-    if "import" not in text:
-        return False
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return any(isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from actors.text import one_line
 
-Domain = Literal["chart", "web"]
+Domain = str  # a shipped name, or the path of a file; `configs.domains.find` gives what it is
 FailureKind = Literal["syntax", "exception", "timeout", "memory", "no_figure", "too_large", "forbidden", "crashed"]
 
 

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
 from configs.fields import allowed, convert, rule_of, section, settings, show
+from configs.outside import absolute
 from configs.relations import broken
 from configs.schema import Config
 
@@ -57,6 +58,7 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
                 problems.append(f"{source}no setting `{key}`{_nearest(key)}")
             given.add(key)
     config, wrong = _built(values, problems)
+    config.data.domain = absolute(config.data.domain)  # for processes with another working folder
     problems.extend(line for line in broken(config) if not any(f"{key}=" in line for key in wrong))
     if problems:
         raise ConfigError(*problems)

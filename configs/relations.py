@@ -6,13 +6,19 @@ keeps all of it. Relations to a machine (its GPUs, its disk) are checked where i
 
 from collections.abc import Iterator
 
+from configs.domains import Unusable, find
 from configs.schema import Config
 
 
 def broken(c: Config) -> Iterator[str]:
     """One line for each relation that does not hold."""
-    if c.data.domain == "web" and c.data.images == "drawn":
-        yield "data.domain=web needs pictures of pages: data.images=DIR (data.images=drawn is charts)"
+    try:
+        domain = find(c.data.domain)
+    except Unusable as error:
+        yield f"data.domain={c.data.domain}: {error.reason}"
+    else:
+        if c.data.images == "drawn" and not domain.shipped_pictures and domain.example is None:
+            yield f"data.domain={c.data.domain} needs pictures of its own: data.images=DIR (it draws no examples)"
     longest = c.sampling.max_trajectory_tokens
     if longest > c.engine.max_model_len:
         yield f"sampling.max_trajectory_tokens={longest} does not fit engine.max_model_len={c.engine.max_model_len}"

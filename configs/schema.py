@@ -7,9 +7,9 @@ these defaults, `key=value` overrides both. `python -m configs.describe KEY` pri
 
 from dataclasses import dataclass, field
 
+from configs.domains import DEFAULT, find
 from configs.fields import DAY, flag, num, one_of, text
 from configs.schema_services import Inference, Judge, Render, ServeHttp
-from configs.schema_services import JudgePrompts as JudgePrompts
 from configs.schema_services import Sandbox as Sandbox
 from configs.schema_services import Workers as Workers
 
@@ -42,11 +42,8 @@ class Data:
     """The images to learn from."""
 
     images: str = text("drawn", "a folder of images, or `drawn`: the shipped charts of another renderer")
-    domain: str = one_of(
-        "chart",
-        "what the images show, and what the policy writes",
-        chart="Charts, redrawn by a Matplotlib program.",
-        web="Web pages, rebuilt as one HTML file.",
+    domain: str = text(
+        DEFAULT, "what the images show and the policy writes: one of configs/domains by its name, or FILE.py with one"
     )
     count: int = num(1024, "images", "drawn images to train on", ge=1, le=10_000_000)
     max_pixels: int = num(
@@ -332,3 +329,8 @@ class Config:
     inference: Inference = field(default_factory=Inference)
     http: ServeHttp = field(default_factory=ServeHttp)
     cluster: Cluster = field(default_factory=Cluster)
+
+    @property
+    def renderers(self) -> Render | Workers:
+        """The replicas that draw this run's domain."""
+        return self.render.web if find(self.data.domain).drawn == "browser" else self.render

@@ -6,7 +6,6 @@ Guarantees: as in `configs.schema`, which gathers these sections; import them fr
 from dataclasses import dataclass, field
 
 from configs.fields import DAY, flag, num, one_of, some_of, text
-from configs.judge_prompts import JudgePrompts
 
 
 @dataclass
@@ -117,7 +116,7 @@ class Judge:
     both_orders: bool = flag(False, "ask with the target first and with it second, against a bias of position")
     requests_per_minute: int = num(0, "requests", "most requests to `url` in a minute; 0 = no limit", ge=0, le=10**7)
     tokens_per_minute: int = num(0, "tokens", "most tokens of `url` in a minute; 0 = no limit", ge=0, le=10**10)
-    prompts: JudgePrompts = field(default_factory=JudgePrompts)
+    instructions: str = text("", "what the vision-language judge is told", empty="what the domain's file says")
 
 
 @dataclass

@@ -28,6 +28,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 
 from actors.contracts import Outage
+from configs import domains
 from configs.command import run
 from configs.load import ConfigError, load
 from configs.runs import latest
@@ -126,7 +127,7 @@ class Api:
         """Model, version and load of the engine, counts of renderer and judge, layers of the jail; 503 while one of
         them is not ready."""
         about = await within(HEALTH_S, self._inference.about.remote()) if self._inference is not None else {}
-        renderer = await self._renderer.about(self._config.data.domain)  # type: ignore[arg-type]
+        renderer = await self._renderer.about(self._config.data.domain)
         return {"status": "ok", "time": time.time(), **about, "renderer": renderer, "judge": await self._judge.about()}
 
     @api.get("/metrics", response_class=Response, responses=gives(None, "text/plain", errors=QUIET))
@@ -221,7 +222,14 @@ class Api:
             raise BadRequest("bad_image", " ".join(str(error).split())[:200]) from None
 
     def _domain(self, asked: requests.Domain | None) -> requests.Domain:
-        return asked or self._config.data.domain  # type: ignore[return-value]
+        """The domain that a client names. A client names no file: it would run as the server's own code."""
+        own = self._config.data.domain
+        if asked is None or asked == domains.find(own).name:
+            return own
+        if asked not in domains.shipped():
+            known = ", ".join(dict.fromkeys((*domains.shipped(), domains.find(own).name)))
+            raise BadRequest("bad_domain", f"`domain`: must be one of {known}", param="domain")
+        return asked
 
     def _needs_inference(self) -> None:
         if self._inference is None:

@@ -39,12 +39,12 @@ QUEUE_S = 60.0  # deadline of one call to the queue; admission itself answers wi
 def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
     """How episodes of this run are played."""
     rollout = config.rollout if single_turn is None else replace(config.rollout, single_turn=single_turn)
-    return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)  # type: ignore[arg-type]
+    return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)
 
 
 def served_at_once(config: Config) -> dict[str, float]:
     """Requests that engine, renderer and judge serve at one time for one of the rollout actors."""
-    render = config.render.web if config.data.domain == "web" else config.render
+    render = config.renderers
     places = {
         "engine": config.engine.replicas * config.engine.max_num_seqs,
         "render": render.max_replicas * render.concurrency,

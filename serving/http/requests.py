@@ -5,7 +5,7 @@ it is about; an unknown setting is a fault. Where a body is one thing (a picture
 with the settings in the query, or as a file of a form.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from actors.text import one_line
 from serving.http.errors import BadRequest
 
-Domain = Literal["chart", "web"]
+Domain = Annotated[str, Field(description="a shipped domain, or the name of the run's own; default: the run's")]
 Picture = Annotated[str, Field(description="PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF as base64 or data URL")]
 PICTURES = {"image": "image", "target": "image", "render": "image"}  # settings that are pictures
 Body = TypeVar("Body", bound=BaseModel)
@@ -34,8 +34,8 @@ class ImageToCode(Strict):
 
 
 class Render(Strict):
-    source: str = Field(min_length=1, description="a Matplotlib program, or a page")
-    domain: Domain | None = Field(None, description="default: the run's")
+    source: str = Field(min_length=1, description="a source of the domain: a Matplotlib program, a page")
+    domain: Domain | None = None
 
 
 class Judge(Strict):

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from configs.command import run
+from configs.domains import DEFAULT
 from configs.schema import Judge
 from serving.judge.service import judge_files
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.judge", description="Compare two pictures.")
     parser.add_argument("target", type=Path)
     parser.add_argument("render", type=Path)
-    parser.add_argument("--domain", choices=("chart", "web"), default="chart")
+    parser.add_argument("--domain", default=DEFAULT, help="one of configs/domains, or FILE.py")
     parser.add_argument("--backend", choices=("perceptual", "mllm"), default="perceptual")
     parser.add_argument("--url", default="", help="an OpenAI-compatible endpoint, for --backend mllm")
     parser.add_argument("--model", default=Judge.model, help="its model name")

@@ -11,16 +11,17 @@ import hashlib
 import io
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
 from actors.contracts import Domain, Outage, Verdict
 from actors.images import normalise, too_thin
+from configs.domains import find
 from configs.schema import Judge as Settings
 from serving.http.retry import Caller
-from serving.judge.mllm_answer import BACKEND, FULL_MARK, MARKS, Malformed, parse
+from serving.judge.mllm_answer import BACKEND, FULL_MARK, Malformed, marks_of, parse
 from serving.judge.mllm_question import Question
 
 CLOSING = "Compare them and answer in JSON."
@@ -42,8 +43,8 @@ class Mllm:
         self._close = close
         self._caller = Caller("judge", config.retries, config.concurrency)
         self._malformed = 0
-        parts = [config.model, config.url, asdict(config.prompts), config.max_pixels]
-        parts += [MARKS, schema("chart", config), schema("web", config)]
+        parts = [config.model, config.url, config.instructions, config.max_pixels]
+        parts += [config.max_differences, config.max_chars]
         parts += [config.samples, config.both_orders]
         self.version = f"{BACKEND}-{hashlib.blake2b(json.dumps(parts).encode(), digest_size=6).hexdigest()}"
 
@@ -66,7 +67,7 @@ class Mllm:
 
     async def _answer(self, pictures: list[bytes], domain: Domain, seed: int, swapped: bool) -> Verdict:
         """One answer, asked for again once if it cannot be read."""
-        system = getattr(self._config.prompts, domain)
+        system = self._config.instructions or find(domain).question.instructions
         closing, fault = CLOSING, ""
         temperature = 0.0 if self._config.samples == 1 else SAMPLING
         for again in (0, 1):
@@ -115,7 +116,7 @@ def mean(verdicts: list[Verdict]) -> Verdict:
 def schema(domain: Domain, config: Settings) -> dict[str, Any]:
     """JSON schema of an answer. Findings come before marks, so that a model marks what it has found; every part is
     bounded, so that an answer ends."""
-    names = list(MARKS[domain])
+    names = list(marks_of(domain))
     short, long = max(8, config.max_chars // 12), max(16, config.max_chars // 4)
     finding = {
         "category": {"type": "string", "enum": names},

@@ -7,17 +7,13 @@ is no verdict is `Malformed` and says why, in our words only.
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from actors.contracts import Difference, Domain, Verdict
+from configs.domains import find
 
 BACKEND = "mllm"
-# Marks and their weights. Charts: ChartMimic's dimensions and points (arXiv 2406.09961, appendix on the GPT score);
-# pages: element completeness, meaning and overall fidelity, as the RRVF paper names them, in judgeable parts.
-MARKS: dict[Domain, dict[str, int]] = {
-    "chart": {"type": 20, "layout": 10, "text": 20, "data": 20, "style": 20, "clarity": 10},
-    "web": {"layout": 25, "text": 20, "elements": 20, "colour": 15, "style": 10, "clarity": 10},
-}
 FULL_MARK = 10
 SPELLINGS = {
     "color": "colour", "colors": "colour", "colours": "colour", "types": "type", "chart type": "type", "kind": "type",
@@ -44,6 +40,11 @@ class Malformed(ValueError):
     """The model's answer is no verdict; the message says why, in our words only."""
 
 
+def marks_of(domain: Domain) -> Mapping[str, int]:
+    """Its marks and their weights."""
+    return find(domain).question.marks
+
+
 def parse(text: str, domain: Domain) -> Verdict:
     """The verdict in a model's answer. Raises Malformed."""
     text = THOUGHTS.sub(" ", text)
@@ -59,12 +60,12 @@ def parse(text: str, domain: Domain) -> Verdict:
             raise Malformed("a value is of the wrong type: differences must be a list, feedback a text")
         marks_by_name = {_name(name, domain): mark for name, mark in given.items()}
         differences = tuple(_finding(one, domain) for one in found)
-        marks = {name: _whole(marks_by_name[name], 0, FULL_MARK) for name in MARKS[domain]}
+        marks = {name: _whole(marks_by_name[name], 0, FULL_MARK) for name in marks_of(domain)}
     except KeyError as error:
         raise Malformed(f"the key {error} is missing") from None
     except (TypeError, AttributeError):
         raise Malformed("a value is of the wrong type") from None
-    weights = MARKS[domain]
+    weights = marks_of(domain)
     score = sum(weights[n] * marks[n] for n in weights) / (FULL_MARK * sum(weights.values()))
     return Verdict(score, _plain(feedback), BACKEND, differences, {n: mark / FULL_MARK for n, mark in marks.items()})
 
@@ -92,13 +93,13 @@ def _name(name: str, domain: Domain) -> str:
     """A category as we spell it; of a chart colours are style."""
     plain = " ".join(name.lower().replace("_", " ").split())
     plain = SPELLINGS.get(plain, plain)
-    return "style" if plain == "colour" and "colour" not in MARKS[domain] else plain
+    return "style" if plain == "colour" and "colour" not in marks_of(domain) else plain
 
 
 def _finding(one: Any, domain: Domain) -> Difference:
     category, where, what = one["category"], one.get("where", ""), one["what"]
-    if not isinstance(category, str) or (category := _name(category, domain)) not in MARKS[domain]:
-        raise Malformed(f"a category is none of {', '.join(MARKS[domain])}")
+    if not isinstance(category, str) or (category := _name(category, domain)) not in marks_of(domain):
+        raise Malformed(f"a category is none of {', '.join(marks_of(domain))}")
     if not isinstance(where, str) or not isinstance(what, str):
         raise Malformed("where and what must be texts")
     severity = one["severity"]

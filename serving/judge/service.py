@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from actors.contracts import Domain, Outage, Verdict
 from actors.gauges import export
+from configs import domains
+from configs.domains import DEFAULT
 from configs.schema import Config
 from configs.schema import Judge as Settings
 from serving.judge.perceptual import BACKEND as PERCEPTUAL
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 RECENT = 2048  # latencies kept for the percentiles
-Key = tuple[bytes, bytes, str, str]  # target, render, domain, backend's version
+Key = tuple[bytes, bytes, str, str]  # target, render, versions of domain and backend
 
 
 class Backend(Protocol):
@@ -72,9 +74,9 @@ class VisualJudge:
         self._seconds: deque[float] = deque(maxlen=RECENT)
         self._waiting = 0
 
-    async def compare(self, target: bytes, render: bytes, domain: Domain = "chart") -> Verdict:
+    async def compare(self, target: bytes, render: bytes, domain: Domain = DEFAULT) -> Verdict:
         """Likeness of two pictures (PNG or JPEG bytes). Raises Outage; ValueError for what is no image."""
-        key = _digest(target), _digest(render), domain, self._backend.version
+        key = _digest(target), _digest(render), domains.version(domain), self._backend.version
         self._counts["asked"] += 1
         if (known := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)

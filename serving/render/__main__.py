@@ -1,8 +1,9 @@
 """Render programs or pages, one JSON line a file.
 
-    python -m serving.render FILE... [--domain chart|web] [--out DIR]
+    python -m serving.render FILE... [--domain chart|web|svg|FILE.py] [--out DIR]
 
-Exit status: 0 every file was read, whatever became of it, 1 one was not, or an outage, 2 nothing can be drawn here.
+Exit status: 0 every file was read, whatever became of it, 1 one was not, or an outage, 2 nothing can be drawn here or
+no such domain.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from serving.render.service import render_files
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.render", description="Render programs or pages to PNG.")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--domain", choices=("chart", "web"), help="default: by each file's ending, else chart")
+    parser.add_argument("--domain", help="default: by each file's ending, else chart")
     parser.add_argument("--out", type=Path, default=Path("renders"), help="folder of the PNGs (default: renders)")
     parser.add_argument(
         "--allow-missing", nargs="+", default=[], metavar="LAYER", choices=LAYERS, help="layers this machine may lack"

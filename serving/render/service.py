@@ -15,14 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from actors.contracts import Domain, Outage, RenderResult
+from actors.contracts import Domain, FailureKind, Outage, RenderResult
 from actors.gauges import export
+from actors.text import one_line
+from configs import domains
+from configs.domains import DEFAULT
+from configs.domains.domain import Refused
 from configs.schema import Config, Render, Sandbox, Workers
 from serving.render.charts import ChartRenderer
 from serving.render.source import domain_of, names, text_of
 from serving.render.web import WebRenderer
 
 RETRIES = 3
+MAX_WORDS = 300  # of a domain's refusal
 VERSION = f"1 {version('matplotlib')} {version('playwright')}"  # what a cached picture depends on beside its source
 log = logging.getLogger("ray.serve")
 
@@ -47,11 +52,9 @@ class Renders:
         self._broken = ""  # the last outage, until a render succeeds again
         log.info("rendering inside %s", ", ".join(self._charts[0].layers))
 
-    async def render(self, source: str, domain: Domain = "chart") -> RenderResult:
-        """Run a program or lay out a page. Raises Outage, web.BrowserMissing, ValueError for a domain there is not."""
-        if domain not in ("chart", "web"):
-            raise ValueError(f"no domain {domain!r}; there are chart and web")
-        key = hashlib.sha256(f"{VERSION}\0{domain}\0{source}".encode("utf-8", "replace")).digest()
+    async def render(self, source: str, domain: Domain = DEFAULT) -> RenderResult:
+        """Draw a source of a domain. Raises Outage, web.BrowserMissing, Unusable for a domain there is not."""
+        key = hashlib.sha256(f"{VERSION}\0{domains.version(domain)}\0{source}".encode("utf-8", "replace")).digest()
         self._counts["asked"] += 1
         if (known := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
@@ -90,7 +93,14 @@ class Renders:
             self._remember(key, result)
 
     async def _draw(self, key: bytes, source: str, domain: Domain) -> RenderResult:
-        if domain == "web":
+        spec = domains.find(domain)
+        if spec.written is not None:
+            try:
+                source = await self._written(spec, source)
+            except ValueError as error:
+                kind: FailureKind = "forbidden" if isinstance(error, Refused) else "syntax"
+                return RenderResult(False, 0.0, kind=kind, message=one_line(str(error))[:MAX_WORDS])
+        if spec.drawn == "browser":
             async with self._web_slots:
                 self._check_awaited(key)
                 return await self._web.render(source)
@@ -100,6 +110,24 @@ class Renders:
             return await renderer.render(source)
         finally:
             self._free.put_nowait(renderer)
+
+    async def _written(self, spec: domains.Domain, source: str) -> str:
+        """The program or page that draws a source. Raises ValueError for one that is not drawn, Outage where the
+        domain's own code fails or hangs: that is no fault of whoever wrote the source."""
+        assert spec.written is not None
+        most, limit = self._config.sandbox.max_source_bytes, self._config.sandbox.wall_s
+        if len(source.encode("utf-8", "replace")) > most:
+            raise ValueError(f"the source has more than {most} bytes")
+        try:
+            async with asyncio.timeout(limit):
+                return await asyncio.to_thread(spec.written, source)
+        except ValueError:
+            raise
+        except TimeoutError:
+            raise Outage("render", f"`written` of the domain {spec.name} took longer than {limit:g} s") from None
+        except Exception as error:
+            words = f"{type(error).__name__}: {one_line(str(error))[:MAX_WORDS]}"
+            raise Outage("render", f"`written` of the domain {spec.name} raised {words}") from error
 
     def _check_awaited(self, key: bytes) -> None:
         """Whoever asked may have gone while the request stood in line: no work for nobody, others wait behind it."""
@@ -152,9 +180,10 @@ def deployment(config: Config, domain: Domain | None = None) -> Any:
 
     render = config.render
     domain = domain or config.data.domain  # type: ignore[assignment]
-    workers: Render | Workers = render if domain == "chart" else render.web
+    drawn = domains.find(domain).drawn  # type: ignore[arg-type]
+    workers: Render | Workers = render.web if drawn == "browser" else render
     options: dict[str, Any] = {
-        "name": "RenderWorker" if domain == "chart" else "PageWorker",
+        "name": "PageWorker" if drawn == "browser" else "RenderWorker",
         # Requests wait inside the replica: Serve's router backs off up to a second when a replica is full, and the
         # renderer then stands idle in front of a queue.
         "max_ongoing_requests": render.max_queued,
@@ -228,13 +257,13 @@ def _words(error: BaseException) -> str:
 
 async def render_files(paths: list[Path], domain: Domain | None, out: Path, allow_missing: list[str]) -> bool:
     """Render files into the folder `out` and print one JSON line for each; whether every file could be read. `domain`
-    None: by each file's ending, else a chart. Raises Outage, OSError, sandbox.MissingLayer, web_browser.BrowserMissing.
-    """
+    None: by each file's ending, else the default. Raises Outage, OSError, Unusable,
+    sandbox.MissingLayer, web_browser.BrowserMissing."""
     out.mkdir(parents=True, exist_ok=True)
     renders, all_read = Renders(Render(sandbox=Sandbox(allow_missing=allow_missing))), True
     try:
         for path, name in zip(paths, names(paths), strict=True):
-            own = domain or domain_of(path) or "chart"
+            own = domain or domain_of(path) or domains.DEFAULT
             try:
                 result = await renders.render(text_of(path.read_bytes(), own), own)
             except (OSError, UnicodeDecodeError, SyntaxError) as error:

@@ -171,8 +171,7 @@ def wasted(groups: Sequence[Mapping[str, Any]], played: Mapping[int, Sequence[Pl
 
 def layout(config: Config) -> Layout:
     """What a config gives a run. The perceptual judge works on one comparison at a time in each replica."""
-    pages = config.data.domain == "web"
-    workers = config.render.web if pages else config.render
+    workers = config.renderers
     at_once = 1 if config.judge.backend == "perceptual" else config.judge.concurrency
     return Layout(
         engines=config.engine.replicas,

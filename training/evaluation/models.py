@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from actors.contracts import Domain, Outage
+from actors.contracts import Outage
 from actors.dialogue import Codec, Dialogue
 from actors.engine.policy import PolicyEngine
 from configs.load import ConfigError
@@ -23,14 +23,6 @@ from serving.http.retry import Caller, Transient
 KEY = "RRVF_MODEL_KEY"
 RETRIES = 4
 GIVEN_UP = ("abort", "error")  # how vLLM's own endpoint ends an answer that the model did not
-PROMPTS: dict[Domain, str] = {
-    "chart": "Redraw this chart with Matplotlib as exactly as you can: kinds of plot, panels, colours, every text, "
-    "the data and the proportions of the picture ({width} x {height} pixels). Answer with one complete program in a "
-    "```python block; it contains its data and reads no files.",
-    "web": "Rebuild this web page as exactly as you can: blocks, sizes, positions, colours and every text. Answer with "
-    "one complete HTML file in a ```html block, its CSS inside; it needs no script and no network. For every "
-    'picture use src="rick.jpg".',
-}
 
 
 class Answers(Protocol):

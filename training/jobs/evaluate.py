@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from actors.contracts import Outage
+from configs.domains import find
 from configs.load import ConfigError, load
 from configs.schema import Config
 from configs.schema import Judge as JudgeSettings
@@ -28,7 +29,7 @@ from serving.judge.service import VisualJudge
 from training.evaluation import benchmarks, questions, scoreboard
 from training.evaluation.benchmarks import Benchmark, Case
 from training.evaluation.grading import Grader, row
-from training.evaluation.models import PROMPTS, Answers, EndpointAnswers, connect
+from training.evaluation.models import Answers, EndpointAnswers, connect
 from training.evaluation.saved import SavedAnswers
 from training.metrics.clip import Clip
 
@@ -189,7 +190,7 @@ async def evaluate(args: Request) -> int:
     if args.questions and not asks:
         raise ConfigError("--questions: who answers them? --judge URL")
     question = questions.judge(args.benchmark, args.questions) if args.questions else None
-    prompt = questions.prompt(args.benchmark, args.prompts) if args.prompts else PROMPTS[benchmark.domain]
+    prompt = questions.prompt(args.benchmark, args.prompts) if args.prompts else find(benchmark.domain).request
     out = args.out or Path("evaluations") / f"{args.benchmark}-{re.sub(r'[^A-Za-z0-9.-]+', '_', Path(model).name)}"
     judge_model = args.judge_model if args.judge not in ("", "perceptual") else ""
     facts = {"benchmark": args.benchmark, "model": model, "model_name": args.model_name,

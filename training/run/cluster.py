@@ -37,8 +37,7 @@ CHECK_S = 5.0
 def needed_cpus(config: Config) -> float:
     """Logical CPUs that all parts together ask of the scheduler (Ray Train's controller and Serve's ask for none)."""
     parts = config.engine.replicas * config.engine.cpus + config.learner.workers * config.learner.cpus
-    pages = config.data.domain == "web"
-    workers = config.render.web if pages else config.render
+    workers = config.renderers
     return parts + workers.replicas * workers.cpus + config.judge.replicas * config.judge.cpus
 
 

@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from configs.domains import find
 from configs.load import ConfigError
 from configs.schema import Config
 from training.data.image_sets import folder
@@ -23,7 +24,7 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
     """(what would be started, problems)."""
     c = config
     where = c.cluster.address or os.environ.get("RAY_ADDRESS") or f"a cluster of {c.cluster.logical_cpus} CPUs here"
-    workers = c.render.web if c.data.domain == "web" else c.render
+    workers = c.renderers
     own_judge = c.judge.backend == "mllm" and not c.judge.url
     lines = [
         f"on {where}:",
@@ -206,7 +207,7 @@ def _wandb(config: Config) -> str | None:
 
 
 def _browser(config: Config) -> str | None:
-    if config.data.domain != "web":
+    if find(config.data.domain).drawn != "browser":
         return None
     from playwright.sync_api import sync_playwright
 

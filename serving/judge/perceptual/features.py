@@ -9,27 +9,26 @@ plotting area, where its marks are measured without text and spines. Coordinates
 import io
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from configs.domains.domain import Look
 from serving.judge.perceptual.backdrop import stand_out
 from serving.judge.perceptual.charts.glyphs import Words, find_words
 from serving.judge.perceptual.charts.legend import FRAME_INK, keys
 from serving.judge.perceptual.charts.panels import Boxes, find_panels
 from serving.judge.perceptual.charts.register import Registration, Side, apply, register
 from serving.judge.perceptual.colour import Lab, to_lab
-from serving.judge.perceptual.palette import HUED, Palette, find_palette
+from serving.judge.perceptual.palette import HUED, Palette, Way, find_palette
 from serving.judge.perceptual.shapes import Shapes, find_shapes
 from serving.judge.perceptual.text import TextLines, find_lines, find_text
 
 Rgb = NDArray[np.uint8]
-Domain = Literal["chart", "web"]
 
-CANVAS_PIXELS = {"chart": 120_000, "web": 400_000}  # text stays legible: 5 px a letter at 640x480 and 100 dpi
 MAX_PIXELS = 16_000_000
 SIGMAS = (1.2, 3.0, 8.0)  # blur of the ink levels at a canvas of 400x300, scaled with the canvas
 FULL_INK = 50.0  # CIELAB distance from the background that counts as full ink
@@ -38,7 +37,6 @@ SLACK = 0.01  # of a page's extent: ink that little beyond it is no overflow
 OUTSIDE = 0.35  # weight of a chart's ink outside its plotting areas, where legends and colour bars are
 SPINE = 2.5  # ink this near to the border of a plotting area is its spine, canvas pixels
 KEPT_UP_TO = 2.6  # a render with this many times the target's pixels is surveyed as it is, a larger one scaled down
-BLANK_INK = 4e-4  # share of inked pixels below which a page is blank
 
 
 @dataclass(frozen=True)
@@ -121,10 +119,10 @@ def _decoded(data: bytes) -> Rgb:
     return rgb  # type: ignore[return-value]
 
 
-def canvas_of(rgb: Rgb, domain: Domain) -> tuple[int, int]:
+def canvas_of(rgb: Rgb, pixels: int) -> tuple[int, int]:
     """Width and height on which a target and all its renders are measured."""
     height, width = rgb.shape[:2]
-    scale = min(1.0, (CANVAS_PIXELS[domain] / (height * width)) ** 0.5)
+    scale = min(1.0, (pixels / (height * width)) ** 0.5)
     return max(8, round(width * scale)), max(8, round(height * scale))
 
 
@@ -154,53 +152,50 @@ def _mode(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.median(pixels[bins == top], axis=0).astype(np.uint8)
 
 
-def _background(rgb: Rgb, domain: Domain, wanted: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def _background(rgb: Rgb, way: Way, wanted: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """A figure shows its background along its border, a page nearly everywhere. Where `wanted` (the target's) covers a
     quarter of that it is taken, or a page of two colours in halves would turn inside out by a word more or less."""
-    if domain == "web":
-        where = rgb[::2, ::2].reshape(-1, 3)
-    else:
-        where = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
+    where = rgb[::2, ::2].reshape(-1, 3) if way == "page" else np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
     if wanted is not None and (_largest(cv2.absdiff(where[None], np.full_like(where[None], wanted))) < 8).mean() > 0.25:
         return wanted
     found = _mode(where)
-    if domain == "chart" and (np.abs(rgb[::4, ::4].astype(np.int16) - found).max(axis=2) < 8).mean() < 0.05:
+    if way == "plot" and (np.abs(rgb[::4, ::4].astype(np.int16) - found).max(axis=2) < 8).mean() < 0.05:
         return _mode(rgb[::4, ::4].reshape(-1, 3))  # the border is a frame drawn around the figure
     return found
 
 
-def is_blank(rgb: Rgb, domain: Domain) -> bool:
+def is_blank(rgb: Rgb, look: Look) -> bool:
     """Nothing but background, up to a few stray pixels and, of a chart, a frame along its border."""
-    apart = _largest(cv2.absdiff(rgb, np.full_like(rgb, _background(rgb, domain))))
-    if border := min(apart.shape) // 100 if domain == "chart" else 0:
+    apart = _largest(cv2.absdiff(rgb, np.full_like(rgb, _background(rgb, look.way))))
+    if border := min(apart.shape) // 100 if look.way == "plot" else 0:
         apart = apart[border:-border, border:-border]
-    return int(np.count_nonzero(apart > 16)) < max(4, BLANK_INK * apart.size)
+    return int(np.count_nonzero(apart > 16)) < max(4, look.blank * apart.size)
 
 
-def extract(image: bytes | Rgb, domain: Domain, target: "Features | None" = None) -> Features:
+def extract(image: bytes | Rgb, look: Look, target: "Features | None" = None) -> Features:
     """Features of a target, or of a page on the canvas of its `target`. Raises ValueError for what is no image."""
     rgb = decode(image)
-    if domain == "chart":
-        found = survey(rgb)
+    if look.way == "plot":
+        found = survey(rgb, look)
         return _marks(found.small, found, found.letters, found.panels)
     size = (rgb.shape[1], rgb.shape[0])
     target_size = size if target is None else target.size
-    canvas = canvas_of(rgb, domain) if target is None else (target.small.shape[1], target.small.shape[0])
+    canvas = canvas_of(rgb, look.canvas) if target is None else (target.small.shape[1], target.small.shape[0])
     small = _place(rgb, canvas, canvas[0] / target_size[0])
-    paper = _background(small, domain, None if target is None else target.paper)
+    paper = _background(small, "page", None if target is None else target.paper)
     return _page(small, size, paper, _overflow(rgb, target_size))
 
 
-def survey(rgb: Rgb, target: Features | None = None) -> Survey:
+def survey(rgb: Rgb, look: Look, target: Features | None = None) -> Survey:
     """What there is to know of a chart before it is laid on its target."""
-    canvas = canvas_of(rgb, "chart")
+    canvas = canvas_of(rgb, look.canvas)
     if target is not None:
         area = target.small.shape[0] * target.small.shape[1]
         ratio = rgb.shape[0] * rgb.shape[1] / area
-        scale = 1.0 if 1 <= ratio <= KEPT_UP_TO and area * ratio <= 1.2 * CANVAS_PIXELS["chart"] else ratio**-0.5
+        scale = 1.0 if 1 <= ratio <= KEPT_UP_TO and area * ratio <= 1.2 * look.canvas else ratio**-0.5
         canvas = max(8, round(rgb.shape[1] * scale)), max(8, round(rgb.shape[0] * scale))
     small = _place(rgb, canvas, None)
-    paper = _background(small, "chart", None if target is None else target.paper)
+    paper = _background(small, "plot", None if target is None else target.paper)
     lab, _, mass, ink = _ink(small, paper)
     lines, frame = find_lines(mass)
     chroma = np.hypot(lab[:, :, 1], lab[:, :, 2])
@@ -276,7 +271,7 @@ def _marks(small: Rgb, found: Survey, letters: NDArray[np.bool_], panels: Boxes)
     levels = tuple(_blur(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
     lines, frame = find_lines(mass)
     edges = _edges(ink)
-    palette, labels = find_palette(lab, background, np.where(weight == 1, mass, 0), "chart", _flat(small))
+    palette, labels = find_palette(lab, background, np.where(weight == 1, mass, 0), "plot", _flat(small))
     shapes = find_shapes(mass, labels, palette.coloured, letters, lines)
     if len(panels):
         x0, y0 = panels[:, :2].min(axis=0)
@@ -312,7 +307,7 @@ def _page(small: Rgb, size: tuple[int, int], paper: NDArray[np.uint8], overflow:
     strokes = np.minimum(stand_out(small, lab) / FULL_INK, 1.0)
     text = find_text(strokes, find_lines(strokes)[0], None)
     edges = _edges(ink) & ~text.mask
-    palette, labels = find_palette(lab, background, mass, "web")
+    palette, labels = find_palette(lab, background, mass, "page")
     shapes = find_shapes(mass, labels, palette.coloured, text.mask, lines)
     if frame is None:
         frame = shapes.box if shapes.count else (0, 0, w, h)
@@ -327,7 +322,7 @@ def moved(rgb: Rgb, target: Features, shift: tuple[int, int]) -> Rgb:
     """A page on the canvas, moved by `shift` (x, y) of its own pixels over its own background."""
     (x, y), (h, w), canvas = shift, rgb.shape[:2], (target.small.shape[1], target.small.shape[0])
     move = np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
-    fill = tuple(int(v) for v in _background(rgb, "web", target.paper))
+    fill = tuple(int(v) for v in _background(rgb, "page", target.paper))
     whole: Any = cv2.warpAffine(rgb, move, (w, h), flags=cv2.INTER_NEAREST, borderValue=fill)
     return _place(whole, canvas, canvas[0] / target.size[0])
 
@@ -335,7 +330,7 @@ def moved(rgb: Rgb, target: Features, shift: tuple[int, int]) -> Rgb:
 def shifted(render: Features, rgb: Rgb, target: Features, shift: tuple[int, int]) -> Features:
     """Features of the page `rgb` moved by `shift` (x, y) of its own pixels."""
     small = moved(rgb, target, shift)
-    return _page(small, render.size, _background(small, "web", target.paper), render.overflow)
+    return _page(small, render.size, _background(small, "page", target.paper), render.overflow)
 
 
 def norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

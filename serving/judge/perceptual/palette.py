@@ -8,15 +8,16 @@ mover's distance): it follows amounts steadily, so that a small icon or a few wo
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from actors.contracts import Domain
 from serving.judge.perceptual.colour import Lab, difference
 
+Way = Literal["plot", "page"]  # of looking at a picture: see configs.domains.domain.Look
 MAX_COLOURS = 10
 FULL = 50.0  # CIELAB distance from the background at which a colour counts fully
 BLENDED = 6.0  # CIEDE2000 by which a chart's thin line may pale where its picture is scaled
@@ -43,14 +44,14 @@ class Pairing:
     agreement: float
 
 
-def pair(target: Palette, render: Palette, domain: Domain) -> Pairing:
+def pair(target: Palette, render: Palette, way: Way) -> Pairing:
     """Assign the colours of two palettes. Agreement of charts = sum of min(w_i, w_j) (1 - dE/FAR) over pairs nearer
     than FAR (a histogram intersection, Swain and Ballard 1991); of pages = 1 - the earth mover's distance (Rubner,
     Tomasi, Guibas 2000) between the weights, at a cost of min(1, dE/FAR) (thresholded as by Pele and Werman 2009)."""
     if len(target.weights) == 0 or len(render.weights) == 0:
         return Pairing([], list(range(len(target.weights))), list(range(len(render.weights))), 0.0)
     apart = difference(target.colours, render.colours)
-    free = BLENDED if domain == "chart" else 0.0
+    free = BLENDED if way == "plot" else 0.0
     closeness = 1 - np.clip((apart - free) / (FAR - free), 0, 1)
     gain = np.minimum(target.weights[:, None], render.weights[None]) * closeness
     rows, columns = linear_sum_assignment(-(gain + 1e-9 * closeness))
@@ -58,7 +59,7 @@ def pair(target: Palette, render: Palette, domain: Domain) -> Pairing:
     missing = sorted(set(range(len(target.weights))) - {i for i, _, _ in good})
     extra = sorted(set(range(len(render.weights))) - {j for _, j, _ in good})
     agreement = float(gain[rows, columns].sum())
-    if domain == "web":
+    if way == "page":
         cost = (1 - closeness).astype(np.float32)
         work, _, _ = cv2.EMD(target.weights[:, None], render.weights[:, None], cv2.DIST_USER, cost)
         agreement = float(np.clip(1 - work, 0.0, 1.0))
@@ -72,7 +73,7 @@ HUED = 14.0  # chroma above which a colour has a hue
 
 
 def find_palette(
-    lab: Lab, background: Lab, mass: NDArray[np.float32], domain: Domain, flat: NDArray[np.bool_] | None = None
+    lab: Lab, background: Lab, mass: NDArray[np.float32], way: Way, flat: NDArray[np.bool_] | None = None
 ) -> tuple[Palette, NDArray[np.int8]]:
     """Palette of the ink and, for each pixel, the index of its colour (-1: no ink).
 
@@ -120,7 +121,7 @@ def find_palette(
     weights = np.sqrt(area) * strength
     coloured = np.hypot(colours[:, 1], colours[:, 2]) > HUED
     strong = coloured & (weights > 0.02 * weights.sum())
-    if domain == "chart" and strong.any() and (~coloured).any():
+    if way == "plot" and strong.any() and (~coloured).any():
         neutral, rest = weights[~coloured].sum(), weights[coloured].sum()
         limit = NEUTRAL / (1 - NEUTRAL) * rest
         weights[~coloured] *= min(1.0, limit / max(neutral, 1e-9))

@@ -29,9 +29,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.domains.domain import Look
 from serving.judge.perceptual.charts.register import Registration
 from serving.judge.perceptual.colour import difference
-from serving.judge.perceptual.features import Domain, Features, Rgb, Survey, extract, lay, moved, norm, shifted, survey
+from serving.judge.perceptual.features import Features, Rgb, Survey, extract, lay, moved, norm, shifted, survey
 from serving.judge.perceptual.lines import Lines, match_lines
 from serving.judge.perceptual.palette import Pairing, pair
 from serving.judge.perceptual.shapes import THIN, similarity
@@ -39,30 +40,9 @@ from serving.judge.perceptual.spread import overlap
 from serving.judge.perceptual.text import TextLines, match
 from serving.judge.perceptual.values import Values, compare_values, tells
 
-WEIGHTS: dict[Domain, dict[str, float]] = {
-    "chart": {
-        "ink": 0.12,
-        "data": 0.1,
-        "edges": 0.08,
-        "values": 0.2,
-        "palette": 0.16,
-        "text": 0.19,
-        "kind": 0.15,
-    },
-    "web": {"ink": 0.25, "edges": 0.15, "palette": 0.2, "text": 0.4},  # a page is words first, whatever its panels
-}
 SHADES = {"edges": 0.1, "text": 0.1}  # what weighs in the place of values where no borders tell them, as of an image
 POWER = 0.5
-CHANCE: dict[Domain, dict[str, float]] = {
-    "chart": {"ink": 0.25, "data": 0.38, "edges": 0.3, "values": 0.3, "palette": 0.2, "text": 0.12, "kind": 0.1},
-    "web": {"ink": 0.25, "edges": 0.3, "palette": 0.4, "text": 0.25},
-}
-# What registration and other typefaces leave of the same content: a term that high is full.
-FULL: dict[Domain, dict[str, float]] = {
-    "chart": {"ink": 0.93, "data": 0.93, "edges": 0.8, "values": 0.985, "palette": 0.92, "text": 0.9, "kind": 0.9},
-    "web": {"ink": 1.0, "edges": 1.0, "palette": 1.0, "text": 1.0},
-}
-REST = 0.02  # what is left to gain above FULL, so that closer is better
+REST = 0.02  # what is left to gain above `Look.full`, so that closer is better
 MAX_SHIFT = 0.03  # of the canvas, undone before comparing
 BOLDER = 1.6  # strokes may be that much wider or thinner: they keep their width where a figure changes its size
 AXES, AXES_MOST = 1.6, 0.4  # what marks cost that stand right but for the range of an axis
@@ -102,20 +82,20 @@ class Chart:
     values: Values
 
 
-def compare_features(target: Features, rgb: Rgb, domain: Domain) -> Comparison:
+def compare_features(target: Features, rgb: Rgb, look: Look) -> Comparison:
     """Compare the render `rgb` with a target."""
-    return _compare_charts(target, rgb) if domain == "chart" else _compare_pages(target, rgb)
+    return (_compare_charts if look.way == "plot" else _compare_pages)(target, rgb, look)
 
 
-def _compare_charts(target: Features, rgb: Rgb) -> Comparison:
-    found = survey(rgb, target)
+def _compare_charts(target: Features, rgb: Rgb, look: Look) -> Comparison:
+    found = survey(rgb, look, target)
     render, registration = lay(found, rgb, target)
-    pairing = pair(target.palette, render.palette, "chart")
+    pairing = pair(target.palette, render.palette, "plot")
     values = compare_values(target, render, pairing)
     if registration.fitted > 0 and tells(target) and values.agreement < MEET:
         registration = registration.framed()
         render, _ = lay(found, rgb, target, registration)
-        pairing = pair(target.palette, render.palette, "chart")
+        pairing = pair(target.palette, render.palette, "plot")
         values = compare_values(target, render, pairing)
     lines = match_lines(target, found, registration.whole)
     fitted, ranged = registration.fitted, values
@@ -124,13 +104,13 @@ def _compare_charts(target: Features, rgb: Rgb) -> Comparison:
     elif values.fitted > 0:  # the same marks on an axis of another range
         way = registration.ranged(values.axis, values.stretch, values.shift)
         other, _ = lay(found, rgb, target, way)
-        again = compare_values(target, other, pair(target.palette, other.palette, "chart"))
+        again = compare_values(target, other, pair(target.palette, other.palette, "plot"))
         if again.agreement <= values.agreement + 0.1:
             ranged = Values(values.agreement)
         else:
             fitted += RANGE + abs(float(np.log(values.stretch))) / 2
             render, values = other, again
-            pairing = pair(target.palette, render.palette, "chart")
+            pairing = pair(target.palette, render.palette, "plot")
     strokes = float(target.shapes.shares[THIN].sum()) > 0.5
     terms = {"ink": _ink(target, render, BOLDER if strokes else 1.0)} if target.mass.any() or render.mass.any() else {}
     if len(target.palette.weights) or len(render.palette.weights):
@@ -150,7 +130,7 @@ def _compare_charts(target: Features, rgb: Rgb) -> Comparison:
         "background": _background(target, render),
         "place": _arrangement(target, found, registration) * _letters(target, found, lines),
     }
-    score, terms = _total(terms, factors, "chart")
+    score, terms = _total(terms, factors, look)
     return Comparison(
         score,
         terms,
@@ -164,11 +144,11 @@ def _compare_charts(target: Features, rgb: Rgb) -> Comparison:
     )
 
 
-def _compare_pages(target: Features, rgb: Rgb) -> Comparison:
-    render, shift = _align(target, extract(rgb, "web", target), rgb)
+def _compare_pages(target: Features, rgb: Rgb, look: Look) -> Comparison:
+    render, shift = _align(target, extract(rgb, look, target), rgb)
     h, w = target.mass.shape
     play = max(2, round(0.008 * (h + w)))
-    pairing = pair(target.palette, render.palette, "web")
+    pairing = pair(target.palette, render.palette, "page")
     found, known = match(target.text, render.text, play), match(render.text, target.text, play)
     terms = {"ink": _ink(target, render), "palette": pairing.agreement}
     if target.edges.any() or render.edges.any():
@@ -176,20 +156,16 @@ def _compare_pages(target: Features, rgb: Rgb) -> Comparison:
     if len(found) or len(known):
         terms["text"] = _text(target, render, found, known)
     factors = {"size": _size(target, render), "background": _background(target, render), "place": _place(render, shift)}
-    score, terms = _total(terms, factors, "web")
+    score, terms = _total(terms, factors, look)
     return Comparison(score, terms, target, render, shift, pairing, found, known)
 
 
-def _total(terms: dict[str, float], factors: dict[str, float], domain: Domain) -> tuple[float, dict[str, float]]:
+def _total(terms: dict[str, float], factors: dict[str, float], look: Look) -> tuple[float, dict[str, float]]:
     """The score, and its terms after correction for chance with the factors."""
-    weights, chance = WEIGHTS[domain], CHANCE[domain]
-    if domain == "chart" and "values" not in terms:
+    weights, chance, full = look.weights, look.chance, look.full
+    if look.way == "plot" and "values" not in terms:
         weights = {name: weight + SHADES.get(name, 0.0) for name, weight in weights.items()}
-    full = (
-        FULL[domain]
-        if "values" in terms or domain == "web"
-        else {**dict.fromkeys(FULL[domain], 1.0), "text": FULL[domain]["text"]}
-    )
+        full = {**dict.fromkeys(full, 1.0), "text": full["text"]}
     corrected = {}
     for name, s in terms.items():
         most = min(1.0, (s - chance[name]) / (full[name] - chance[name]))

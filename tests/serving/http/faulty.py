@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from serving.judge.mllm_answer import MARKS
+from tests.serving.judge.marks import MARKS
 
 VERDICT = json.dumps({"differences": [], "feedback": "Add a title.", "marks": dict.fromkeys(MARKS["chart"], 4)})
 

@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 
 from actors.contracts import Outage
-from configs.schema import Judge, JudgePrompts
+from configs.schema import Judge
 from serving.judge.mllm import Mllm, schema
-from serving.judge.mllm_answer import MARKS, Malformed, parse
+from serving.judge.mllm_answer import Malformed, parse
 from serving.judge.mllm_question import Question
+from tests.serving.judge.marks import MARKS
 
 FINDING = {"category": "text", "severity": 2, "where": "top", "what": "The title is missing."}
 
@@ -124,7 +125,7 @@ def test_every_part_of_an_answer_is_bounded() -> None:
 
 def test_the_version_changes_with_the_prompt_and_the_model() -> None:
     settings = Judge(backend="mllm")
-    changed = [replace(settings, model="x"), replace(settings, prompts=JudgePrompts(chart="Judge.")),
+    changed = [replace(settings, model="x"), replace(settings, instructions="Judge."),
                replace(settings, max_chars=100)]  # fmt: skip
     versions = [Mllm(one, Model().ask, Model().close).version for one in (settings, *changed)]
     assert len(set(versions)) == 4

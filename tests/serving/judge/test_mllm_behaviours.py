@@ -14,9 +14,9 @@ from aiohttp import web
 
 from actors.contracts import Outage, Verdict
 from configs.schema import Judge
-from serving.judge.mllm_answer import MARKS
 from serving.judge.pace import Pace
 from serving.judge.service import VisualJudge
+from tests.serving.judge.marks import MARKS
 
 ANSWER = {
     "differences": [{"category": "text", "severity": 1, "where": "top", "what": "The title is missing."}],

@@ -22,8 +22,8 @@ from ray import serve
 from actors.contracts import Outage, Verdict
 from actors.engine.build import prepare_environment
 from configs.schema import Config, Engine, Judge
-from serving.judge.mllm_answer import MARKS
 from serving.judge.service import JudgeClient, VisualJudge, deployment
+from tests.serving.judge.marks import MARKS
 
 START_S = 600
 COLOURS = ("blue", "green", "black", "orange", "purple", "brown")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from configs.domains import find
 from serving.judge.perceptual import compare
 from serving.judge.perceptual.backdrop import stand_out
 from serving.judge.perceptual.colour import to_lab
@@ -14,6 +15,7 @@ from serving.judge.perceptual.palette import pair
 
 LINES = ("We offer many and varied services", "Click here to find out more", "or ring us on any day of the week")
 SIZE = (700, 520)
+LOOK = find("web").look
 
 
 def page(panel: str = "white", ink: str = "black", paper: str = "white", move: int = 0) -> Image.Image:
@@ -44,8 +46,8 @@ def png(image: Image.Image) -> bytes:
     ],
 )
 def test_text_on_a_panel_is_found_as_on_the_page(panel: str, ink: str, paper: str) -> None:
-    plain = extract(png(page()), "web").text
-    found = extract(png(page(panel, ink, paper)), "web").text
+    plain = extract(png(page()), LOOK).text
+    found = extract(png(page(panel, ink, paper)), LOOK).text
     assert len(found.boxes) == len(plain.boxes) >= len(LINES) + 1
     assert np.abs(found.boxes - plain.boxes).max() <= 2
 
@@ -74,10 +76,10 @@ def test_without_any_panel_nothing_stands_out() -> None:
 
 
 def test_a_small_icon_does_not_turn_the_palette() -> None:
-    wanted = extract(png(page(ink="#383858")), "web").palette
+    wanted = extract(png(page(ink="#383858")), LOOK).palette
     alone, iconed = page(ink="#404040"), page(ink="#404040")
     ImageDraw.Draw(iconed).rectangle((600, 20, 612, 32), fill="green")
-    with_icon, without = (pair(wanted, extract(png(p), "web").palette, "web").agreement for p in (iconed, alone))
+    with_icon, without = (pair(wanted, extract(png(p), LOOK).palette, "page").agreement for p in (iconed, alone))
     assert without > 0.6 and without - 0.15 < with_icon < without
 
 

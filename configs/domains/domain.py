@@ -1,0 +1,123 @@
+"""What a domain is: everything that tells charts from pages, or from whatever else is written as text and drawn.
+
+Guarantees: plain data and pure functions of texts, so that every process may load a domain; nothing in it draws. A
+domain is drawn in one of two places that are safe for foreign text: a Matplotlib program in the jail, or a page in the
+browser. `written` turns an answer into one of the two.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+PLAIN = "windows-1252"  # of pages that declare nothing and are not UTF-8; "latin-1" means it as well
+
+
+class Refused(ValueError):
+    """A domain does not draw this source; the message tells its writer why. Any ValueError of `written` is the same."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the perceptual judge measures pictures (serving.judge.perceptual.score tells what the terms are).
+
+    `way`: "plot" looks for plotting areas, lays one on the other and compares marks, values and words; "page" compares
+    places as they are. `weights` of the terms; `chance`, the value of each between unrelated pictures; `full`, the
+    value of each that counts as all of it. `canvas`: pixels of the canvas on which pictures are compared. `blank`:
+    share of inked pixels below which a render is empty.
+    """
+
+    way: Literal["plot", "page"] = "page"
+    weights: Mapping[str, float] = field(
+        default_factory=lambda: {"ink": 0.3, "edges": 0.3, "palette": 0.3, "text": 0.1}
+    )
+    chance: Mapping[str, float] = field(
+        default_factory=lambda: {"ink": 0.25, "edges": 0.3, "palette": 0.4, "text": 0.25}
+    )
+    full: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(("ink", "edges", "palette", "text"), 1.0))
+    canvas: int = 120_000
+    blank: float = 4e-4
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a vision-language judge is told, and the marks it gives: name -> weight."""
+
+    instructions: str
+    marks: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The domain's own prompts, for a policy that is told what to write (`prompts.domain=true`)."""
+
+    system: str = ""
+    direct_system: str = ""
+    user: str = ""
+
+
+def encoding(charset: str) -> str:
+    """Its codec's name; empty for what is no encoding of texts."""
+    try:
+        found = codecs.lookup(charset)
+    except LookupError:
+        return ""
+    if not getattr(found, "_is_text_encoding", True) or found.name.startswith(("utf-16", "utf-32", "idna", "punycode")):
+        return "utf-8" if found.name.startswith("utf") else ""  # a page that can say so in bytes is not in UTF-16
+    return PLAIN if found.name in ("iso8859-1", "ascii") else found.name
+
+
+def utf8(data: bytes, charset: str = "") -> str:
+    """Bytes as text; a byte order mark is no part of it. Raises UnicodeDecodeError."""
+    return data.decode("utf-8-sig")
+
+
+def nothing(text: str) -> str | None:
+    """No source stands in a text without a fence."""
+    return None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain.
+
+    `drawn`: where (see above). `written(source)`: the program or page that draws a source; None where the source is
+    one. It runs outside the jail on foreign text: no parsing beyond a search. Raises ValueError for a source that is
+    not drawn. `languages`: names of a fenced block that holds a source. `bare(text)`: the source in a text without a
+    fence, or None. `read(data, charset)`: text of a file. `request`: what a general model is asked for, with {width}
+    and {height} of the picture. `example(rng)`: one source, for data.images=drawn.
+    """
+
+    name: str
+    about: str
+    drawn: Literal["program", "browser"]
+    languages: frozenset[str]
+    request: str
+    question: Question
+    look: Look = field(default_factory=Look)
+    written: Callable[[str], str] | None = None
+    bare: Callable[[str], str | None] = nothing
+    read: Callable[[bytes, str], str] = utf8
+    endings: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+    texts: Texts = Texts()
+    example: Callable[[Random], str] | None = None
+    shipped_pictures: bool = False  # data.images=drawn takes the package's own set
+
+    def __post_init__(self) -> None:
+        terms = ({"ink", "edges", "palette", "text"}, {"data", "values", "kind"})
+        known = terms[0] | terms[1] if self.look.way == "plot" else terms[0]
+        for part in ("weights", "chance", "full"):
+            given = set(getattr(self.look, part))
+            if given != known:
+                raise ValueError(
+                    f"look.{part} names {', '.join(sorted(given))}; it must name {', '.join(sorted(known))}"
+                )
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", self.name):
+            raise ValueError(f"name {self.name!r}: small letters, digits and _")
+        if self.drawn not in ("program", "browser"):
+            raise ValueError(f"drawn {self.drawn!r}: program or browser")
+        if not self.question.marks or min(self.question.marks.values()) <= 0:
+            raise ValueError("question.marks must name marks with positive weights")
