@@ -34,6 +34,7 @@ class Run:
         4096, "MB", "disk for trajectories and their pictures, to look at (python -m training.view)", ge=0, le=10**9
     )
     sampled_groups: int = num(2, "groups", "groups of each step whose pictures go to TensorBoard", ge=0, le=1000)
+    refuse_blind: bool = flag(False, "stop a run whose pictures change nothing of what the policy says")
     record: bool = flag(False, "keep every batch, to be trained on again (python -m training.rerun)")
 
 

@@ -23,7 +23,7 @@ from actors.dialogue import Codec
 from actors.replay.queue import Batch, fetch
 from actors.trajectory import Group
 from configs.schema import Config
-from training.learner import sync_check
+from training.learner import sight, sync_check
 from training.learner.model import named_weights
 from training.learner.packing import Screened
 from training.learner.ranks import Ranks
@@ -88,12 +88,13 @@ class Loop:
         self.rewards: list[float] = []  # of the steps since the last checkpoint
         self.reported: Path | None = None
         self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []  # of this step, for whoever watches the run
 
     def run(self) -> None:
         self._publish(self.start)
         for step in range(self.start, self.config.run.steps):
             began = time.perf_counter()
-            self.seconds = {}
+            self.seconds, self.notes = {}, []
             batch, screened, orders = None, None, None
             groups: tuple[Group, ...] = ()
             played: dict[str, float] = {}
@@ -109,6 +110,9 @@ class Loop:
             order = self.ranks.scatter(orders)
             self._report(order.finished)
             assert order.shard is not None
+            if step == self.start or order.last or (step + 1) % self.config.run.checkpoint_every == 0:
+                with self._clock("sight_s"):
+                    played |= self._look(screened, step)
             with self._clock("update_s"):
                 panel = self.learner.train(order.shard, step, step)
             with self._clock("sync_s"):
@@ -139,6 +143,29 @@ class Loop:
         last = step + 1 >= self.config.run.steps
         finished = self._finished()
         return [Order(shard, last, finished) for shard in shards], screened
+
+    def _look(self, screened: Screened | None, version: int) -> dict[str, float]:
+        """Check that pictures change what is said (training/learner/sight.py); figures for the log, on rank 0. Raises
+        Blind where they do not and `run.refuse_blind` is set."""
+        made = sight.probe(screened, self.learner, version) if screened is not None else None
+        sizes = self.ranks.scatter(
+            [(len(made.rows), made.width, list(made.shards)) if made else (0, 0, [])] * self.ranks.size
+            if self.ranks.rank == 0
+            else None
+        )
+        count, width, variants = sizes
+        scores = {}
+        for variant in variants:
+            shard = self.ranks.scatter(made.shards[variant] if made is not None else None)
+            scores[variant] = sight.score(self.learner, shard, count, width)
+        if made is None:
+            return {}
+        turns = sight.compare(made.rows, scores, version)
+        found = sight.faults(turns)
+        if found and self.config.run.refuse_blind:
+            raise sight.Blind(f"{found[0]} (run.refuse_blind=false goes on all the same)")
+        self.notes = [f"warning: {line}" for line in found]
+        return sight.figures(made.rows, scores, turns, self.learner.tokenizer)
 
     def _publish(self, version: int) -> SyncReport | None:
         """Send the weights as `version`; every rank gathers, rank 0 sends and then tells the queue."""
@@ -213,7 +240,7 @@ class Loop:
             "sync_bytes": report.bytes,
             "sync_running": report.running,
             "checkpoint_error": self.writer.error,
-            "notes": list(batch.notes),
+            "notes": [*self.notes, *batch.notes],
             **{f"dropped_{reason}": float(count) for reason, count in screened.dropped.items()},
         }
         assert self.metrics_log is not None

@@ -57,6 +57,7 @@ class Learner:
         self.reference = None
         if config.grpo.kl_beta and not config.learner.lora_rank:
             self.reference = self._load(base, banned).requires_grad_(False)
+        self.tokenizer = processor.tokenizer
         image_token = processor.tokenizer.convert_tokens_to_ids(placeholder(processor))
         whole = self.policy.adapter is None
         self.pixels: Pixels | WholePictures = (
