@@ -37,7 +37,7 @@ chaos: setup  ## kill -9 at random moments over every kind of process, and see t
 hostile: setup  ## a scripted policy that attacks renderers, judge and learner in half of its turns
 	$(PY) -m tests.hostile $(ARGS)
 
-experiment: setup  ## base, labels, pictures alone, three seeds; about an hour, goes on where it was stopped
+experiment: setup  ## pictures alone against every other explanation: six arms, three seeds; two hours, goes on where it was stopped
 	$(PY) -m training.experiment $(CONFIG) run.steps=60 $(ARGS)
 
 base: setup  ## the shipped base policy anew: an hour and a half of two cores; goes on where it was stopped

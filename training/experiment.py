@@ -1,4 +1,4 @@
-"""The paper's experiment at small size: base, labels, pictures alone.
+"""Learning from pictures alone against every other explanation of the gain: six arms, by seeds, in one table.
 
     python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir runs/experiment]      (make experiment)
 
@@ -15,7 +15,7 @@ from training.jobs.experiment import experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.experiment", description="Base, SFT and RRVF, by seeds.")
+    parser = argparse.ArgumentParser(prog="python -m training.experiment", description="Six arms from one base, by seeds.")
     parser.add_argument("config", help="a YAML file of configs/ whose data is drawn (configs/tiny_chart.yaml)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")

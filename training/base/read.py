@@ -26,24 +26,7 @@ from serving.judge.perceptual import compare
 from training.base.pictures import rgb
 from training.data.chart_looks import Look, drawing
 from training.data.foreign_charts import unpack
-from training.data.synthetic_charts import KINDS, Chart, attributes, chart, render_results
-
-ATTRIBUTES = ("kind", "colour", "title", "count", "value", "all values")
-
-
-def hits(shown: Chart, read: Chart | None) -> dict[str, float]:
-    """Each attribute right or wrong; `value` is the share of the values shown that stand at their place."""
-    if read is None:
-        return dict.fromkeys(ATTRIBUTES, 0.0)
-    same = [a == b for a, b in zip(shown.values, read.values, strict=False)]
-    return {
-        "kind": float(read.kind == shown.kind),
-        "colour": float(read.colour == shown.colour),
-        "title": float(read.title == shown.title),
-        "count": float(len(read.values) == len(shown.values)),
-        "value": sum(same) / len(shown.values),
-        "all values": float(read.values == shown.values),
-    }
+from training.data.synthetic_charts import KINDS, Chart, attributes, chart, hits, render_results, shown_by
 
 
 @dataclass(frozen=True)
@@ -177,7 +160,7 @@ def foreign(name: str, count: int, cache: Path = Path(".cache/rrvf")) -> tuple[l
     """Charts of a shipped set and their pictures."""
     folder = unpack(cache) / name
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()[:count]]
-    shown = [Chart(row["kind"], row["title"], row["colour"], tuple(row["values"])) for row in rows]
+    shown = [shown_by(row) for row in rows]
     return shown, [(folder / row["file"]).read_bytes() for row in rows]
 
 

@@ -7,11 +7,12 @@ reward never sees it.
 
 import ast
 import asyncio
+import hashlib
 import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from actors.contracts import RenderResult
 from actors.files import beside, publish
@@ -33,6 +34,7 @@ TITLES = (
 )  # fmt: skip
 HEAD = "import matplotlib.pyplot as plt\nplt.figure(figsize=(3,2))\n"
 SIZE = (300, 200)  # pixels, what figsize=(3,2) gives
+ATTRIBUTES = ("kind", "colour", "title", "count", "value", "all values")  # what `hits` compares
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,27 @@ def attributes(program: str) -> Chart | None:
     return Chart(kind, title, colour, values) if kind else None
 
 
+def shown_by(facts: dict[str, Any]) -> Chart:
+    """What a line of a manifest says."""
+    return Chart(facts["kind"], facts["title"], facts["colour"], tuple(facts["values"]))
+
+
+def hits(shown: Chart, read: Chart | None) -> dict[str, float]:
+    """Each of ATTRIBUTES right (1) or wrong (0); `value` is the share of the values shown that stand at their place."""
+    if read is None:
+        return dict.fromkeys(ATTRIBUTES, 0.0)
+    same = [a == b for a, b in zip(shown.values, read.values, strict=False)]
+    right = {
+        "kind": read.kind == shown.kind,
+        "colour": read.colour == shown.colour,
+        "title": read.title == shown.title,
+        "count": len(read.values) == len(shown.values),
+        "value": sum(same) / len(shown.values),
+        "all values": read.values == shown.values,
+    }
+    return {name: float(value) for name, value in right.items()}
+
+
 def _literal(node: ast.expr) -> object:
     try:
         return ast.literal_eval(node)
@@ -115,8 +138,10 @@ def _literal(node: ast.expr) -> object:
 
 
 def write_images(root: Path, split: Split, count: int, seed: int) -> Path:
-    """PNGs and manifest.jsonl of one split in a folder under `root`; made once, by the production renderer."""
-    folder = root / f"drawn-{split}-{count}-{seed}"
+    """PNGs and manifest.jsonl of one split in a folder under `root`; made once for the same charts, by the production
+    renderer."""
+    shown = hashlib.sha256("".join(draw(i, seed, split).answer for i in range(count)).encode()).hexdigest()[:12]
+    folder = root / f"drawn-{split}-{count}-{seed}-{shown}"
     if (folder / "manifest.jsonl").exists():
         return folder
     asyncio.run(_write(folder, split, count, seed))

@@ -1,17 +1,17 @@
 """A run's own evaluation: one image, one answer, no tool, as in the paper; every image counts.
 
 Guarantees: the denominator is the number of images asked for; a program that does not run scores 0; an outage is
-retried and then raises, it is never counted as a score. Kind and words are read from the *program's* text where the
-set says what was drawn; they are reported beside the similarity and never trained on.
+retried and then raises, it is never counted as a score. Where the set says what was drawn, kind, colour, title and
+values are read from the *program's* text; they are reported beside the similarity and never trained on. Every answer is
+also scored against another picture's facts: what a policy that does not look would get.
 """
 
 import asyncio
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from actors.contracts import Outage
 from actors.files import write_whole
@@ -21,20 +21,28 @@ from actors.rollout.episode import Environment, Rules
 from actors.trajectory import Trajectory
 from configs.schema import Config
 from training.data.image_sets import ImageSet
+from training.data.synthetic_charts import Chart, attributes, hits, shown_by
+
+MODES = {"sampled": 1.0, "greedy": 0.0}  # temperatures at which a run measures itself
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image's result. `kind_right` and `words_right` are None where the set does not say what was drawn."""
+    """One image's result. `read` has each attribute right or wrong, `chance` against the facts of the next picture;
+    both are empty where the set does not say what was drawn."""
 
     path: str
     executed: bool
     similarity: float
+    text: str
     code: str | None
     png: bytes | None
-    kind_right: bool | None
-    words_right: bool | None
     tokens: int
+    read: dict[str, float]
+    chance: dict[str, float]
+
+
+Evaluation = dict[str, dict[str, list[Row]]]  # set -> mode -> rows
 
 
 @dataclass(frozen=True)
@@ -44,8 +52,8 @@ class Scores:
     n: int
     exec_rate: float
     similarity: float
-    type_accuracy: float | None
-    text_accuracy: float | None
+    read: dict[str, float]  # of each attribute; empty where the set does not say what was drawn
+    chance: dict[str, float]
 
 
 async def evaluate(
@@ -73,31 +81,29 @@ async def evaluate(
             raise Outage(played, f"no evaluation of {path} after {rules.rollout.retries} retries")
         finished += 1
         progress(finished, len(images.paths))
-        return row_of(path, played, images.facts[index] if images.facts else None)
+        around = [images.facts[i % len(images.facts)] for i in (index, index + 1)] if images.facts else []
+        return row_of(path, played, [shown_by(facts) for facts in around])
 
     return list(await asyncio.gather(*(one(i) for i in range(len(images.paths)))))
 
 
-def row_of(path: str, played: Trajectory, facts: dict[str, Any] | None) -> Row:
-    """What one answer came to. `facts`: kind and title of the drawn target."""
+def row_of(path: str, played: Trajectory, shown: Sequence[Chart]) -> Row:
+    """What one answer came to. `shown`: what its target shows and what another does, or nothing where that is not
+    known."""
     turn = played.turns[-1] if played.turns else None
     executed = turn is not None and turn.render is not None and turn.render.ok
-    kind_right = words_right = None
-    if facts is not None:
-        from training.data.synthetic_charts import attributes
-
-        found = attributes(turn.code) if turn is not None and turn.code is not None and executed else None
-        kind_right = found is not None and found.kind == facts["kind"]
-        words_right = found is not None and found.title == facts["title"]
+    found = attributes(turn.code) if turn is not None and turn.code is not None and executed else None
+    read, chance = [hits(chart, found) for chart in shown] or [{}, {}]
     return Row(
         path=path,
         executed=executed,
         similarity=played.reward.vision,
+        text=turn.text if turn is not None else "",
         code=turn.code if turn is not None else None,
         png=turn.render.png if turn is not None and turn.render is not None else None,
-        kind_right=kind_right,
-        words_right=words_right,
         tokens=sum(played.sampled),
+        read=read,
+        chance=chance,
     )
 
 
@@ -107,12 +113,13 @@ def evaluate_sets(
     sets: Sequence[ImageSet],
     kept: Path,
     say: Callable[[str], None],
-) -> dict[str, dict[str, list[Row]]]:
-    """Rows of every set, `sampled` at temperature 1 and `greedy`, also written to `kept`. `env`: by temperature."""
-    found: dict[str, dict[str, list[Row]]] = {}
+    modes: Mapping[str, float] = MODES,
+) -> Evaluation:
+    """Rows of every set at each temperature of `modes`, also written to `kept`. `env`: by temperature."""
+    found: Evaluation = {}
     for images in sets:
         found[images.name] = {}
-        for mode, temperature in (("sampled", 1.0), ("greedy", 0.0)):
+        for mode, temperature in modes.items():
             say(f"evaluating {images.name}, {mode}, {len(images.paths)} images")
             found[images.name][mode] = asyncio.run(
                 evaluate(
@@ -129,17 +136,12 @@ def evaluate_sets(
 
 def scores(rows: list[Row]) -> Scores:
     """Means of a non-empty list of rows."""
-
-    def share(values: list[bool | None]) -> float | None:
-        known = [v for v in values if v is not None]
-        return fmean(known) if known else None
-
     return Scores(
         n=len(rows),
         exec_rate=fmean(r.executed for r in rows),
         similarity=fmean(r.similarity for r in rows),
-        type_accuracy=share([r.kind_right for r in rows]),
-        text_accuracy=share([r.words_right for r in rows]),
+        read={name: fmean(r.read[name] for r in rows) for name in rows[0].read},
+        chance={name: fmean(r.chance[name] for r in rows) for name in rows[0].chance},
     )
 
 

@@ -1,49 +1,82 @@
-"""The paper's experiment at small size: what learning from pictures alone brings, beside learning from labels.
+"""What learning from pictures alone brings, against every other explanation of the gain.
 
-Guarantees: every seed has a start of its own (`base`, the shipped policy) and both arms begin there; RRVF sees the
-training images, SFT as many labelled ones of the renderer that has labels; both take equally many optimiser steps of
-equally many sequences, in the same learner; all three are measured on the same pictures with the same sampling. What is
-finished is never done again: stop it at any time and start it again. Nothing is left out of the table.
+Guarantees: all arms begin with the shipped base and take equally many optimiser steps of equally many sequences in the
+same learner; every seed is another training. Supervised arms get the learning rate that is best on the validation set;
+nothing else is chosen, and no held-out picture is looked at before the end. What is finished is never done again: stop
+it at any time and start it again. Nothing is left out of the table.
 
-What it leaves in DIR: rrvf-S/ and sft-S/ (runs' folders), results.json, results.md, curves.png, pictures.png. Whether
-the policy uses its feedback is measured on the way.
+What it leaves in DIR: base/, ARM-SEED/ (runs' folders), results.json, results.md, curves.png, pictures.png.
 """
 
 import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actors.contracts import Outage
 from actors.files import write_whole
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
-from training.data.image_sets import ImageSet, training_and_evaluation
+from training.base import SHIPPED
+from training.data.foreign_charts import unpack
+from training.data.image_sets import ImageSet, drawn, training_and_evaluation
+from training.data.synthetic_charts import shown_by, write_images
+from training.evaluation.heldout import Evaluation
 from training.jobs.train import CACHE
 from training.run.ray_env import set_environment
 
 AFTER = "evaluation_after.pkl"
-FEEDBACK = "feedback_use.json"
+RATES = (5e-5, 2e-4)  # of supervised arms, tried on the first seed
+SAMPLES = 8  # answers of which rejection sampling, and `best of 8`, take the judge's best
+MODES = {"greedy": 0.0, "temperature 0.3": 0.3, "temperature 0.7": 0.7, "sampled": 1.0}
+SHORT = {"greedy": 0.0, "sampled": 1.0}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train. `pairs` names what a supervised arm learns; None: GRPO, with `overrides`."""
+
+    name: str
+    meaning: str
+    overrides: tuple[str, ...] = ()
+    pairs: str | None = None
+
+
+ARMS = (
+    Arm("rrvf", "GRPO on the similarity of renders to their pictures"),
+    Arm("runs", "GRPO, paid for programs that run and for nothing else", ("reward.vision=0", "reward.tool=0")),
+    Arm("exchanged", "GRPO on the similarity to another picture", ("reward.exchanged=true",)),
+    Arm("best", f"supervised on the base's own answers, the judge's best of {SAMPLES} for each picture", (), "best"),
+    Arm("labels", "supervised on programs of Matplotlib's charts", (), "labels"),
+    Arm("shifted", "supervised on the programs that the new renderer's pictures stand for", (), "shifted"),
+)
 
 
 def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) -> None:
-    """Run what is missing of every seed, then print the table. Raises ConfigError, Outage, OSError."""
+    """Do what is missing, then print the table. Raises ConfigError, Outage, OSError."""
+    from training.jobs.experiment_report import report
+
     set_environment()
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: at least one")
-    begin(folder, load(file, overrides))
+    config = load(file, [*overrides, f"run.dir={folder}", "evaluate.before_after=false"])
+    begin(folder, config)
+    images, held = training_and_evaluation(config, CACHE)
+    own = drawn(write_images(CACHE, "heldout", config.evaluate.count, 0), "own")
+    measure(config, str(SHIPPED), folder / "base", images, [*held, own], MODES)
     for seed in range(seeds):
-        settings = [*overrides, f"run.seed={seed}", f"run.dir={folder}"]
-        config = load(file, settings)
-        learn_from_pictures(file, settings, folder / f"rrvf-{seed}")
-        learn_from_labels(file, settings, folder / f"sft-{seed}", config)
-        use_of_feedback(config, folder / f"rrvf-{seed}")
-    from training.jobs.experiment_report import report
-
-    print(report(folder, load(file, overrides), seeds))
+        for arm in ARMS:
+            run = folder / f"{arm.name}-{seed}"
+            settings = [*overrides, f"run.dir={folder}", f"run.seed={seed}", "evaluate.before_after=false"]
+            if arm.pairs is None:
+                newest = learn_from_pictures(file, [*settings, *arm.overrides], run, config.run.steps)
+            else:
+                newest = learn_from_pairs(file, settings, run, config, pairs(arm.pairs, folder, config, images))
+            measure(config, newest, run, images, [*held, own], MODES if arm.name == "rrvf" else SHORT)
+    print(report(folder, config, seeds, [*held, own]))
 
 
 def begin(folder: Path, config: Config) -> None:
@@ -58,84 +91,132 @@ def begin(folder: Path, config: Config) -> None:
     write_whole(kept, settings)
 
 
-def learn_from_pictures(file: str, settings: Sequence[str], folder: Path) -> None:
-    """The RRVF arm: an ordinary training run, which also measures the base."""
-    from training.run.checkpoint import latest
-
-    if (folder / "summary.json").exists() and (folder / AFTER).exists():
-        return
-    if latest(folder) is not None:
-        _run("training.train", "--resume", str(folder))
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        _run("training.train", file, *settings, f"run.name={folder.name}")
-    if not (folder / AFTER).exists():
-        raise Outage("experiment", f"{folder} was stopped before its end")
-
-
-def learn_from_labels(file: str, settings: Sequence[str], folder: Path, config: Config) -> None:
-    """The SFT arm on the labels of the same images, and its measure."""
+def done(run: Path, steps: int) -> str | None:
+    """The checkpoint of a run that took all of its steps."""
     from training.run.checkpoint import latest, read_state
 
-    if (folder / AFTER).exists():
-        return
-    images, held = training_and_evaluation(config, CACHE)
-    pairs = write_pairs(folder.with_suffix(".jsonl"), config)
-    batch = config.queue.groups_per_step * config.rollout.group_size
-    started = time.monotonic()
-    if (newest := latest(folder)) is None or read_state(newest)["step"] < config.run.steps:
-        shutil.rmtree(folder, ignore_errors=True)
-        _run("training.sft", file, str(pairs), *settings, f"run.name={folder.name}", f"sft.batch={batch}")
-        write_whole(folder / "seconds.json", json.dumps({"train_s": round(time.monotonic() - started, 1)}))
-    newest = latest(folder)
-    if newest is None or read_state(newest)["step"] < config.run.steps:
-        raise Outage("experiment", f"{folder} was stopped before its end")
-    measure(config, str(newest), folder, images, held)
+    newest = latest(run)
+    return str(newest) if newest is not None and read_state(newest)["step"] >= steps else None
 
 
-def use_of_feedback(config: Config, folder: Path) -> None:
-    """Whether this seed's RRVF policy uses its feedback, on the held-out images (training/jobs/feedback_use.py)."""
-    from training.jobs.feedback_use import measure
+def learn_from_pictures(file: str, settings: Sequence[str], run: Path, steps: int) -> str:
+    """An ordinary training run; its last checkpoint."""
     from training.run.checkpoint import latest
 
-    kept = folder / FEEDBACK
+    if (newest := done(run, steps)) is not None:
+        return newest
+    if latest(run) is not None:
+        _run("training.train", "--resume", str(run))
+    else:
+        shutil.rmtree(run, ignore_errors=True)
+        _run("training.train", file, *settings, f"run.name={run.name}")
+    if (newest := done(run, steps)) is None:
+        raise Outage("experiment", f"{run} was stopped before its end")
+    return newest
+
+
+def learn_from_pairs(file: str, settings: Sequence[str], run: Path, config: Config, data: Path) -> str:
+    """A supervised run on `data` at the rate that is best on the validation set; its last checkpoint."""
+    rate = best_rate(file, settings, run.parent, run.name.split("-")[0], config, data)
+    return supervised(file, [*settings, f"learner.lr={rate}"], run, config, data)
+
+
+def supervised(file: str, settings: Sequence[str], run: Path, config: Config, data: Path) -> str:
+    """One supervised run; its last checkpoint."""
+    if (newest := done(run, config.run.steps)) is not None:
+        return newest
+    batch = config.queue.groups_per_step * config.rollout.group_size
+    shutil.rmtree(run, ignore_errors=True)
+    _run("training.sft", file, str(data), *settings, f"run.name={run.name}", f"sft.batch={batch}")
+    if (newest := done(run, config.run.steps)) is None:
+        raise Outage("experiment", f"{run} was stopped before its end")
+    return newest
+
+
+def best_rate(file: str, settings: Sequence[str], folder: Path, arm: str, config: Config, data: Path) -> float:
+    """Of RATES the one whose policy draws the validation pictures most alike, greedy."""
+    kept = folder / f"{arm}-rate.json"
     if not kept.exists():
-        newest = latest(folder)
-        assert newest is not None
-        held = training_and_evaluation(config, CACHE)[1]
-        write_whole(kept, json.dumps(measure(config, str(newest), folder, held[0]), indent=2) + "\n")
+        known = drawn(unpack(CACHE) / "validation", "validation")
+        found = {}
+        for rate in RATES:
+            run = folder / f"{arm}-rate-{rate:g}"
+            newest = supervised(file, [*settings, "run.seed=0", f"learner.lr={rate}"], run, config, data)
+            rows = measure(config, newest, run, known, [known], {"greedy": 0.0})["validation"]["greedy"]
+            found[f"{rate:g}"] = sum(row.similarity for row in rows) / len(rows)
+        write_whole(kept, json.dumps({"rates": found, "best": max(found, key=lambda r: found[r])}, indent=2) + "\n")
+    return float(json.loads(kept.read_text())["best"])
 
 
-def write_pairs(path: Path, config: Config) -> Path:
-    """Image and answer of as many labelled charts as there are training images, in the base policy's own form."""
-    from training.data.synthetic_charts import draw, write_images
-
-    count, seed = config.data.count, config.run.seed
-    root = write_images(CACHE, "train", count, seed).resolve()
-    with path.open("w") as file:
-        for number in range(count):
-            chart = draw(number, seed, "train")
-            row = {"image": str(root / f"{number:05d}.png"), "turns": [{"text": chart.answer}]}
-            file.write(json.dumps(row) + "\n")
+def pairs(kind: str, folder: Path, config: Config, images: ImageSet) -> Path:
+    """Image and answer of as many pictures as GRPO sees, in the base policy's own form."""
+    path = folder / f"{kind}.jsonl"
+    if path.exists():
+        return path
+    if kind == "best":
+        rows = own_best(config, images, folder)
+    elif kind == "labels":
+        root = write_images(CACHE, "train", config.data.count, 0)
+        rows = [(p, shown_by(facts).answer) for p, facts in _known(drawn(root, "labels"))]
+    else:
+        rows = [(p, shown_by(facts).answer) for p, facts in _known(images)]
+    write_whole(path, "".join(json.dumps({"image": p, "turns": [{"text": text}]}) + "\n" for p, text in rows))
     return path
 
 
-def measure(config: Config, model: str, folder: Path, images: ImageSet, held: list[ImageSet]) -> None:
-    """Play the held-out sets with `model` in the engine, as a run does after training."""
+def _known(images: ImageSet) -> list[tuple[str, dict[str, object]]]:
+    return list(zip(images.paths, images.facts, strict=True))
+
+
+def own_best(config: Config, images: ImageSet, folder: Path) -> list[tuple[str, str]]:
+    """Of every picture's answers by the base at temperature 1 the one that the judge likes best, where any runs and
+    they are not all alike."""
+    modes = {f"sample {n}": 1.0 for n in range(SAMPLES)}
+    found = measure(config, str(SHIPPED), folder / "samples", images, [images], modes)[images.name]
+    chosen = []
+    for rows in zip(*found.values(), strict=True):
+        best = max(rows, key=lambda row: row.similarity)
+        if best.executed and best.similarity > min(row.similarity for row in rows):
+            chosen.append((best.path, best.text))
+    return chosen
+
+
+def measure(
+    config: Config, model: str, folder: Path, images: ImageSet, sets: Sequence[ImageSet], modes: dict[str, float]
+) -> Evaluation:
+    """What `model` answers to every set, in the engine, as a run measures itself; done once. With the modes of the
+    base and of RRVF, `best of 8` of the held-out pictures as well."""
+    import pickle
+
     import ray
 
     from training.evaluation.heldout import evaluate_sets
     from training.run.cluster import Cluster, connect, needed_cpus, needed_gpus
 
-    def say(line: str) -> None:
-        print(f"{folder.name}: {line}", flush=True)
+    kept = folder / AFTER
+    if not kept.exists():
 
-    try:
-        connect(config, needed_cpus(config), needed_gpus(config))
-        with Cluster(config, folder, model, model, images.paths, None) as cluster:
-            evaluate_sets(config, cluster.env, held, folder / AFTER, say)
-    finally:
-        ray.shutdown()
+        def say(line: str) -> None:
+            print(f"{folder.name}: {line}", flush=True)
+
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            connect(config, needed_cpus(config), needed_gpus(config))
+            with Cluster(config, folder, model, model, images.paths, None) as cluster:
+                extra: Evaluation = {}
+                if modes is MODES:
+                    several = {f"sample {n}": 1.0 for n in range(SAMPLES)}
+                    first = [replace(sets[0], name="heldout")]
+                    extra = evaluate_sets(config, cluster.env, first, folder / "samples.pkl", say, several)
+                found = evaluate_sets(config, cluster.env, sets, folder / "sets.pkl", say, modes)
+        finally:
+            ray.shutdown()
+        for name, by_mode in extra.items():
+            answers = zip(*by_mode.values(), strict=True)
+            found[name][f"best of {SAMPLES}"] = [max(rows, key=lambda row: row.similarity) for rows in answers]
+        write_whole(kept, pickle.dumps(found))
+    result: Evaluation = pickle.loads(kept.read_bytes())
+    return result
 
 
 def _run(module: str, *arguments: str) -> None:

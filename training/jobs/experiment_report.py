@@ -1,9 +1,11 @@
 """What the experiment found: results.json, results.md, curves.png (bands over seeds) and pictures.png.
 
-Guarantees: every figure is computed from the rows that the arms kept, one mean a seed, then mean and standard deviation
-over seeds; the number of pictures and of seeds stands beside them.
+Guarantees: every figure is computed from the rows that the arms kept; an arm's figure is the mean over its seeds, with
+their standard deviation; differences are paired by picture, with intervals over seeds and pictures
+(training/evaluation/paired.py); the number of pictures and of seeds stands beside them.
 """
 
+import asyncio
 import json
 import pickle
 from collections.abc import Sequence
@@ -11,147 +13,167 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from actors.files import write_whole
 from configs.schema import Config
-from training.evaluation.heldout import Row, scores
-from training.jobs.feedback_use import CONDITIONS
-from training.run.report import pictures, smooth
+from training.data.image_sets import ImageSet
+from training.data.synthetic_charts import render_results, shown_by
+from training.evaluation.heldout import Evaluation, Row
+from training.evaluation.paired import difference
+from training.jobs.experiment import AFTER, ARMS
+from training.run.report import figures, pictures, smooth
 
-ARMS = ("base", "SFT", "RRVF")
-COLOURS = {"base": "#777777", "SFT": "#a8541f", "RRVF": "#1f5fa8"}
-SETS = {"held-out images": "heldout", "third renderer": "third"}  # name in the table -> evaluated set
-METRICS = {
-    "exec_rate": "runs",
-    "similarity": "similarity",
-    "type_accuracy": "right kind",
-    "text_accuracy": "right words",
-}
+NAMES = {"heldout": "held-out pictures of the new renderer", "third": "third renderer", "own": "own domain, Matplotlib"}
+COMPARED = ("similarity", "value", "count")
+COLOURS = {"rrvf": "#1f5fa8", "runs": "#a8541f", "exchanged": "#6b3fa0"}
 
-Evaluation = dict[str, dict[str, list[Row]]]  # set -> sampling -> rows
+Seeds = list[Evaluation]  # one a seed; the base, which all seeds share, is there once
 
 
-def report(folder: Path, config: Config, seeds: int) -> str:
+def report(folder: Path, config: Config, seeds: int, sets: Sequence[ImageSet]) -> str:
     """Write everything into `folder`; the table as Markdown."""
-    found = [arms_of(folder, seed) for seed in range(seeds)]
-    results = table(found)
-    seconds = cost(folder, seeds)
+    found: dict[str, Seeds] = {"base": [_read(folder / "base")]}
+    found |= {arm.name: [_read(folder / f"{arm.name}-{seed}") for seed in range(seeds)] for arm in ARMS}
     facts = {
         "seeds": seeds,
         "steps": config.run.steps,
         "sequences_per_step": config.queue.groups_per_step * config.rollout.group_size,
-        "training_s": seconds,
-        "feedback": [json.loads((folder / f"rrvf-{seed}" / "feedback_use.json").read_text()) for seed in range(seeds)],
+        "true_programs": {images.name: true_programs(images) for images in sets},
+        "rates": {
+            arm.name: json.loads(path.read_text()) for arm in ARMS if (path := _rates(folder, arm.name)).exists()
+        },
     }
-    (folder / "results.json").write_text(json.dumps({**facts, "results": results}, indent=2) + "\n")
-    text = markdown(results, facts)
-    (folder / "results.md").write_text(text)
+    results = table(found)
+    compared = comparisons(found)
+    text = markdown(results, compared, facts)
+    whole = {**facts, "results": results, "differences": compared}
+    write_whole(folder / "results.json", json.dumps(whole, indent=2) + "\n")
+    write_whole(folder / "results.md", text)
     curves(folder, seeds, folder / "curves.png")
-    pictures([(arm, _shown(found[0][arm])) for arm in ARMS], folder / "pictures.png")
+    pictures([(arm, _shown(found[arm][0])) for arm in ("base", "rrvf", "runs")], folder / "pictures.png")
     return text
 
 
-def arms_of(folder: Path, seed: int) -> dict[str, Evaluation]:
-    """What each arm of one seed was measured to do."""
-
-    def read(run: str, when: str) -> Evaluation:
-        return pickle.loads((folder / f"{run}-{seed}" / f"evaluation_{when}.pkl").read_bytes())
-
-    return {"base": read("rrvf", "before"), "SFT": read("sft", "after"), "RRVF": read("rrvf", "after")}
+def _read(run: Path) -> Evaluation:
+    found: Evaluation = pickle.loads((run / AFTER).read_bytes())
+    return found
 
 
-def table(found: Sequence[dict[str, Evaluation]]) -> dict[str, Any]:
-    """set -> sampling -> arm -> metric -> {mean, sd (over seeds), seeds}; `n` pictures a seed."""
+def _rates(folder: Path, arm: str) -> Path:
+    return folder / f"{arm}-rate.json"
+
+
+def true_programs(images: ImageSet) -> float:
+    """Mean similarity of what the plain programs of the facts draw: about what there is to reach."""
+    from serving.judge.perceptual import compare
+
+    results = asyncio.run(render_results([shown_by(facts).program for facts in images.facts]))
+    scores = [
+        compare(Path(path).read_bytes(), result.png).score if result.png is not None else 0.0
+        for path, result in zip(images.paths, results, strict=True)
+    ]
+    return fmean(scores)
+
+
+def values(seeds: Seeds, name: str, mode: str, figure: str) -> list[list[float]]:
+    """(seeds, pictures) of one figure."""
+    return [[figures(row)[figure] for row in one[name][mode]] for one in seeds]
+
+
+def table(found: dict[str, Seeds]) -> dict[str, Any]:
+    """set -> mode -> arm -> figure -> {mean, sd (over seeds), chance}; `n` pictures."""
     result: dict[str, Any] = {}
-    for title, name in SETS.items():
-        for mode in ("sampled", "greedy"):
-            for arm in ARMS:
-                each = [scores(one[arm][name][mode]) for one in found]
-                cell = result.setdefault(title, {}).setdefault(mode, {}).setdefault(arm, {"n": [s.n for s in each]})
-                for metric in METRICS:
-                    values = [getattr(s, metric) for s in each]
-                    spread = stdev(values) if len(values) > 1 else None
-                    cell[metric] = {"mean": fmean(values), "sd": spread, "seeds": values}
+    for name, modes in found["base"][0].items():
+        for mode in modes:
+            for arm, seeds in found.items():
+                if mode not in seeds[0][name]:
+                    continue
+                rows = seeds[0][name][mode]
+                cell: dict[str, Any] = {"n": len(rows)}
+                for figure in figures(rows[0]):
+                    each = [fmean(one) for one in values(seeds, name, mode, figure)]
+                    cell[figure] = {"mean": fmean(each), "sd": stdev(each) if len(each) > 1 else None}
+                    if figure in rows[0].chance:
+                        cell[figure]["chance"] = fmean(r.chance[figure] for one in seeds for r in one[name][mode])
+                result.setdefault(name, {}).setdefault(mode, {})[arm] = cell
     return result
 
 
-def cost(folder: Path, seeds: int) -> dict[str, list[float]]:
-    """Seconds that the optimiser steps of each arm took, waiting for trajectories included."""
-    files = {"SFT": ("sft", "sft.jsonl"), "RRVF": ("rrvf", "metrics.jsonl")}
-    return {
-        arm: [round(sum(line["step_s"] for line in _lines(folder / f"{run}-{s}" / name)), 1) for s in range(seeds)]
-        for arm, (run, name) in files.items()
-    }
+def comparisons(found: dict[str, Seeds]) -> dict[str, Any]:
+    """set -> mode -> "rrvf - ARM" -> figure -> [mean, low, high]."""
+    result: dict[str, Any] = {}
+    for name, modes in found["rrvf"][0].items():
+        for mode in modes:
+            for arm in ("base", *(a.name for a in ARMS if a.name != "rrvf")):
+                if mode not in found[arm][0][name]:
+                    continue
+                figures_of = figures(found["rrvf"][0][name][mode][0])
+                result.setdefault(name, {}).setdefault(mode, {})[f"rrvf - {arm}"] = {
+                    figure: difference(
+                        values(found["rrvf"], name, mode, figure), values(found[arm], name, mode, figure)
+                    )
+                    for figure in COMPARED
+                    if figure in figures_of
+                }
+    return result
 
 
-def markdown(results: dict[str, Any], facts: dict[str, Any]) -> str:
+def markdown(results: dict[str, Any], compared: dict[str, Any], facts: dict[str, Any]) -> str:
     lines = [
-        f"# Base, SFT and RRVF: {facts['seeds']} seeds",
+        f"# Learning from pictures alone: {facts['seeds']} seeds, {facts['steps']} steps of "
+        f"{facts['sequences_per_step']} sequences",
         "",
-        f"Single-turn, no tool. Both arms: {facts['steps']} steps of {facts['sequences_per_step']} sequences, from the "
-        "same base; mean and standard deviation over seeds.",
-        "",
-        "| set | sampling | policy | n | " + " | ".join(METRICS.values()) + " |",
-        "|---|---|---|---|" + "---|" * len(METRICS),
+        "One answer a picture, no tool. Mean and standard deviation over seeds; `chance`: RRVF's answers against other "
+        "pictures.",
     ]
-    for title, modes in results.items():
+    for name, modes in results.items():
+        lines += ["", f"## {NAMES.get(name, name)} (true programs: {facts['true_programs'][name]:.3f})"]
         for mode, arms in modes.items():
-            for arm, cell in arms.items():
-                values = " | ".join(_percent(cell[metric]) for metric in METRICS)
-                lines.append(f"| {title} | {mode} | {arm} | {sum(cell['n'])} | {values} |")
-    lines += ["", "What the words are worth: a second turn after the same first attempt (temperature 1).", ""]
-    lines += feedback_table(facts["feedback"])
-    spent = ", ".join(f"{arm} {fmean(values):.0f} s" for arm, values in facts["training_s"].items())
-    lines += ["", f"Optimiser steps took, rollouts included: {spent} a seed.", ""]
-    return "\n".join(lines)
+            lines += ["", *_mode(mode, arms)]
+            for pair, by in compared[name].get(mode, {}).items():
+                cells = [f"{figure} {m:+.3f} ({low:+.3f} to {high:+.3f})" for figure, (m, low, high) in by.items()]
+                lines.append(f"- {pair}: " + ", ".join(cells))
+    lines += ["", "Arms:", "", *(f"- **{arm.name}**: {arm.meaning}" for arm in ARMS)]
+    for arm, rates in facts["rates"].items():
+        tried = ", ".join(f"{rate} {score:.3f}" for rate, score in rates["rates"].items())
+        lines.append(f"- {arm}: learning rate {rates['best']} (validation similarity: {tried})")
+    return "\n".join([*lines, ""])
 
 
-def feedback_table(each: Sequence[dict[str, Any]]) -> list[str]:
-    """Second turns by what was said, means over seeds."""
-    calls, tried = sum(one["tool_calls"] for one in each), sum(one["tried"] for one in each)
-    lines = [
-        f"{calls} of {tried} first attempts were tool calls, which alone are answered.",
-        "",
-        "| first attempt | n | similarity before | words | runs | similarity | same program |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for kind in ("first attempt ran", "first attempt failed"):
-        rows = [one[kind] for one in each if kind in one]
-        for words in CONDITIONS if rows else ():
-            means = [fmean(row[words][key] for row in rows) for key in ("runs", "similarity", "repeated")]
-            cells = " | ".join(f"{100 * mean:.1f}%" for mean in means)
-            before = fmean(row["similarity_before"] for row in rows)
-            lines.append(f"| {kind[14:]} | {sum(r['n'] for r in rows)} | {100 * before:.1f}% | {words} | {cells} |")
-    return lines
+def _mode(mode: str, arms: dict[str, Any]) -> list[str]:
+    names = [figure for figure in next(iter(arms.values())) if figure != "n"]
+    n = next(iter(arms.values()))["n"]
+    lines = [f"| {mode}, n = {n} | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for arm, cell in arms.items():
+        lines.append(f"| {arm} | " + " | ".join(_cell(cell[figure]) for figure in names) + " |")
+    chances = arms.get("rrvf", {})
+    row = [f"{chances[f]['chance']:.3f}" if "chance" in chances.get(f, {}) else "-" for f in names]
+    return [*lines, "| chance | " + " | ".join(row) + " |", ""]
 
 
-def _percent(value: dict[str, Any]) -> str:
-    spread = "" if value["sd"] is None else f" ± {100 * value['sd']:.1f}"
-    return f"{100 * value['mean']:.1f}{spread}%"
+def _cell(value: dict[str, Any]) -> str:
+    return f"{value['mean']:.3f}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f}")
 
 
 def curves(folder: Path, seeds: int, path: Path) -> None:
-    """Reward, programs that run and similarity of RRVF's rollouts, and the loss of SFT: mean and spread over seeds."""
+    """Reward, programs that run and similarity of the rollouts of every arm that has them: mean and spread."""
     import numpy as np
     from matplotlib.figure import Figure
 
-    rrvf = [_lines(folder / f"rrvf-{seed}" / "metrics.jsonl") for seed in range(seeds)]
-    sft = [_lines(folder / f"sft-{seed}" / "sft.jsonl") for seed in range(seeds)]
-    panels = (
-        ("RRVF: mean reward", rrvf, "reward", COLOURS["RRVF"]),
-        ("RRVF: programs that run", rrvf, "exec_rate", "#2a7f3f"),
-        ("RRVF: similarity of final render", rrvf, "similarity", "#6b3fa0"),
-        ("SFT: nats a token", sft, "loss", COLOURS["SFT"]),
-    )
-    figure = Figure(figsize=(14, 3.2), layout="constrained")
-    for axes, (title, runs, key, colour) in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        count = min(len(run) for run in runs)
-        values = np.array([smooth([line[key] for line in run[:count]]) for run in runs])
-        steps = [line["step"] for line in runs[0][:count]]
-        middle, spread = values.mean(0), values.std(0)
-        axes.fill_between(steps, middle - spread, middle + spread, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(steps, middle, color=colour, linewidth=2)
+    panels = {"reward": "mean reward", "exec_rate": "programs that run", "similarity": "similarity of final render"}
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    for axes, (key, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for arm, colour in COLOURS.items():
+            runs = [_lines(folder / f"{arm}-{seed}" / "metrics.jsonl") for seed in range(seeds)]
+            count = min(len(run) for run in runs)
+            curve = np.array([smooth([line[key] for line in run[:count]]) for run in runs])
+            steps = [line["step"] for line in runs[0][:count]]
+            middle, spread = curve.mean(0), curve.std(0)
+            axes.fill_between(steps, middle - spread, middle + spread, color=colour, alpha=0.2, linewidth=0)
+            axes.plot(steps, middle, color=colour, linewidth=2, label=arm)
         axes.set(title=title, xlabel="step")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
 
 

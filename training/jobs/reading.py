@@ -10,6 +10,7 @@ import asyncio
 from configs.load import load
 from training.base import SHIPPED
 from training.base.read import Reader, foreign, grey, kill_test, own, similarities, table
+from training.data.synthetic_charts import ATTRIBUTES
 
 SAMPLES = 8
 
@@ -29,7 +30,7 @@ def report(model: str, config: str, name: str, count: int, temperature: float, k
     similar = sum(row[0] or 0.0 for row in scores) / len(scores)
     lines = [f"{name}, {len(shown)} charts, temperature {temperature:g}", f"{'':12s}  picture  another's  grey"]
     lines.append(f"{'runs':12s}  {ran:7.3f}")
-    for attribute in ("kind", "colour", "title", "count", "value", "all values"):
+    for attribute in ATTRIBUTES:
         other = seen[f"exchanged {attribute}"]
         lines.append(f"{attribute:12s}  {seen[attribute]:7.3f}  {other:9.3f}  {blank[attribute]:4.3f}")
     return "\n".join([*lines, f"{'similarity':12s}  {similar:7.3f}"])

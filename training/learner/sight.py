@@ -30,7 +30,7 @@ from training.learner.update import Learner, Shard
 COUNT = 16  # answers that are scored, of as many groups
 MATTERS = 0.05  # nats a turn: a change below is none; reading one of two colours is worth 0.69
 AGREES = 0.01  # k3 a token between engine and learner; rounding gives below 0.001, a lost picture some tenths
-SIGMAS = 2.0  # standard errors by which answers must fit their own pictures better than others
+SIGMAS = 3.0  # standard errors by which answers must fit their own pictures better than others
 GREY = (128, 128, 128)
 ATTRIBUTES = {  # where a program states what it read; every place in the turn that states the same counts
     "kind": re.compile(r"\.(\w+)\(\["),

@@ -14,22 +14,19 @@ from statistics import fmean, stdev
 from typing import Any
 
 from actors.files import write_whole
-from training.evaluation.heldout import Row, Scores, difference_ci95, scores
-
-Evaluations = dict[str, dict[str, list[Row]]]  # set name -> "sampled" | "greedy" -> rows
+from training.evaluation.heldout import Evaluation, Row, difference_ci95, scores
 
 
 def summary(
     metrics: Sequence[dict[str, Any]],
     entries: Sequence[dict[str, Any]],
-    before: Evaluations,
-    after: Evaluations,
+    before: Evaluation,
+    after: Evaluation,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """The summary as plain data. `metrics`: one line a step; `entries`: of the ledger; `facts`: what only the driver
     knows (wall_s, setup_s, engine, seed, bound, group_size, sizes)."""
     trained = [e for e in entries if e["state"] == "consumed"]
-    held = "heldout"
     counts = {
         s: sum(e["state"] == s for e in entries) for s in ("consumed", "stale", "zero_variance", "failed", "lost")
     }
@@ -39,10 +36,11 @@ def summary(
         "wall_s": round(facts["wall_s"], 1),
         "setup_s": round(facts["setup_s"], 1),
         "reward": reward_gain(trained),
-        "exec_rate": change(before, after, held, "exec_rate", "executed"),
-        "similarity": change(before, after, held, "similarity", "similarity"),
-        "type_accuracy": change(before, after, held, "type_accuracy", None),
-        "text_accuracy": change(before, after, held, "text_accuracy", None),
+        "changes": {
+            name: {mode: changes(before[name][mode], after[name][mode]) for mode in before[name]}
+            for name in before
+            if name in after
+        },
         "staleness": {
             "mean": _mean(metrics, "staleness_mean"),
             "max": max((m["staleness_max"] for m in metrics), default=None),
@@ -85,23 +83,22 @@ def reward_gain(trained: Sequence[dict[str, Any]], share: float = 0.2) -> dict[s
     }
 
 
-def change(before: Evaluations, after: Evaluations, name: str, key: str, per_row: str | None) -> dict[str, Any]:
-    """Sampled single-turn score of one set before and after; with `per_row`, the paired interval of the change."""
-    old, new = before.get(name, {}).get("sampled"), after.get(name, {}).get("sampled")
-    found: dict[str, Any] = {
-        "before": getattr(scores(old), key) if old else None,
-        "after": getattr(scores(new), key) if new else None,
-    }
-    if per_row and old and new:
-        pairs = [[float(getattr(r, per_row)) for r in rows] for rows in (old, new)]
-        _, low, high = difference_ci95(*pairs)
-        found["delta_ci95"] = [round(low, 4), round(high, 4)]
-        found["n"] = len(old)
+def changes(old: Sequence[Row], new: Sequence[Row]) -> dict[str, list[float]]:
+    """Mean paired change of every figure over the images, with its 95% interval: [mean, low, high]."""
+    found = {}
+    for name in figures(old[0]):
+        pairs = [[figures(row)[name] for row in rows] for rows in (old, new)]
+        found[name] = [round(value, 4) for value in difference_ci95(*pairs)]
     return found
 
 
+def figures(row: Row) -> dict[str, float]:
+    """All figures of one image by their names in tables."""
+    return {"runs": float(row.executed), "similarity": row.similarity, **row.read}
+
+
 def write(
-    run: Path, result: dict[str, Any], metrics: Sequence[dict[str, Any]], before: Evaluations, after: Evaluations
+    run: Path, result: dict[str, Any], metrics: Sequence[dict[str, Any]], before: Evaluation, after: Evaluation
 ) -> None:
     """All four files into RUN."""
     write_whole(run / "summary.json", json.dumps(result, indent=2) + "\n")
@@ -114,24 +111,9 @@ def write(
 
 
 def markdown(result: dict[str, Any]) -> str:
-    lines = [
-        f"# {result['steps']} steps, {result['trajectories']} trajectories, {result['wall_s']:.0f} s",
-        "",
-        "Single-turn, no tool; before and after training, on the same images.",
-        "",
-        "| set | sampling | n | runs | similarity | right kind | right words |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, modes in result["evaluation"].items():
-        for mode, pair in modes.items():
-            old, new = pair["before"], pair["after"]
-            if old is None or new is None:
-                continue
-            cells = [
-                f"{_percent(old[k])} -> {_percent(new[k])}"
-                for k in ("exec_rate", "similarity", "type_accuracy", "text_accuracy")
-            ]
-            lines.append(f"| {name} | {mode} | {old['n']} | " + " | ".join(cells) + " |")
+    lines = [f"# {result['steps']} steps, {result['trajectories']} trajectories, {result['wall_s']:.0f} s"]
+    for name, by in result["changes"].items():
+        lines += gains(name, result["evaluation"][name], by)
     reward, stale, ledger = result["reward"], result["staleness"], result["ledger"]
     if reward["first"] is not None:
         low, high = reward["delta_ci95"]
@@ -151,6 +133,28 @@ def markdown(result: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def gains(name: str, modes: dict[str, Any], by: dict[str, Any]) -> list[str]:
+    """One set before and after, a figure a line; `chance` is what the answers after are worth on other pictures."""
+    n = modes["greedy"]["before"]["n"]
+    lines = ["", f"**{name}**, {n} images, one answer each, no tool:", ""]
+    lines += ["| | " + " | ".join(f"{mode} | 95% of the change" for mode in modes) + " | chance |"]
+    lines += ["|---|" + "---|---|" * len(modes) + "---|"]
+    for figure in by["greedy"]:
+        cells = []
+        for mode, pair in modes.items():
+            old, new = (_figure(pair[when], figure) for when in ("before", "after"))
+            _, low, high = by[mode][figure]
+            cells += [f"{_percent(old)} -> {_percent(new)}", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+        chance = modes["greedy"]["after"]["chance"].get(figure)
+        lines.append(f"| {figure} | " + " | ".join(cells) + f" | {_percent(chance)} |")
+    return lines
+
+
+def _figure(found: dict[str, Any], name: str) -> float | None:
+    value: float | None = {"runs": found["exec_rate"], "similarity": found["similarity"], **found["read"]}.get(name)
+    return value
 
 
 def curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
@@ -205,13 +209,15 @@ def pictures(arms: Sequence[tuple[str, Sequence[Row]]], path: Path, columns: int
     figure.savefig(path, dpi=120)
 
 
-def _scores(evaluations: Evaluations, name: str, mode: str) -> dict[str, Any] | None:
+def _scores(evaluations: Evaluation, name: str, mode: str) -> dict[str, Any] | None:
     rows = evaluations.get(name, {}).get(mode)
-    return asdict(_rounded(scores(rows))) if rows else None
-
-
-def _rounded(found: Scores) -> Scores:
-    return Scores(found.n, *(None if v is None else round(v, 4) for v in list(asdict(found).values())[1:]))  # type: ignore[arg-type]
+    if not rows:
+        return None
+    found = asdict(scores(rows))
+    return {
+        key: {n: round(v, 4) for n, v in value.items()} if isinstance(value, dict) else round(value, 4)
+        for key, value in found.items()
+    }
 
 
 def _mean(metrics: Sequence[dict[str, Any]], key: str, scale: float = 1.0) -> float | None:

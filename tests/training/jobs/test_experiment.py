@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from actors.contracts import Outage
-from training.evaluation.heldout import Row
+from training.evaluation.heldout import Evaluation, Row
 from training.jobs import experiment
+from training.jobs.experiment import ARMS
 from training.jobs.experiment_report import report
 
-KINDS = ("bar", "barh", "bar", "barh")
+FACTS = {"kind": "bar", "title": "Sales", "colour": "red", "values": [3, 5]}
 
 
 def png(colour: str) -> bytes:
@@ -26,117 +27,118 @@ def png(colour: str) -> bytes:
     return out.getvalue()
 
 
-def evaluation(folder: Path, ran: int, similarity: float) -> dict[str, dict[str, list[Row]]]:
-    """Four pictures a set, of which the first `ran` programs run."""
-    found: dict[str, dict[str, list[Row]]] = {}
+def evaluation(folder: Path, ran: int, modes: tuple[str, ...]) -> Evaluation:
+    """Four pictures a set, of which the first `ran` programs run, are .4 alike and read every value."""
+    found: Evaluation = {}
     for name in ("heldout", "third"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        lines = [{"file": f"{n}.png", "kind": kind, "title": "x"} for n, kind in enumerate(KINDS)]
-        (folder / name / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         rows = []
         for n in range(4):
             path = folder / name / f"{n}.png"
             path.write_bytes(png("white"))
-            rows.append(
-                Row(str(path), n < ran, similarity * (n < ran), "x", png("red") if n < ran else None, n < ran, False, 9)
-            )
-        found[name] = {"sampled": rows, "greedy": rows}
+            good = n < ran
+            read = {"value": float(good), "count": 1.0}
+            shot = png("red") if good else None
+            rows.append(Row(str(path), good, 0.4 * good, "<t>", "x", shot, 9, read, {"value": 0.0, "count": 0.5}))
+        found[name] = dict.fromkeys(modes, rows)
     return found
 
 
-def leave(folder: Path, seed: int, ran: dict[str, int]) -> None:
-    """What both arms of a seed leave behind."""
-    for run, curve, lines in (
-        (
-            "rrvf",
-            "metrics.jsonl",
-            [{"step": s, "step_s": 2.0, "reward": s, "exec_rate": 0.5, "similarity": 0.2} for s in (1, 2)],
-        ),
-        ("sft", "sft.jsonl", [{"step": s, "step_s": 1.0, "loss": 1 / s} for s in (1, 2)]),
-    ):
-        (folder / f"{run}-{seed}").mkdir(parents=True)
-        (folder / f"{run}-{seed}" / curve).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for run, when, arm in (("rrvf", "before", "base"), ("sft", "after", "SFT"), ("rrvf", "after", "RRVF")):
-        kept = folder / f"{run}-{seed}" / f"evaluation_{when}.pkl"
-        kept.write_bytes(pickle.dumps(evaluation(folder / "images", ran[arm], 0.4)))
-    worth = {"runs": 1.0, "similarity": 0.5, "repeated": 0.0}
-    rows = {"n": 3, "similarity_before": 0.25, "correct": worth, "empty": worth, "shuffled": worth}
-    (folder / f"rrvf-{seed}" / "feedback_use.json").write_text(
-        json.dumps({"tried": 5, "tool_calls": 3, "first attempt ran": rows})
-    )
+def leave(folder: Path, name: str, ran: int, modes: tuple[str, ...] = ("greedy", "sampled")) -> None:
+    """What an arm leaves behind."""
+    run = folder / name
+    run.mkdir(parents=True)
+    lines = [{"step": s, "reward": s, "exec_rate": 0.5, "similarity": 0.2} for s in (1, 2)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run / experiment.AFTER).write_bytes(pickle.dumps(evaluation(folder / "images", ran, modes)))
+
+
+def checkpoint(run: Path, step: int) -> None:
+    made = run / "checkpoints" / f"step_{step:06d}"
+    made.mkdir(parents=True)
+    (made / "state.json").write_text(json.dumps({"step": step}))
 
 
 def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
     from configs.load import load
+    from training.data.image_sets import ImageSet
 
-    leave(tmp_path, 0, {"base": 1, "SFT": 2, "RRVF": 3})
-    leave(tmp_path, 1, {"base": 1, "SFT": 2, "RRVF": 4})
-    text = report(tmp_path, load("configs/tiny_chart.yaml", []), seeds=2)
+    leave(tmp_path, "base", 1, ("greedy", "sampled", "best of 8"))
+    for seed in (0, 1):
+        for arm in ARMS:
+            leave(tmp_path, f"{arm.name}-{seed}", 3 + seed if arm.name == "rrvf" else 2)
+    (tmp_path / "best-rate.json").write_text(json.dumps({"rates": {"0.0002": 0.5}, "best": "0.0002"}))
+    picture = tmp_path / "images" / "heldout" / "0.png"
+    sets = [ImageSet(name, (str(picture),), (FACTS,)) for name in ("heldout", "third")]
+    text = report(tmp_path, load("configs/tiny_chart.yaml", []), 2, sets)
     found = json.loads((tmp_path / "results.json").read_text())
-    held = found["results"]["held-out images"]["sampled"]
-    assert held["base"]["exec_rate"] == {"mean": 0.25, "sd": 0.0, "seeds": [0.25, 0.25]}
-    assert held["RRVF"]["exec_rate"]["seeds"] == [0.75, 1.0] and held["RRVF"]["n"] == [4, 4]
-    third = found["results"]["third renderer"]["greedy"]
-    assert third["base"]["exec_rate"]["mean"] == 0.25 and third["RRVF"]["exec_rate"]["seeds"] == [0.75, 1.0]
-    assert found["training_s"] == {"SFT": [2.0, 2.0], "RRVF": [4.0, 4.0]}
-    assert "| held-out images | sampled | RRVF | 8 | 87.5 ± 17.7% |" in text and "| ran | 6 | 25.0% | correct |" in text
+    held = found["results"]["heldout"]["sampled"]
+    assert held["base"]["runs"] == {"mean": 0.25, "sd": None} and held["base"]["n"] == 4
+    assert held["rrvf"]["value"]["mean"] == 0.875 and held["rrvf"]["value"]["chance"] == 0
+    assert found["differences"]["third"]["greedy"]["rrvf - base"]["value"][0] == 0.625
+    mean, low, high = found["differences"]["heldout"]["greedy"]["rrvf - runs"]["similarity"]
+    assert mean == pytest.approx(0.15) and low <= mean <= high
+    assert "| rrvf | 0.875 ± 0.177 |" in text and "| chance | - | - | 0.000 | 0.500 |" in text
+    assert "| best of 8, n = 4 |" in text and "- best: learning rate 0.0002" in text
+    assert all(arm.meaning in text for arm in ARMS)
     for name in ("curves.png", "pictures.png"):
         assert Image.open(tmp_path / name).width > 400
 
 
 def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, ...]] = []
-    stopped = False
-
-    def run(module: str, *arguments: str) -> None:
-        started.append((module, *arguments))
-        folder = Path(arguments[1]) if arguments[0] == "--resume" else tmp_path / arguments[-1].split("=")[1]
-        if not stopped:
-            folder.mkdir(exist_ok=True)
-            (folder / "evaluation_after.pkl").touch()
-
-    monkeypatch.setattr(experiment, "_run", run)
-    leave(tmp_path, 0, {"base": 1, "SFT": 2, "RRVF": 3})
-    done = tmp_path / "rrvf-0"
-    experiment.learn_from_pictures("c.yaml", [], done)
-    assert started == [("training.train", "c.yaml", "run.name=rrvf-0")]
-    assert not (done / "metrics.jsonl").exists()  # no summary: begun anew
-    leave_checkpoint = tmp_path / "rrvf-1" / "checkpoints" / "step_000005"
-    leave_checkpoint.mkdir(parents=True)
-    (leave_checkpoint / "state.json").write_text("{}")
-    experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-1")
-    assert started[1:] == [("training.train", "--resume", str(tmp_path / "rrvf-1"))]
-    (tmp_path / "rrvf-1" / "summary.json").touch()
-    (tmp_path / "rrvf-1" / "evaluation_after.pkl").touch()
-    experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-1")
-    assert len(started) == 2
-    stopped = True
-    with pytest.raises(Outage, match="rrvf-2 was stopped before its end"):
-        experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-2")
+    monkeypatch.setattr(experiment, "_run", lambda *arguments: started.append(arguments))
+    checkpoint(tmp_path / "rrvf-0", 4)
+    assert experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-0", 4).endswith("step_000004")
+    assert not started
+    with pytest.raises(Outage, match="rrvf-0 was stopped before its end"):
+        experiment.learn_from_pictures("c.yaml", [], tmp_path / "rrvf-0", 6)
+    assert started == [("training.train", "--resume", str(tmp_path / "rrvf-0"))]
+    with pytest.raises(Outage, match="rrvf-1 was stopped before its end"):
+        experiment.learn_from_pictures("c.yaml", ["x=1"], tmp_path / "rrvf-1", 6)
+    assert started[1:] == [("training.train", "c.yaml", "x=1", "run.name=rrvf-1")]
 
 
-def test_an_arm_that_was_stopped_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is stopped saves and ends with status 0, as one that is finished does."""
+def test_a_supervised_arm_takes_the_rate_that_is_best_on_the_validation_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from configs.load import load
 
-    measured: list[Path] = []
-    monkeypatch.setattr(experiment, "measure", lambda config, model, folder, *rest: measured.append(folder))
-    monkeypatch.setattr(experiment, "training_and_evaluation", lambda *rest: (None, []))
-    steps = 3
+    rates: list[float] = []
 
     def run(module: str, *arguments: str) -> None:
-        checkpoint = tmp_path / "sft-0" / "checkpoints" / f"step_{steps:06d}"
-        checkpoint.mkdir(parents=True)
-        (checkpoint / "state.json").write_text(json.dumps({"step": steps}))
+        name = next(a for a in arguments if a.startswith("run.name=")).removeprefix("run.name=")
+        rates.append(float([a for a in arguments if a.startswith("learner.lr=")][-1].removeprefix("learner.lr=")))
+        checkpoint(tmp_path / name, 4)
+
+    def measure(config: object, model: str, folder: Path, *rest: object) -> Evaluation:
+        rows = evaluation(tmp_path / "images", 3 if f"{experiment.RATES[1]:g}" in folder.name else 2, ("greedy",))
+        return {"validation": rows["heldout"]}
 
     monkeypatch.setattr(experiment, "_run", run)
-    config = load("configs/tiny_chart.yaml", ["data.count=2", "run.steps=4"])
-    with pytest.raises(Outage, match="sft-0 was stopped before its end"):
-        experiment.learn_from_labels("c.yaml", [], tmp_path / "sft-0", config)
-    assert not measured
-    steps = 4
-    experiment.learn_from_labels("c.yaml", [], tmp_path / "sft-0", config)
-    assert measured == [tmp_path / "sft-0"]
+    monkeypatch.setattr(experiment, "measure", measure)
+    config = load("configs/tiny_chart.yaml", ["run.steps=4"])
+    for seed in (0, 1):
+        run_folder = tmp_path / f"labels-{seed}"
+        newest = experiment.learn_from_pairs("c.yaml", [], run_folder, config, tmp_path / "pairs.jsonl")
+        assert newest.startswith(str(run_folder))
+    assert rates == [*experiment.RATES, experiment.RATES[1], experiment.RATES[1]], "tried once, then the best a seed"
+
+
+def test_rejection_sampling_keeps_the_judges_best_of_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from configs.load import load
+    from training.data.image_sets import ImageSet
+
+    def row(path: str, text: str, similarity: float) -> Row:
+        return Row(path, similarity > 0, similarity, text, "x", None, 9, {}, {})
+
+    modes = {f"sample {n}": [row("a", f"a{n}", 0.1 * n), row("b", f"b{n}", 0.3), row("c", f"c{n}", 0)] for n in (1, 2)}
+    monkeypatch.setattr(experiment, "measure", lambda *rest: {"train": modes})
+    images = ImageSet("train", ("a", "b", "c"))
+    chosen = experiment.own_best(load("configs/tiny_chart.yaml", []), images, tmp_path)
+    assert chosen == [("a", "a2")], "b's answers are all alike, none of c's runs"
 
 
 def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
@@ -176,11 +178,17 @@ def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
     assert not (tmp_path / "y").exists()  # the folder is free for settings that serve
 
 
-def test_pairs_are_labelled_charts_with_their_programs(tmp_path: Path) -> None:
+def test_pairs_are_pictures_with_the_programs_they_stand_for(tmp_path: Path) -> None:
     from configs.load import load
+    from training.data.image_sets import ImageSet
     from training.data.synthetic_charts import draw
     from training.jobs.sft import read
 
     config = load("configs/tiny_chart.yaml", ["data.count=3"])
-    examples = read(experiment.write_pairs(tmp_path / "pairs.jsonl", config))
+    picture = tmp_path / "x.png"
+    picture.write_bytes(png("white"))
+    images = ImageSet("train", (str(picture),), (FACTS,))
+    examples = read(experiment.pairs("labels", tmp_path, config, images))
     assert [draw(n, 0, "train").program in e.turns[0].text for n, e in enumerate(examples)] == [True] * 3
+    [shifted] = read(experiment.pairs("shifted", tmp_path, config, images))
+    assert "plt.bar([1,2],[3,5],color='red')" in shifted.turns[0].text and shifted.image == str(picture)

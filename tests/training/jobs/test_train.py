@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import Chaos
+from training.data.synthetic_charts import ATTRIBUTES
 
 ROOT = Path(__file__).parents[3]
 SMALL = [
@@ -112,10 +113,11 @@ def test_what_a_run_leaves_behind(finished: tuple[Path, Path]) -> None:
     summary = json.loads((run / "summary.json").read_text())
     assert summary["steps"] == 5 and summary["weight_versions"] == 5
     assert summary["staleness"]["max"] <= summary["staleness"]["bound"] == 2
-    for key in ("trajectories", "wall_s", "setup_s", "reward", "similarity", "type_accuracy", "mismatch_k3", "engine"):
+    for key in ("trajectories", "wall_s", "setup_s", "reward", "changes", "mismatch_k3", "engine"):
         assert summary[key] is not None
     for side in ("before", "after"):
-        assert 0 <= summary["exec_rate"][side] <= 1
+        found = summary["evaluation"]["heldout"]["greedy"][side]
+        assert 0 <= found["exec_rate"] <= 1 and set(found["read"]) == set(found["chance"]) == set(ATTRIBUTES)
     assert set(summary["ledger"]) >= {"consumed", "stale", "zero_variance", "failed"}
     for name in ("config.yaml", "metrics.jsonl", "summary.md", "reward.png", "before_after.png", "advantages.jsonl"):
         assert (run / name).stat().st_size > 0
@@ -302,7 +304,7 @@ def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
         if driver.poll() is None:
             driver.kill()
     kept = json.loads((run / "summary.json").read_text())
-    assert kept["steps"] == 5 and 0 <= kept["exec_rate"]["after"] <= 1
+    assert kept["steps"] == 5 and 0 <= kept["evaluation"]["heldout"]["sampled"]["after"]["exec_rate"] <= 1
     consumed, before = (
         [e for line in (folder / "ledger.jsonl").open() if (e := json.loads(line))["state"] == "consumed"]
         for folder in (run, finished[0])

@@ -14,7 +14,7 @@ from torch import Tensor
 from configs.schema import Config
 from tests.training import tiny
 from training.learner import sight
-from training.learner.packing import Row, Screened, _row, build
+from training.learner.packing import Row, Screened, build, row_of
 from training.learner.ranks import Ranks
 from training.learner.update import Learner
 
@@ -50,7 +50,7 @@ def sampled(learner: Learner, blind: set[int]) -> Screened:
         png = tiny.picture(n)
         name = hashlib.sha256(png).hexdigest()
         made = tiny.trajectory([30, 40, 50], png, rng, turns=2, show=False, words=(TURN, TURN + 1))
-        row = _row(made, n, 0, (name,), learner.limits, whole)
+        row = row_of(made, n, 0, (name,), learner.limits, whole)
         assert isinstance(row, Row)
         rows.append(replace(row, weight=1.0))
         images[name] = png
@@ -92,7 +92,8 @@ def test_pixels_dropped_on_the_engines_side_are_named_with_their_turn(
     learner: Learner, blind: set[int], named: list[int]
 ) -> None:
     _, lines, found = look(learner, sampled(learner, blind))
-    assert [f"the engine does not see the pictures in turn {n}:" in line for n, line in zip(named, lines, strict=True)]
+    assert len(lines) == len(named)
+    assert all(f"in turn {n}:" in line for n, line in zip(named, lines, strict=True)), lines
     assert all(line.startswith("the engine does not see") for line in lines), lines
     assert found[f"mismatch_k3_turn{named[0]}"] > sight.AGREES
 

@@ -22,7 +22,19 @@ def rows(folder: Path, executed: list[bool]) -> list[Row]:
     for i, ran in enumerate(executed):
         path = folder / f"{i}.png"
         path.write_bytes(png("white"))
-        found.append(Row(str(path), ran, 0.5 * ran, "x", png("red") if ran else None, ran, False, 10))
+        found.append(
+            Row(
+                str(path),
+                ran,
+                0.5 * ran,
+                "<x>",
+                "x",
+                png("red") if ran else None,
+                10,
+                {"kind": float(ran)},
+                {"kind": 0.0},
+            )
+        )
     return found
 
 
@@ -40,11 +52,13 @@ def test_summary_adds_up(tmp_path: Path) -> None:
     entries = [entry(s, s * 0.1 + d) for s in (0, 1, 2) for d in (0.0, 0.02)] + [entry(-1, 0.0, "stale")]
     facts = {"wall_s": 9.0, "setup_s": 1.0, "bound": 2, "engine": "e", "model": "m", "seed": 0}
     found = report.summary(metrics, entries, *sides, facts)
-    assert found["exec_rate"]["before"] == 0.25 and found["exec_rate"]["after"] == 0.75
-    low, high = found["exec_rate"]["delta_ci95"]
-    assert (low + high) / 2 == pytest.approx(0.5) and high - low == pytest.approx(
-        2 * 1.96 * (1 / 3) ** 0.5 / 2, abs=1e-3
-    )
+    pair = found["evaluation"]["heldout"]["sampled"]
+    assert pair["before"]["exec_rate"] == 0.25 and pair["after"]["exec_rate"] == 0.75
+    for figure in ("runs", "kind"):
+        mean, low, high = found["changes"]["heldout"]["sampled"][figure]
+        assert mean == pytest.approx((low + high) / 2, abs=1e-3) == 0.5
+        assert high - low == pytest.approx(2 * 1.96 * (1 / 3) ** 0.5 / 2, abs=1e-3)
+    assert found["changes"]["heldout"]["greedy"]["similarity"][0] == 0.25
     assert found["ledger"]["consumed"] == 6 and found["ledger"]["stale"] == 1
     assert found["trajectories"] == 14
     assert found["staleness"] == {"mean": 1.0, "max": 2.0, "bound": 2}
@@ -53,7 +67,8 @@ def test_summary_adds_up(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text()) == found
     for name in ("reward.png", "before_after.png"):
         assert Image.open(tmp_path / name).width > 300
-    assert "25.0% -> 75.0%" in (tmp_path / "summary.md").read_text()
+    text = (tmp_path / "summary.md").read_text()
+    assert "| kind | 25.0% -> 75.0% | -6.6 to +106.6 | 25.0% -> 75.0% | -6.6 to +106.6 | 0.0% |" in text
 
 
 def test_reward_gain_by_hand() -> None:
@@ -66,13 +81,13 @@ def test_reward_gain_by_hand() -> None:
 def test_a_part_that_was_not_measured_is_null() -> None:
     facts = {"wall_s": 1.0, "setup_s": 1.0, "bound": 2, "engine": "e", "model": "m", "seed": 0}
     found = report.summary([], [], {}, {}, facts)
-    assert found["exec_rate"] == {"before": None, "after": None}
+    assert found["changes"] == {} and found["evaluation"] == {}
     assert found["reward"]["first"] is None and found["mismatch_k3"] is None
 
 
 def test_scores_count_every_image(tmp_path: Path) -> None:
     found = scores(rows(tmp_path, [True, False, False, False]))
-    assert (found.n, found.exec_rate, found.similarity, found.type_accuracy) == (4, 0.25, 0.125, 0.25)
+    assert (found.n, found.exec_rate, found.similarity, found.read) == (4, 0.25, 0.125, {"kind": 0.25})
 
 
 def test_paired_interval() -> None:
