@@ -15,7 +15,7 @@ from training.jobs.experiment import experiment
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m training.experiment", description="Six arms from one base, by seeds.")
+    parser = argparse.ArgumentParser(prog="python -m training.experiment", description="Six arms, by seeds.")
     parser.add_argument("config", help="a YAML file of configs/ whose data is drawn (configs/tiny_chart.yaml)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")

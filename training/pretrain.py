@@ -1,6 +1,7 @@
 """Make the shipped base policy anew: an hour and a half of two cores, resumable at any moment.
 
     python -m training.pretrain CONFIG [key=value ...] [--dir runs/base] [--out DIR] [--count 500]      (make base)
+    python -m training.pretrain CONFIG --shuffled      the first stage with pictures exchanged: teaches nothing
 
 Exit status: 0 done, 1 failed on the way (start again to go on), 2 unusable input. `training.jobs.pretrain` does the
 work.
@@ -22,8 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dir", type=Path, default=Path("runs/base"), help="where it keeps its state")
     parser.add_argument("--out", type=Path, help="where it is shipped; default: the package's own policy")
     parser.add_argument("--count", type=int, default=500, help="held-out charts of the card's figures")
+    parser.add_argument("--shuffled", action="store_true", help="a control: exchange the pictures, ship nothing")
     args = parser.parse_intermixed_args(argv)
-    return run(lambda: pretrain(args.config, args.overrides, args.dir, args.out, args.count))
+    return run(lambda: pretrain(args.config, args.overrides, args.dir, args.out, args.count, args.shuffled))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from training.data.synthetic_charts import COLOURS, TITLES, Chart, chart, render
 FAULTS = ("colour", "title", "value", "value", "kind", "length", "syntax")
 MAX_CHARS = 160
 FILE = "lessons.jsonl"
-LOOKS: tuple[Look, ...] = ("plain", "mild")
 
 
 def faulty(found: Chart, kinds: tuple[str, ...], rng: random.Random) -> str:

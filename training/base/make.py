@@ -40,10 +40,31 @@ def make(folder: Path, prompts: Prompts, seed: int) -> Path:
     )
     drawing.start()
     try:
-        teach.train(untrained, folder, prompts, seed, done, alive=drawing.is_alive)
+        pools = pictures.Pools(folder / "pictures", seed, drawing.is_alive)
+        teach.train(untrained, folder, pools, prompts, seed, done)
     finally:
         drawing.kill()
     return done
+
+
+def control(folder: Path, prompts: Prompts, seed: int) -> dict[str, dict[str, float]]:
+    """What the first stage teaches when every chart comes with another's picture: held-out figures, by kind and look.
+    More than chance in the values would be a leak of the pipeline."""
+    drawn, shuffled = folder / "pictures", folder / "shuffled"
+    first = curriculum.STAGES[0]
+    drawn.mkdir(parents=True, exist_ok=True)
+    shuffled.mkdir(exist_ok=True)
+    for split, kind, look, number in curriculum.needed_shards():
+        if (kind, look) != (first.new, "plain"):
+            break
+        pictures.draw_shard(drawn, split, kind, look, number, seed)
+    if not (untrained := folder / "untrained").exists():
+        tiny_policy.build(untrained, seed, texts(seed))
+    pools, out = pictures.Pools(drawn, seed), shuffled / "trained"
+    teach.train(untrained, shuffled, pools, prompts, seed, out, steps=first.steps, shuffled=True)
+    lines = (shuffled / "log.jsonl").read_text().splitlines()
+    found: dict[str, dict[str, float]] = json.loads(lines[-1])["held_out"]
+    return found
 
 
 def _draw(folder: Path, seed: int) -> None:
@@ -54,7 +75,7 @@ def _draw(folder: Path, seed: int) -> None:
     for split, kind, look, number in curriculum.needed_shards():
         pictures.draw_shard(folder, split, kind, look, number, seed)
     if not (folder / lessons.FILE).exists():
-        lessons.make(folder, KINDS, lessons.LOOKS, curriculum.LESSONS, seed)
+        lessons.make(folder, KINDS, curriculum.LESSON_LOOKS, curriculum.LESSONS, seed)
 
 
 def ship(trained: Path, target: Path, facts: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import MethodType
@@ -112,8 +111,8 @@ def optimisers(model: Any) -> list[torch.optim.Optimizer]:
 class Teacher:
     """A policy folder, its pictures and what is asked of it."""
 
-    def __init__(self, path: Path, pools: Pools, prompts: Prompts) -> None:
-        self.pools = pools
+    def __init__(self, path: Path, pools: Pools, prompts: Prompts, shuffled: bool = False) -> None:
+        self.pools, self.shuffled = pools, shuffled
         self.codec = Codec.load(str(path), prompts)
         self.model = load_model(path)
         embed = self.model.model.visual.patch_embed
@@ -156,7 +155,8 @@ class Teacher:
         zeros = np.zeros(len(ids), dtype=np.float32)
         name = f"{split}/{item.kind}/{item.look}/{item.index}"
         row = Row(ids, sampled, zeros, zeros.astype(np.int64), (name,), (GRID,), 0, 0, weight=1.0)
-        return row, self.pools.picture(split, item.kind, item.look, item.index)  # type: ignore[arg-type]
+        seen = item.index ^ (self.shuffled and split == "train")  # neighbours have each other's picture
+        return row, self.pools.picture(split, item.kind, item.look, seen)  # type: ignore[arg-type]
 
     def logp(self, items: list[Item], split: str) -> tuple[Tensor, Any]:
         done = [self.row(i, split) for i in items]
@@ -205,13 +205,20 @@ def held_out(teacher: Teacher, kinds: tuple[str, ...], looks: tuple[Look, ...], 
 
 
 def train(
-    path: Path, folder: Path, prompts: Prompts, seed: int, out: Path, alive: Callable[[], bool] = lambda: True
+    path: Path,
+    folder: Path,
+    pools: Pools,
+    prompts: Prompts,
+    seed: int,
+    out: Path,
+    *,
+    steps: int = curriculum.TOTAL,
+    shuffled: bool = False,
 ) -> None:
-    """From the untrained policy at `path` to the trained one at `out`; state and log in `folder`. `alive`: whether the
-    pictures are still being drawn."""
+    """From the untrained policy at `path` to the trained one at `out`; state and log in `folder`. `shuffled`: every
+    training chart comes with another's picture."""
     torch.manual_seed(seed)
-    pools = Pools(folder / "pictures", seed, alive)
-    teacher = Teacher(path, pools, prompts)
+    teacher = Teacher(path, pools, prompts, shuffled)
     tools = optimisers(teacher.model)
     state = folder / "state.pt"
     step, spent = 0, 0.0
@@ -224,7 +231,7 @@ def train(
     log = (folder / "log.jsonl").open("a", buffering=1)
     losses: list[float] = []
     started, clock = time.monotonic(), time.process_time()
-    while step < curriculum.TOTAL:
+    while step < steps:
         rate = curriculum.learning_rate(step)
         logp, batch = teacher.logp(curriculum.batch(step, seed), "train")
         loss = -logp.mean()
@@ -239,7 +246,7 @@ def train(
             tool.zero_grad(set_to_none=True)
         losses.append(loss.item())
         step += 1
-        if step % 50 == 0 or step == curriculum.TOTAL:
+        if step % 50 == 0 or step == steps:
             wall = time.monotonic() - started
             line: dict[str, Any] = {"step": step, "loss": round(sum(losses) / len(losses), 4), "rate": round(rate, 3)}
             line |= {
@@ -248,7 +255,7 @@ def train(
                 "tokens": len(batch.ids),
             }
             losses.clear()
-            if step % 250 == 0 or step == curriculum.TOTAL:
+            if step % 250 == 0 or step == steps:
                 stage, _ = curriculum.stage_of(step - 1)
                 looks: tuple[Look, ...] = ("plain",)
                 looks += ("mild",) if stage.mild else ()
@@ -256,7 +263,7 @@ def train(
                 line["held_out"] = held_out(teacher, stage.kinds, looks)
             print(json.dumps(line), flush=True)
             print(json.dumps(line), file=log)
-        if step % SAVE_EVERY == 0 or step == curriculum.TOTAL:
+        if step % SAVE_EVERY == 0 or step == steps:
             part = state.with_suffix(f".{os.getpid()}")
             kept = {"step": step, "seconds": spent + time.process_time() - clock, "model": teacher.model.state_dict()}
             torch.save(kept | {"optimisers": [tool.state_dict() for tool in tools]}, part)

@@ -15,10 +15,17 @@ from training.base import SHIPPED, make
 from training.base.read import measure, own
 
 
-def pretrain(file: str, overrides: Sequence[str], folder: Path, out: Path | None, count: int) -> None:
-    """Make the policy in `folder` and ship it to `out` (default: the package's own)."""
+def pretrain(
+    file: str, overrides: Sequence[str], folder: Path, out: Path | None, count: int, shuffled: bool = False
+) -> None:
+    """Make the policy in `folder` and ship it to `out` (default: the package's own). `shuffled`: the control alone,
+    which ships nothing."""
     torch.set_num_threads(1)
     config = load(file, overrides)
+    if shuffled:
+        for kind, figures in make.control(folder, config.prompts, config.run.seed).items():
+            print(f"{kind}, pictures shuffled in training: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
+        return
     trained = make.make(folder, config.prompts, config.run.seed)
     last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
     facts = {"seed": config.run.seed, "steps": last["step"], "cpu_s": last["cpu_s"], "held_out": last["held_out"]}

@@ -63,16 +63,19 @@ def test_training_shows_what_the_processor_would(reader: Reader) -> None:
 def test_a_killed_training_ends_at_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pictures, "SHARD", 8)
     monkeypatch.setattr(curriculum, "STAGES", (curriculum.Stage(4, ("bar",), rate=(1.0, 0.0)),))
-    monkeypatch.setattr(curriculum, "TOTAL", 4)
     monkeypatch.setattr(curriculum, "BATCH", 2)
     monkeypatch.setattr(curriculum, "POOL", {"plain": 8})
     monkeypatch.setattr(teach, "SAVE_EVERY", 2)
     monkeypatch.setattr(teach, "held_out", lambda *rest: {})
     prompts = Prompts(system="tool", direct_system="direct", user="Draw this.")
-    for name in ("whole", "killed"):
-        (tmp_path / name / "pictures").mkdir(parents=True)
-        draw_shard(tmp_path / name / "pictures", "train", "bar", "plain", 0, 0)
-    teach.train(SHIPPED, tmp_path / "whole", prompts, 0, tmp_path / "whole" / "trained")
+    draw_shard(tmp_path, "train", "bar", "plain", 0, 0)
+
+    def train(name: str) -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        pools = pictures.Pools(tmp_path, 0)
+        teach.train(SHIPPED, tmp_path / name, pools, prompts, 0, tmp_path / name / "trained", steps=4)
+
+    train("whole")
 
     class Killed(Exception):
         pass
@@ -85,11 +88,27 @@ def test_a_killed_training_ends_at_the_same_weights(tmp_path: Path, monkeypatch:
     batch = curriculum.batch
     monkeypatch.setattr(curriculum, "batch", die)
     with pytest.raises(Killed):
-        teach.train(SHIPPED, tmp_path / "killed", prompts, 0, tmp_path / "killed" / "trained")
+        train("killed")
     monkeypatch.setattr(curriculum, "batch", batch)
-    teach.train(SHIPPED, tmp_path / "killed", prompts, 0, tmp_path / "killed" / "trained")
+    train("killed")
     from safetensors.torch import load_file
 
     a, b = (load_file(tmp_path / name / "trained" / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert not np.isnan(sum(value.sum().item() for value in a.values()))
+
+
+def test_the_control_learns_from_exchanged_pictures_and_is_measured_on_true_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "SHARD", 8)
+    for split in ("train", "heldout"):
+        draw_shard(tmp_path, split, "bar", "plain", 0, 0)  # type: ignore[arg-type]
+    pools, prompts = pictures.Pools(tmp_path, 0), Prompts(system="tool", direct_system="direct", user="Draw this.")
+    control = teach.Teacher(SHIPPED, pools, prompts, shuffled=True)
+    item = curriculum.Item("bar", "plain", 2, "direct")
+    for split, shown in (("train", 3), ("heldout", 2)):
+        row, picture = control.row(item, split)
+        assert np.array_equal(picture, pools.picture(split, "bar", "plain", shown))  # type: ignore[arg-type]
+        own = chart("bar", "plain", 2, 0, split)  # type: ignore[arg-type]
+        assert own.title in control.codec.decode(row.ids[row.sampled].tolist())

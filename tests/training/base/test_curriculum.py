@@ -12,7 +12,7 @@ def test_a_step_always_holds_the_same_and_only_what_is_drawn() -> None:
         assert items == curriculum.batch(step, seed=0) and len(items) == curriculum.BATCH
         for item in items:
             assert name_of("train", item.kind, item.look, item.index // SHARD) in drawn
-            assert item.form == "direct" or (item.index < curriculum.LESSONS and item.look in lessons.LOOKS)
+            assert item.form == "direct" or (item.index < curriculum.LESSONS and item.look in curriculum.LESSON_LOOKS)
     assert curriculum.batch(0, seed=0) != curriculum.batch(0, seed=1)
 
 
