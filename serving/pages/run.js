@@ -95,6 +95,7 @@ function member(g, m, place) {
   const card = el("button", { type: "button", class: "member", onclick: () => detail(g, m, place), "aria-label": `Member ${place + 1} of group ${g.group}` },
     el("span", { class: "strip" }, strip),
     el("span", {}, el("b", {}, fixed(m.reward.total)), advantage),
+    m.turns.at(-1)?.read ? el("span", { class: "read", title: "what its program says the picture shows" }, m.turns.at(-1).read) : null,
     el("span", { class: "quiet" }, `${m.turns.length} turn${m.turns.length === 1 ? "" : "s"}, ${m.ending.replaceAll("_", " ")}`));
   card.style.setProperty("--turns", Math.max(1, m.turns.length));
   return card;
@@ -130,6 +131,7 @@ function turnCard(g, turn, number) {
     turn.picture ? compare(picture(g.target), picture(turn.picture)) : null,
     turn.failure ? el("p", { class: "problem" }, `${turn.failure}: ${turn.message ?? ""}`)
       : turn.message ? el("p", { class: "quiet" }, turn.message) : null,
+    turn.read ? el("p", {}, "Read: ", el("b", {}, turn.read)) : null,
     turn.feedback ? el("blockquote", {}, turn.feedback) : null,
     parts ? el("p", { class: "quiet" }, parts) : null,
     turn.code ? codeBlock(turn.code) : null,

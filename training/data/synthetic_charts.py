@@ -60,10 +60,14 @@ class Chart:
         return {"kind": self.kind, "title": self.title, "colour": self.colour, "values": list(self.values)}
 
     @property
+    def read_out(self) -> str:
+        """What it shows, in one line."""
+        return f"{self.kind} '{self.title}' '{self.colour}' {','.join(map(str, self.values))}"
+
+    @property
     def answer(self) -> str:
         """The turn that answers its picture: a line that reads the chart out, then the program."""
-        read_out = f"{self.kind} '{self.title}' '{self.colour}' {','.join(map(str, self.values))}"
-        return f"<think>{read_out}</think><answer>\n{self.program}</answer>"
+        return f"<think>{self.read_out}</think><answer>\n{self.program}</answer>"
 
 
 def draw(index: int, seed: int, split: Split) -> Chart:

@@ -18,7 +18,9 @@ from typing import Any
 
 from actors.files import write_whole
 from actors.trajectory import Group, Trajectory, Turn
+from training.data.synthetic_charts import attributes
 
+READ_CHARS = 120
 FOLDER, PICTURES, ADVANTAGES = "trajectories", "pictures", "advantages.jsonl"
 log = logging.getLogger(__name__)
 
@@ -110,6 +112,7 @@ class Recorder:
             found |= {
                 "text": turn.text,
                 "code": turn.code,
+                "read": _read(turn.code),
                 "message": render.message or None if render is not None else None,  # how it failed, or what it lacks
                 "picture": self._picture(render.png) if render is not None and render.png is not None else None,
                 "sub_scores": {k: round(v, 4) for k, v in verdict.sub_scores.items()} if verdict is not None else {},
@@ -124,6 +127,12 @@ class Recorder:
             self._known.add(name)
             self._used += len(png)
         return name
+
+
+def _read(code: str | None) -> str | None:
+    """What the program says its picture shows, in a few words; None where it draws nothing that is known."""
+    found = attributes(code) if code is not None else None
+    return found.read_out[:READ_CHARS] if found is not None else None
 
 
 def _versions(played: Trajectory) -> Iterator[list[list[int]]]:

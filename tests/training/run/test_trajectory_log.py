@@ -9,6 +9,7 @@ import pytest
 
 from actors.contracts import RenderResult, Verdict
 from actors.trajectory import Group, Reward, Trajectory, Turn
+from training.run import trajectory_log
 from training.run.trajectory_log import Recorder, write_advantages
 
 
@@ -88,3 +89,17 @@ def test_advantages_are_one_line_a_step(tmp_path: Path) -> None:
     write_advantages(tmp_path, 2, {5: [0.0]})
     rows = [json.loads(line) for line in (tmp_path / "advantages.jsonl").open()]
     assert rows == [{"step": 1, "groups": {"4": [0.12346, -1.0]}}, {"step": 2, "groups": {"5": [0.0]}}]
+
+
+@pytest.mark.parametrize(
+    ("code", "read"),
+    [
+        ("plt.barh([1,2],[3,5],color='red')\nplt.title('Sales')", "barh 'Sales' 'red' 3,5"),
+        ("plt.bar([1],[" + "9," * 500 + "])", "bar '' '' " + "9," * 55),
+        ("draw(", None),
+        ("print(1)", None),
+        (None, None),
+    ],
+)
+def test_what_a_program_reads_off_its_picture_is_kept_in_a_few_words(code: str | None, read: str | None) -> None:
+    assert trajectory_log._read(code) == read
