@@ -103,3 +103,8 @@ class Judge(Protocol):
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         """Similarity of two PNG pictures. Raises Outage; never invents a score."""
         ...
+
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        """Which of two renders (PNG) is closer to the target: 1 the first, 0 the second, 0.5 neither, between them
+        where several answers differ. `prefer(t, a, b) + prefer(t, b, a)` is 1. Raises Outage."""
+        ...

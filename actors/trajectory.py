@@ -29,7 +29,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Reward:
-    """R = w_vision * vision + w_format * format + w_tool * tool, with its parts (see actors.rollout.reward)."""
+    """R = w_vision * vision + w_format * format + w_tool * tool, with its parts (see actors.rollout.reward).
+    `vision` is the similarity of the last render, with judge.mode=pairwise its win rate inside the group."""
 
     total: float
     vision: float
@@ -55,6 +56,12 @@ class Trajectory:
     def ran(self) -> bool:
         """Whether the last turn's program ran."""
         return bool(self.turns) and self.turns[-1].render is not None and self.turns[-1].render.ok
+
+    @property
+    def similarity(self) -> float:
+        """The judge's similarity of the last turn's render, 0 where nothing was drawn, whatever the reward compares."""
+        verdict = self.turns[-1].verdict if self.ran else None
+        return verdict.score if verdict is not None else 0.0
 
     @property
     def oldest_version(self) -> int:

@@ -278,7 +278,9 @@ class RewardWeights:
     format: float = num(0.2, "", "weight of the form of the turns", ge=0, le=1000)
     tool: float = num(1.0, "", "weight of calls to the tool", ge=0, le=1000)
     exchanged: bool = flag(False, "a control: the judge compares with another picture than the policy sees")
-    tool_gate: bool = flag(True, "calls pay what the answer gained over the first of them, else for being made")
+    tool_gate: bool = flag(
+        True, "calls pay what the answer gained over a first call that the group shares, else for being made"
+    )
     full_tool_above: float = num(
         0.95, "similarity", "a similarity above this earns the tool's reward without a call", ge=0, le=1
     )

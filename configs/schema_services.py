@@ -83,6 +83,12 @@ class Judge:
         perceptual="Image metrics and text recognition; runs on the CPU, the same verdict every time.",
         mllm="A vision-language model, at `url` or as our own deployment of `model`.",
     )
+    mode: str = one_of(
+        "absolute",
+        "what the members of a group are rewarded by",
+        absolute="Each render's similarity.",
+        pairwise="The share of the group's others that a render beats, by comparisons of two at a time.",
+    )
     replicas: int = num(1, "replicas", "fronts of the perceptual judge, or engines of the other", ge=1, le=4096)
     max_replicas: int = num(
         1, "replicas", "most replicas, by load; up to `replicas` their number is fixed", ge=1, le=4096

@@ -22,8 +22,9 @@ from actors.contracts import Domain, Judge, Outage, Policy, Renderer, Verdict
 from actors.dialogue import Codec
 from actors.images import read_image
 from actors.replay.ledger import Ticket
-from actors.rollout.episode import Environment, Opening, Rules, episode, first_turn
+from actors.rollout.episode import Environment, Opening, Rules, deadline, episode, first_turn
 from actors.rollout.retries import retried
+from actors.rollout.tournament import ranked
 from actors.rollout.unforeseen import Unforeseen
 from actors.rollout.waits import SESSION, Waits, watched
 from actors.trajectory import Group, Trajectory
@@ -39,7 +40,8 @@ QUEUE_S = 60.0  # deadline of one call to the queue; admission itself answers wi
 def rules_of(config: Config, *, single_turn: bool | None = None) -> Rules:
     """How episodes of this run are played."""
     rollout = config.rollout if single_turn is None else replace(config.rollout, single_turn=single_turn)
-    return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward)
+    pairwise = config.judge.mode == "pairwise"
+    return Rules(config.data.domain, rollout, config.sampling, config.feedback, config.reward, pairwise)
 
 
 def served_at_once(config: Config) -> dict[str, float]:
@@ -107,8 +109,38 @@ async def play_group(
         )
     )
     members = ["done" if isinstance(r, Trajectory) else r for r in results]
-    survivors = tuple(r for r in results if isinstance(r, Trajectory))
-    return members, Group(ticket.group, ticket.prompt, survivors)
+    survivors = [r for r in results if isinstance(r, Trajectory)]
+    if rules.pairwise:
+        ranking = await _rank(ticket, image, survivors, env, rules, unforeseen, shared=opening is not None)
+        if isinstance(ranking, str):  # the members ended well, but nobody can say how they compare
+            return [ranking if m == "done" else m for m in members], Group(ticket.group, ticket.prompt, ())
+        survivors = ranking
+    return members, Group(ticket.group, ticket.prompt, tuple(survivors))
+
+
+async def _rank(
+    ticket: Ticket,
+    image: bytes,
+    survivors: list[Trajectory],
+    env: Environment,
+    rules: Rules,
+    unforeseen: Unforeseen | None,
+    *,
+    shared: bool,
+) -> list[Trajectory] | str:
+    """The survivors with rewards by win rate, or why their tournament has no result."""
+    session = f"{ticket.group}.tournament"
+    token = SESSION.set(session)
+    judge = retried(env, rules.rollout.retries).judge
+    try:
+        async with deadline(rules, session):
+            return await ranked(image, survivors, judge, rules.domain, rules.reward, shared=shared)
+    except Outage as outage:
+        return outage.part
+    except Exception as error:
+        return (unforeseen or Unforeseen()).note(error, session)
+    finally:
+        SESSION.reset(token)
 
 
 @dataclass(frozen=True)
@@ -120,6 +152,9 @@ class Against:
 
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         return await self.inner.compare(self.target, render, domain)
+
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        return await self.inner.prefer(self.target, first, second, domain)
 
 
 class Rollouts:

@@ -31,13 +31,15 @@ class Environment:
 
 @dataclass(frozen=True)
 class Rules:
-    """How an episode is played. `single_turn` offers no tool: one answer, as in the paper's evaluation."""
+    """How an episode is played. `single_turn` offers no tool: one answer, as in the paper's evaluation. `pairwise`: the
+    members of a group are compared with each other (`actors.rollout.tournament`)."""
 
     domain: Domain
     rollout: Rollout
     sampling: Sampling
     feedback: Feedback
     reward: RewardWeights
+    pairwise: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Opening:
 async def first_turn(image: bytes, env: Environment, rules: Rules, session: str) -> Opening | None:
     """The first turn alone; None where it did not call the tool, so that nobody can go on from it. Raises Outage."""
     dialogue = Dialogue.start(env.codec, image)
-    async with _deadline(rules, session):
+    async with deadline(rules, session):
         turn = await _turn(dialogue, image, env, rules, session)
     if turn is None or turn.kind != "tool_call":
         return None
@@ -71,7 +73,7 @@ async def episode(
 ) -> Trajectory:
     """Play one episode for one target (PNG bytes), from its beginning or from an `opening`; `silent` gives empty
     feedback. Raises Outage, also when `trajectory_s` has passed."""
-    async with _deadline(rules, session):
+    async with deadline(rules, session):
         async for step in play(image, env, rules, session, opening, silent):
             if isinstance(step, Trajectory):
                 return step
@@ -79,7 +81,8 @@ async def episode(
 
 
 @asynccontextmanager
-async def _deadline(rules: Rules, session: str) -> AsyncIterator[None]:
+async def deadline(rules: Rules, session: str) -> AsyncIterator[None]:
+    """A block that raises Outage after `rollout.trajectory_s`."""
     limit = rules.rollout.trajectory_s
     try:
         async with asyncio.timeout(limit):
@@ -126,7 +129,7 @@ async def play(
         images=tuple(dialogue.images),
         turns=tuple(turns),
         ending=ending,
-        reward=reward(turns, ending, rules.reward),
+        reward=reward(turns, ending, rules.reward, shared=opening is not None),
         control=silent,
     )
 

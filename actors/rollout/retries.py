@@ -65,6 +65,9 @@ class _Judge:
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         return await again(lambda: self.inner.compare(target, render, domain), self.retries)
 
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        return await again(lambda: self.inner.prefer(target, first, second, domain), self.retries)
+
 
 def retried(env: Environment, retries: int) -> Environment:
     """The same environment for one episode, whose requests are made again after an outage."""

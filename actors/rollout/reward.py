@@ -2,9 +2,18 @@
 
 Guarantees: R = w_v * R_vision + w_f * R_format + w_t * R_tool (RRVF, arXiv 2507.20766, Eq. 2), each part in a fixed
 range: R_vision in 0..1 (the judge's similarity of the final render, 0 where nothing rendered), R_format +1 or -1,
-R_tool in 0..1. With `tool_gate`, R_tool pays for gain alone: an answer of a similarity below 0.5, whatever calls come
-before it, earns less than an answer above 0.82 without any. A failure of infrastructure never comes here: the episode
-has raised before.
+R_tool in 0..1. With `tool_gate` no trajectory is paid for having been bad at first: at an equal answer the reward of a
+trajectory that made its own first call does not depend on that call. An answer of a similarity below 0.5, whatever
+calls come before it, earns less than an answer above 0.82 without any. A failure of infrastructure never comes here:
+the episode has raised before.
+
+Why calls are not paid for gain over a first call of their own: let p(s, v) be what an answer of similarity v earns for
+a first call of similarity s. If a copy earns nothing, p(v, v) = 0, and an improvement something, p(s, v) > 0 for s < v,
+then p falls somewhere as s rises: the policy is paid for a bad first call, and learns to make one
+(`tests/actors/rollout/test_reward_learning.py`). Only a gain that telescopes from a fixed start, the sum of (best so
+far - best before) from 0, is free of it (Ng, Harada and Russell 1999), and that sum is the answer's similarity, which
+R_vision pays already. Where the group shares its first call (`rollout.share_first`) nobody trains on that call and all
+start at the same s: there the gain over it is paid.
 
 The paper prints the weights (-0.2, 0.8, 1.0) for (vision, format, tool), which would pay for dissimilarity; the reading
 kept as default is 0.8, 0.2, 1.0. `paper_literal` reproduces the print.
@@ -17,7 +26,6 @@ from actors.trajectory import Ending, Reward, Turn
 from configs.schema import RewardWeights
 
 LITERAL = (-0.2, 0.8, 1.0)
-BLANK_SCORE = 1e-9  # a judge gives blank renders exactly 0
 
 log = logging.getLogger(__name__)
 
@@ -30,33 +38,40 @@ def weights(config: RewardWeights) -> tuple[float, float, float]:
     return config.vision, config.format, config.tool
 
 
-def scores_of_calls(turns: Sequence[Turn]) -> list[float]:
-    """Similarities of the tool calls that rendered, in order."""
-    calls = [turn for turn in turns if turn.kind == "tool_call" and turn.render is not None and turn.render.ok]
-    return [call.verdict.score if call.verdict is not None else 0.0 for call in calls]
+def rendered_calls(turns: Sequence[Turn]) -> int:
+    """Tool calls whose program rendered."""
+    return sum(turn.kind == "tool_call" and turn.render is not None and turn.render.ok for turn in turns)
 
 
-def gated(scores: Sequence[float], vision: float) -> float:
-    """R_tool that pays for gain: what the answer is more similar than the first call that drew anything, in proportion
-    to the answer's similarity (else bad calls before a bad answer outweigh a good answer)."""
-    drawn = [score for score in scores if score > BLANK_SCORE]
-    return vision * max(0.0, vision - drawn[0]) if drawn else 0.0
+def gain(shared: Turn, similarity: float) -> float:
+    """R_tool of a member whose first call is its group's: what the answer is more similar than that call, in proportion
+    to the answer's similarity (else a bad answer after a worse call outweighs a good answer)."""
+    start = shared.verdict.score if shared.verdict is not None else 0.0
+    return similarity * max(0.0, similarity - start)
 
 
-def reward(turns: Sequence[Turn], ending: Ending, config: RewardWeights) -> Reward:
-    """Reward of a finished trajectory.
+def reward(
+    turns: Sequence[Turn], ending: Ending, config: RewardWeights, *, shared: bool = False, win_rate: float | None = None
+) -> Reward:
+    """Reward of a finished trajectory; `shared`: its first call is that of its group; `win_rate`: what its last render
+    came to in its group's tournament, which R_vision then is, while R_tool stays a matter of similarity.
 
     R_vision: similarity of the last render. R_format: +1 where the trajectory ended in a well-formed answer whose
-    program rendered, else -1. R_tool: a third per call that rendered, at most 1, or what they gained (`gated`); and 1
-    where similarity exceeds `full_tool_above` (paper, section 3.3: an unaided hit needs no tool).
+    program rendered, else -1. R_tool: a third per call that rendered, at most 1; with `tool_gate` the gain over a
+    shared first call, else nothing; and 1 where similarity exceeds `full_tool_above` (paper, section 3.3: an unaided
+    hit needs no tool).
     """
     last = turns[-1] if turns else None
     rendered = last is not None and last.render is not None and last.render.ok
-    vision = last.verdict.score if rendered and last is not None and last.verdict is not None else 0.0
+    similarity = last.verdict.score if rendered and last is not None and last.verdict is not None else 0.0
     form = 1.0 if ending == "answer" and rendered else -1.0
-    scores = scores_of_calls(turns)
-    tool = gated(scores, vision) if config.tool_gate else min(1.0, len(scores) / 3)
-    if vision > config.full_tool_above:
+    tool = 0.0
+    if similarity > config.full_tool_above:
         tool = 1.0
+    elif not config.tool_gate:
+        tool = min(1.0, rendered_calls(turns) / 3)
+    elif shared:
+        tool = gain(turns[0], similarity)
     w_vision, w_format, w_tool = weights(config)
+    vision = similarity if win_rate is None else win_rate
     return Reward(w_vision * vision + w_format * form + w_tool * tool, vision, form, tool)

@@ -108,6 +108,10 @@ class _Judge:
         with self.waits.at("judge"):
             return await self.inner.compare(target, render, domain)
 
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        with self.waits.at("judge"):
+            return await self.inner.prefer(target, first, second, domain)
+
 
 def watched(env: Environment, waits: Waits) -> Environment:
     """The same env, with every request noted in `waits`."""

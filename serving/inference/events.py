@@ -80,6 +80,9 @@ class Emitter:
         self._say(("verdict", {**about, "differences": differences}))
         return verdict
 
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        return await self._env.judge.prefer(target, first, second, domain)
+
 
 def emitting(env: Environment, policy: Audible, say: Callable[[Event], None], *, tool: bool) -> Environment:
     """`env` for one episode, whose every step goes to `say`."""

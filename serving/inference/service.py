@@ -189,7 +189,7 @@ def as_json(played: Trajectory) -> dict[str, Any]:
     return {
         "code": last["code"],
         "picture": last["picture"],
-        "similarity": played.reward.vision,
+        "similarity": played.similarity,
         "failure": last["failure"],
         "ending": played.ending,
         "turns": turns,

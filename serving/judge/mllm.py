@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -22,7 +22,11 @@ from configs.domains import find
 from configs.schema import Judge as Settings
 from serving.http.retry import Caller
 from serving.judge.mllm_answer import BACKEND, FULL_MARK, Malformed, marks_of, parse
+from serving.judge.mllm_pair import CLOSING as WHICH
+from serving.judge.mllm_pair import INSTRUCTIONS, pair_schema, parse_preference
 from serving.judge.mllm_question import Question
+
+T = TypeVar("T")
 
 CLOSING = "Compare them and answer in JSON."
 SAMPLING = 0.7  # temperature where several answers are averaged: at 0 they would be one
@@ -52,36 +56,61 @@ class Mllm:
         """Ask the model, again if its answer cannot be read. Raises Outage by the deadline, ValueError for no image."""
         if too_thin(*(await asyncio.to_thread(Image.open, io.BytesIO(render))).size):  # no model takes it
             return Verdict(0.0, "The picture is a mere line: one side is far too long.", BACKEND)
-        pictures = [await asyncio.to_thread(normalise, image, self._config.max_pixels) for image in (target, render)]
+        shown, drawn = await self._scaled(target, render)
+        system = self._config.instructions or find(domain).question.instructions
+        question = Question(system, shown, drawn, CLOSING, schema(domain, self._config), 0)
+        return mean(await self._answers(question, lambda text, _: parse(text, domain)))
+
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        """As `actors.contracts.Judge.prefer`, of two different readable pictures that are not blank: the mean of all
+        answers. Raises Outage, ValueError."""
+        sides = [too_thin(*(await asyncio.to_thread(Image.open, io.BytesIO(png))).size) for png in (first, second)]
+        if any(sides):
+            return (1 + sides[1] - sides[0]) / 2
+        shown, one, other = await self._scaled(target, first, second)
+        form = pair_schema(self._config.max_chars)
+        question = Question(INSTRUCTIONS, shown, one, WHICH, form, 0, rival=other)
+
+        def read(text: str, asked: Question) -> float:
+            return 1 - parse_preference(text) if asked.swapped else parse_preference(text)
+
+        answers = await self._answers(question, read)
+        return sum(answers) / len(answers)
+
+    async def _scaled(self, *pictures: bytes) -> list[bytes]:
+        return [await asyncio.to_thread(normalise, image, self._config.max_pixels) for image in pictures]
+
+    async def _answers(self, question: Question, read: Callable[[str, Question], T]) -> list[T]:
+        """Everything that is answered to one question: `judge.samples` times, in both orders where asked for."""
         limit = SHARE * self._config.deadline_s
         orders = (False, True) if self._config.both_orders else (False,)
-        asked = [(seed, swapped) for seed in range(self._config.samples) for swapped in orders]
+        temperature = 0.0 if self._config.samples == 1 else SAMPLING
+        asked = [
+            replace(question, seed=2 * seed, swapped=swapped, temperature=temperature)
+            for seed in range(self._config.samples)
+            for swapped in orders
+        ]
         try:
             async with asyncio.timeout(limit), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._answer(pictures, domain, *one)) for one in asked]
+                tasks = [group.create_task(self._answer(one, read)) for one in asked]
         except TimeoutError:
             raise Outage("judge", f"no verdict within {limit:g} s of judge.deadline_s; {self._caller.last}") from None
         except BaseExceptionGroup as errors:
             raise _first(errors) from None
-        return mean([task.result() for task in tasks])
+        return [task.result() for task in tasks]
 
-    async def _answer(self, pictures: list[bytes], domain: Domain, seed: int, swapped: bool) -> Verdict:
+    async def _answer(self, question: Question, read: Callable[[str, Question], T]) -> T:
         """One answer, asked for again once if it cannot be read."""
-        system = self._config.instructions or find(domain).question.instructions
-        closing, fault = CLOSING, ""
-        temperature = 0.0 if self._config.samples == 1 else SAMPLING
+        fault = ""
         for again in (0, 1):
-            question = Question(
-                system, pictures[0], pictures[1], closing, schema(domain, self._config), 2 * seed + again, temperature,
-                swapped,
-            )  # fmt: skip
+            closing = f"{question.closing} An earlier answer was unusable: {fault}." if again else question.closing
+            one = replace(question, closing=closing, seed=question.seed + again)
             try:
-                text = await self._caller.call(lambda question=question: self._ask(question))  # type: ignore[misc]
-                return parse(text, domain)
+                text = await self._caller.call(lambda one=one: self._ask(one))  # type: ignore[misc]
+                return read(text, one)
             except Malformed as error:
                 fault = str(error)
                 self._malformed += 1
-                closing = f"{CLOSING} An earlier answer was unusable: {fault}."
         raise Outage("judge", f"the model's answer is no verdict, twice: {fault}")
 
     async def close(self) -> None:

@@ -37,7 +37,9 @@ class MllmEngine:
             max_num_seqs=config.concurrency,
             enforce_eager=config.gpus == 0,
         )
-        self._engine = build_engine(config.model, engine, dtype="auto", images=2, seed=0, sync=None)
+        self._engine = build_engine(
+            config.model, engine, dtype="auto", images=2 + (config.mode == "pairwise"), seed=0, sync=None
+        )
 
     async def complete(self, question: Question) -> str:
         """The model's answer as text. Raises Outage where the engine died or gave up, ValueError where it refuses."""
@@ -70,12 +72,9 @@ class MllmEngine:
 
     def _prompt(self, question: Question) -> str:
         user = [
-            {"type": "text", "text": question.shown[0][0]},
-            {"type": "image"},
-            {"type": "text", "text": question.shown[1][0]},
-            {"type": "image"},
-            {"type": "text", "text": question.closing},
+            part for heading, _ in question.shown for part in ({"type": "text", "text": heading}, {"type": "image"})
         ]
+        user.append({"type": "text", "text": question.closing})
         messages = [{"role": "system", "content": question.system}, {"role": "user", "content": user}]
         return self._template(messages, add_generation_prompt=True, tokenize=False)
 

@@ -53,11 +53,11 @@ class Form:
 
 def body(model: str, question: Question, form: Form) -> dict[str, Any]:
     """The JSON body of a chat completion."""
-    (first, one), (second, two) = question.shown
     closing = question.closing
     if form.structure in ("object", "words"):
         closing += f" The answer is one JSON object of this schema and nothing else: {json.dumps(question.schema)}"
-    content = [_words(first), _picture(one), _words(second), _picture(two), _words(closing)]
+    content = [part for heading, png in question.shown for part in (_words(heading), _picture(png))]
+    content.append(_words(closing))
     made: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "system", "content": question.system}, {"role": "user", "content": content}],

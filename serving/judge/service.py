@@ -11,10 +11,11 @@ import hashlib
 import random
 import time
 from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from actors.contracts import Domain, Outage, Verdict
 from actors.gauges import export
@@ -28,8 +29,9 @@ from serving.judge.perceptual import compare, settled
 if TYPE_CHECKING:
     from ray.serve import Application
 
+T = TypeVar("T")
 RECENT = 2048  # latencies kept for the percentiles
-Key = tuple[bytes, bytes, str, str]  # target, render, versions of domain and backend
+Key = tuple[bytes | str, ...]  # digests of target and renders, versions of domain and backend
 
 
 class Backend(Protocol):
@@ -42,6 +44,15 @@ class Backend(Protocol):
     async def close(self) -> None: ...
 
     def stats(self) -> dict[str, float]: ...
+
+
+@runtime_checkable
+class Prefers(Protocol):
+    """A backend that can compare two renders with each other; of the others the more similar render is preferred."""
+
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        """`actors.contracts.Judge.prefer` of two readable, different, non-blank pictures."""
+        ...
 
 
 class Perceptual:
@@ -68,8 +79,8 @@ class VisualJudge:
     def __init__(self, config: Settings, engine: Any = None) -> None:
         self._config = config
         self._backend = build_backend(config, engine)
-        self._cache: OrderedDict[Key, Verdict] = OrderedDict()
-        self._under_way: dict[Key, asyncio.Task[Verdict]] = {}
+        self._cache: OrderedDict[Key, Any] = OrderedDict()
+        self._under_way: dict[Key, asyncio.Task[Any]] = {}
         self._counts = dict.fromkeys(("asked", "hits", "joined", "guarded", "outages", "refused"), 0)
         self._seconds: deque[float] = deque(maxlen=RECENT)
         self._waiting = 0
@@ -77,6 +88,21 @@ class VisualJudge:
     async def compare(self, target: bytes, render: bytes, domain: Domain = DEFAULT) -> Verdict:
         """Likeness of two pictures (PNG or JPEG bytes). Raises Outage; ValueError for what is no image."""
         key = _digest(target), _digest(render), domains.version(domain), self._backend.version
+        return await self._once(key, lambda: self._judge(target, render, domain))
+
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain = DEFAULT) -> float:
+        """As `actors.contracts.Judge.prefer`. A pair is asked about once, in an order that its bytes decide, so that a
+        bias of position favours nobody. Raises Outage; ValueError for what is no image."""
+        if not isinstance(self._backend, Prefers):
+            one, other = await asyncio.gather(self.compare(target, first, domain), self.compare(target, second, domain))
+            return _closer(one.score, other.score)
+        a, b = sorted((first, second), key=_digest)
+        key = _digest(target), _digest(a), _digest(b), domains.version(domain), self._backend.version
+        share = await self._once(key, lambda: self._prefer(target, a, b, domain))
+        return share if a == first else 1 - share
+
+    async def _once(self, key: Key, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `work` comes to: remembered, or of the one task that is at it."""
         self._counts["asked"] += 1
         if (known := self._cache.get(key)) is not None:
             self._cache.move_to_end(key)
@@ -85,17 +111,34 @@ class VisualJudge:
         if (task := self._under_way.get(key)) is not None:
             self._counts["joined"] += 1
         else:  # a task of its own: a caller that gives up takes nobody's verdict away
-            task = self._under_way[key] = asyncio.create_task(self._judge(target, render, domain))
+            task = self._under_way[key] = asyncio.create_task(work())
             task.add_done_callback(lambda done: self._settle(key, done))
         return await asyncio.shield(task)
 
-    def _settle(self, key: Key, done: asyncio.Task[Verdict]) -> None:
+    def _settle(self, key: Key, done: asyncio.Task[Any]) -> None:
         del self._under_way[key]
         if done.cancelled() or done.exception() is not None:
             return
         self._cache[key] = done.result()
         if len(self._cache) > self._config.cache_entries:
             self._cache.popitem(last=False)
+
+    async def _prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        started = time.perf_counter()
+        self._waiting += 1
+        try:
+            scores = [_known(target, render, domain) for render in (first, second)]
+            if any(score is not None for score in scores):
+                self._counts["guarded"] += 1
+                return _closer(*(0.5 if score is None else score for score in scores))
+            assert isinstance(self._backend, Prefers)
+            return await self._backend.prefer(target, first, second, domain)
+        except Outage:
+            self._counts["outages"] += 1
+            raise
+        finally:
+            self._waiting -= 1
+            self._seconds.append(time.perf_counter() - started)
 
     async def _judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         started = time.perf_counter()
@@ -149,6 +192,23 @@ def _readable(picture: bytes, domain: Domain) -> bool:
         return settled(picture, picture, domain) is not None
     except ValueError:
         return False
+
+
+def _known(target: bytes, render: bytes, domain: Domain) -> float | None:
+    """The similarity that needs no judge: of the target itself, a blank render, and 0 of one that cannot be read; else
+    None. Raises ValueError for an unreadable target."""
+    try:
+        verdict = settled(target, render, domain)
+    except ValueError:
+        if not _readable(target, domain):
+            raise
+        return 0.0
+    return None if verdict is None else verdict.score
+
+
+def _closer(first: float, second: float) -> float:
+    """1, 0 or 0.5 by which of two similarities is larger."""
+    return 0.5 + 0.5 * ((first > second) - (first < second))
 
 
 def _digest(image: bytes) -> bytes:
@@ -206,6 +266,13 @@ class JudgeClient:
 
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
         """Likeness of two pictures. Raises Outage by the deadline; ValueError for what is no image."""
+        return await self._answered(lambda: self._handle.compare.remote(target, render, domain))
+
+    async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:
+        """Which of two renders is closer. Raises Outage by the deadline; ValueError for what is no image."""
+        return await self._answered(lambda: self._handle.prefer.remote(target, first, second, domain))
+
+    async def _answered(self, request: Callable[[], Awaitable[T]]) -> T:
         last = "it is still under way"
         try:
             async with asyncio.timeout(self._deadline_s):
@@ -213,7 +280,7 @@ class JudgeClient:
                     if attempt:
                         await asyncio.sleep(min(5.0, 0.1 * 2**attempt) * random.uniform(0.5, 1.5))
                     try:
-                        return await self._ask(target, render, domain)
+                        return await self._ask(request)
                     except Exception as error:
                         cause = getattr(error, "cause", None) or error  # Ray wraps what the replica raised
                         if isinstance(cause, (ValueError, Outage)):  # the backend has tried again where that helps
@@ -232,12 +299,12 @@ class JudgeClient:
         except Exception as error:
             raise Outage("judge", f"{type(error).__name__} while asking for its state") from error
 
-    async def _ask(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+    async def _ask(self, request: Callable[[], Awaitable[T]]) -> T:
         from ray.serve.exceptions import BackPressureError
 
         while True:
             try:
-                return await self._handle.compare.remote(target, render, domain)
+                return await request()
             except BackPressureError:
                 await asyncio.sleep(random.uniform(0.2, 0.6))
 

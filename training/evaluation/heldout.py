@@ -97,7 +97,7 @@ def row_of(path: str, played: Trajectory, shown: Sequence[Chart]) -> Row:
     return Row(
         path=path,
         executed=executed,
-        similarity=played.reward.vision,
+        similarity=played.similarity,
         text=turn.text if turn is not None else "",
         code=turn.code if turn is not None else None,
         png=turn.render.png if turn is not None and turn.render is not None else None,

@@ -121,7 +121,7 @@ def play_figures(groups: Sequence[Group]) -> dict[str, float]:
         "reward_format": mean(t.reward.format for t in played),
         "reward_tool": mean(t.reward.tool for t in played),
         "exec_rate": mean(turn is not None and turn.render is not None and turn.render.ok for turn in last),
-        "similarity": mean(t.reward.vision for t in played),
+        "similarity": mean(t.similarity for t in played),
         "turns": mean(len(t.turns) for t in played),
         "tokens": float(sum(len(t.token_ids) for t in played)),
         "trajectories": float(len(played)),

@@ -24,9 +24,11 @@ def turn(kind: str, png: bytes | None, score: float = 0.0) -> Turn:
 
 
 def test_one_call_and_an_answer() -> None:
-    found = reward([turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)], "answer", PAPER)
+    turns = [turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)]
+    found = reward(turns, "answer", PAPER, shared=True)
     assert (found.vision, found.format, found.tool) == (0.6, 1.0, pytest.approx(0.6 * 0.2))
     assert found.total == pytest.approx(0.8 * 0.6 + 0.2 + 0.12)
+    assert reward(turns, "answer", PAPER).tool == 0.0  # a first call of one's own could be made bad for it
     ungated = reward([turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)], "answer", UNGATED)
     assert ungated.tool == pytest.approx(1 / 3)
 
@@ -59,10 +61,28 @@ def test_calls_without_gain_earn_nothing_behind_the_gate(gate: bool) -> None:
     assert found.tool == (0.0 if gate else 1.0)
 
 
-def test_a_blank_call_is_no_start_to_gain_from() -> None:
-    blank, call, end = turn("tool_call", b"x", 0.0), turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)
-    assert reward([blank, end], "answer", PAPER).tool == 0.0
-    assert reward([blank, call, end], "answer", PAPER).tool == pytest.approx(0.12)
+def test_a_gain_is_over_the_shared_call_whatever_comes_between() -> None:
+    failed, call, end = turn("tool_call", None), turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)
+    for between in ([], [call], [call, call]):
+        assert reward([failed, *between, end], "answer", PAPER, shared=True).tool == pytest.approx(0.36)
+        assert reward([call, *between, end], "answer", PAPER, shared=True).tool == pytest.approx(0.12)
+
+
+@given(st.lists(scores, min_size=1, max_size=5), st.lists(scores, min_size=1, max_size=5), scores)
+def test_nothing_is_gained_by_having_been_bad(one: list[float], other: list[float], answer: float) -> None:
+    """However a trajectory's own calls were, an equal answer earns the same."""
+    paid = [
+        reward([*(turn("tool_call", b"c", s) for s in calls), turn("answer", b"e", answer)], "answer", PAPER).total
+        for calls in (one, other, [])
+    ]
+    assert len(set(paid)) == 1
+
+
+def test_a_win_rate_takes_the_place_of_similarity_and_of_nothing_else() -> None:
+    turns = [turn("tool_call", b"a", 0.4), turn("answer", b"b", 0.6)]
+    found = reward(turns, "answer", PAPER, shared=True, win_rate=0.25)
+    assert (found.vision, found.format, found.tool) == (0.25, 1.0, pytest.approx(0.12))
+    assert found.total == pytest.approx(0.8 * 0.25 + 0.2 + 0.12)
 
 
 def test_three_wrong_pies_and_a_wrong_answer_earn_less_than_one_good_answer() -> None:
@@ -75,7 +95,7 @@ def test_three_wrong_pies_and_a_wrong_answer_earn_less_than_one_good_answer() ->
 @given(st.lists(scores, max_size=5), st.floats(0, 0.5), st.floats(0.8126, 0.95))
 def test_no_calls_lift_a_wrong_answer_above_a_good_one(calls: list[float], wrong: float, good: float) -> None:
     played = [turn("tool_call", bytes([n]), score) for n, score in enumerate(calls)]
-    lifted = reward([*played, turn("answer", b"w", wrong)], "answer", PAPER)
+    lifted = reward([*played, turn("answer", b"w", wrong)], "answer", PAPER, shared=bool(played))
     assert lifted.total < reward([turn("answer", b"g", good)], "answer", PAPER).total
 
 
