@@ -17,7 +17,7 @@ from typing import Any
 LIGHT = tuple(
     """
     matplotlib.animation matplotlib.dates matplotlib.patches matplotlib.gridspec matplotlib.sankey matplotlib.tri
-    matplotlib.widgets mpl_toolkits.mplot3d PIL.Image
+    matplotlib.widgets mpl_toolkits.mplot3d PIL.Image resvg_py xml.etree.ElementTree
     """.split()  # noqa: SIM905
 )
 HEAVY = tuple(

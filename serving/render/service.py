@@ -9,8 +9,10 @@ import hashlib
 import json
 import logging
 import random
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from serving.render.source import domain_of, names, text_of
 from serving.render.web import WebRenderer
 
 RETRIES = 3
+OWN_LINE = re.compile(r" \(line \d+: .*\)$|^Refused: ", re.S)
 MAX_WORDS = 300  # of a domain's refusal
 VERSION = f"1 {version('matplotlib')} {version('playwright')}"  # what a cached picture depends on beside its source
 log = logging.getLogger("ray.serve")
@@ -107,7 +110,10 @@ class Renders:
         renderer = await self._free.get()
         try:
             self._check_awaited(key)
-            return await renderer.render(source)
+            found = await renderer.render(source)
+            if spec.written is not None:  # whoever wrote the source did not write the program that draws it
+                found = replace(found, message=OWN_LINE.sub("", found.message))
+            return found
         finally:
             self._free.put_nowait(renderer)
 

@@ -1,17 +1,19 @@
-"""Image sets to learn from: a folder of the user's, or the shipped charts of another renderer.
+"""Image sets to learn from: a folder of the user's, the shipped charts of another renderer, or a domain's examples.
 
 Guarantees: every path that leaves here is an image that can be read; a missing folder, an empty one and each corrupt
 file are reported in one line each, and a corrupt file is left out rather than met in the middle of a run.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from actors.images import SUFFIXES, normalise
+from configs.domains import find
 from configs.load import ConfigError
 from configs.schema import Config
+from training.data import examples
 from training.data.foreign_charts import unpack
 
 LAYOUT = "data.images is a folder of pictures (sub-folders are searched): " + ", ".join(SUFFIXES)
@@ -58,14 +60,21 @@ def drawn(root: Path, name: str) -> ImageSet:
 
 def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list[ImageSet]]:
     """The set to learn from, and the held-out sets. `drawn`: Vega-Lite's pictures (`heldout`) and those of a third
-    renderer that training never meets (`third`). A folder is split: its last tenth (at most `evaluate.count`, at
-    least one image) is held out and never trained on."""
+    renderer that training never meets (`third`); of a domain without shipped pictures its own examples. A folder is
+    split: its last tenth (at most `evaluate.count`, at least one image) is held out and never trained on."""
     if config.data.images != "drawn":
         every = folder(config.data.images, config.data.max_pixels)
         held = min(config.evaluate.count, max(1, len(every.paths) // 10)) if len(every.paths) > 1 else 0
         train = every.paths[: len(every.paths) - held]
         sets = [ImageSet("heldout", every.paths[-held:])] if held else []
         return ImageSet("train", train, (), every.rejected), sets
+    if not find(config.data.domain).shipped_pictures:
+        return _own(config, cache, "train", config.data.count), [_own(config, cache, "heldout", config.evaluate.count)]
     root = unpack(cache)
     known = drawn(root / "train", "train").head(config.data.count)
     return known, [drawn(root / name, name).head(config.evaluate.count) for name in ("heldout", "third")]
+
+
+def _own(config: Config, cache: Path, split: examples.Split, count: int) -> ImageSet:
+    drawn_at = examples.write(cache, config.data.domain, split, count, config.run.seed)
+    return replace(folder(drawn_at, config.data.max_pixels), name=split)
