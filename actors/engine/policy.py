@@ -327,9 +327,8 @@ class PolicyClient:
     ) -> Sample:
         actor = self._actors[zlib.crc32(session.encode()) % len(self._actors)]
         try:
-            return await asyncio.wait_for(
-                actor.sample.remote(list(prompt_ids), list(images), max_tokens, self._temperature), self._deadline
-            )
+            async with asyncio.timeout(self._deadline):
+                return await actor.sample.remote(list(prompt_ids), list(images), max_tokens, self._temperature)
         except ray.exceptions.RayTaskError as error:
             raise error.as_instanceof_cause() from None
         except (ray.exceptions.RayError, TimeoutError) as error:

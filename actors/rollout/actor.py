@@ -185,7 +185,8 @@ class Rollouts:
 
     async def start(self) -> None:
         """Begin to play; what an earlier life of this actor had under way is given up first."""
-        await asyncio.wait_for(self._queue.lose.remote(self._name, "rollout actor restarted"), QUEUE_S)
+        async with asyncio.timeout(QUEUE_S):
+            await self._queue.lose.remote(self._name, "rollout actor restarted")
         self._tasks = [asyncio.create_task(self._slot(n)) for n in range(self._config.rollout.concurrency)]
 
     async def check(self) -> list[str]:
@@ -208,7 +209,8 @@ class Rollouts:
             if not self._waits.room(self._config.rollout.max_wait_s):
                 await asyncio.sleep(ROOM_S)
                 continue
-            ticket = await asyncio.wait_for(self._queue.admit.remote(f"{self._name}/{number}"), QUEUE_S)
+            async with asyncio.timeout(QUEUE_S):  # wait_for loses a cancellation that comes with the answer
+                ticket = await self._queue.admit.remote(f"{self._name}/{number}")
             if ticket is None:
                 continue
             began = time.time()
@@ -225,7 +227,8 @@ class Rollouts:
                 seed = self._config.run.seed
                 members, group = await play_group(ticket, image, env, self._rules, self._unforeseen, seed)
             self._unforeseen.played(members)
-            state = await asyncio.wait_for(self._queue.put.remote(ticket, members, group), QUEUE_S)
+            async with asyncio.timeout(QUEUE_S):
+                state = await self._queue.put.remote(ticket, members, group)
             if self._record is not None and image:
                 await self._keep(self._record, group, image, members, state, began)
 

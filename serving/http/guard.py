@@ -137,7 +137,8 @@ class Guard:
             if complete:
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    message = await receive()
             except TimeoutError:
                 limit = f"{self._config.body_s:g} s (http.body_s)"
                 raise BadRequest("slow_body", f"the body did not arrive within {limit}", 408) from None
