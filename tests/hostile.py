@@ -35,7 +35,7 @@ from tests.serving.render.hostile_pages import source as page
 GROUP, PER_STEP = 4, 3
 COLOURS = ("red", "green", "blue", "orange", "black")
 SETTLED = 40  # steps from which on memory is expected to be flat
-LONGEST = 420  # characters of a hostile text: longer ones do not fit into a turn
+LONGEST = 400  # characters of a hostile text: longer ones do not fit into a turn
 
 
 class Hostile:
@@ -60,6 +60,8 @@ class Hostile:
         hostile = rng.random() < 0.5
         self.sent["hostile" if hostile else "honest"] += 1
         code = rng.choice(self._attacks) if hostile else self._honest(rng)
+        # no two texts are equal, so that each is drawn and none is remembered
+        code += f"\n# {rng.getrandbits(32)}" if self._domain == "chart" else f"<!--{rng.getrandbits(32)}-->"
         tag = rng.choice(("tool_call", "answer", "answer"))
         ids = tuple(self._codec.encode(f"<think>x</think><{tag}>{code}</{tag}>"))[:max_tokens]
         ids = tuple(i for i in ids if i not in self._banned)

@@ -9,6 +9,7 @@ import csv
 import itertools
 import json
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from actors.contracts import Domain
 from actors.images import SUFFIXES
 from configs.load import ConfigError
 
+OTHER_LIBRARY = re.compile(r"^\s*(?:import|from)\s+plotly\b|^\s*library\(", re.M)  # of Plot2Code's later subsets
 WEBSIGHT_CASES, WEBSIGHT_SEED = 500, 0  # as many as RRVF evaluates on; it does not say which
 LAYOUTS = {
     "chartmimic": "DIR holds pairs NAME.py and NAME.png (direct_600 or direct_1800 of dataset-iclr.tar.gz; where a "
@@ -146,6 +148,11 @@ def plot2code(path: Path) -> Iterator[Case]:
         code = row.get("code") or row.get("ground_truth_code")
         if not isinstance(code, str):
             raise ConfigError(f"{path / 'metadata.jsonl'}:{number + 1}: no `code`; plot2code: {LAYOUTS['plot2code']}")
+        if OTHER_LIBRARY.search(code):
+            raise ConfigError(
+                f"{path}: its programs draw with Plotly or in R, which nothing here runs; name the Matplotlib subset "
+                "(data/python_matplotlib/test), the one that published tables are about"
+            )
         picture = path / str(row.get("file_name") or f"ground_truth_image_{number}.png")
         if not picture.is_file():
             raise _missing("plot2code", picture)

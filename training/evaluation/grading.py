@@ -106,7 +106,7 @@ class Grader:
             found = await self._scorer.score(case.reference, code, graph=_graph(case))
             scores |= asdict(found.code_pass)
             partial = {k: v for k, v in asdict(found.no_filter).items() if k != "exec"}
-            failure = failure or found.failure
+            failure, executed = failure or found.failure, bool(found.code_pass.exec)
             if found.reference:
                 void = f"its reference program does not run here ({found.reference})"
                 return Graded(case.name, code, executed, failure, {}, {}, shot, void)
@@ -139,7 +139,9 @@ class Grader:
     async def _judged(self, target: bytes, shot: bytes | None) -> float | None:
         if self._question is not None and self._rater is not None:
             mark = await self._asked(self._question, target, shot) if shot is not None else 0.0
-            return mark / self._question.most if mark is not None else None
+            if mark is None:
+                raise Outage("judge", f"its answer holds no mark out of {self._question.most:g}")
+            return mark / self._question.most
         if self._judge is None:
             return None
         return (await self._judge.compare(target, shot, self._benchmark.domain)).score if shot is not None else 0.0

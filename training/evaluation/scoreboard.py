@@ -20,6 +20,7 @@ from training.metrics.plot2code import headline
 
 NO_JUDGE = "no judge: --judge URL or perceptual"
 NO_RATER = "a rating needs a model: --judge URL"
+UNJUDGED = "only pictures of programs that ran to their end are judged: see code_pass"
 LOW = ("text", "layout", "type", "color")
 Cells = dict[str, float | str]  # a column's value, in percent but for ratings, or why there is none
 Rows = Sequence[dict[str, Any]]
@@ -37,7 +38,11 @@ def summary(benchmark: str, rows: Rows) -> dict[str, Cells]:
     if benchmark in ("chartmimic", "coldstart") or (benchmark == "pairs" and lows):
         partial = [row["partial"] for row in graded]
         lines = {"code_pass": [row["scores"] for row in graded], "no_filter": partial}
-        return {name: found | _low(scores) | _judged(graded, scores) for name, scores in lines.items()}
+        judged: dict[str, Cells] = {
+            "code_pass": _judged(graded, lines["code_pass"]),
+            "no_filter": {"judge": UNJUDGED, "overall": UNJUDGED},
+        }
+        return {name: found | _low(scores) | judged[name] for name, scores in lines.items()}
     if benchmark == "design2code" or (benchmark == "pairs" and any("block" in row["scores"] for row in graded)):
         columns = ("block", "text", "position", "color")
         return {"all": found | {c: _mean(graded, c, "") for c in columns}
@@ -77,11 +82,12 @@ def _plot2code(rows: Rows) -> Cells:
     return found
 
 
-def write(out: Path, facts: dict[str, Any], rows: Rows) -> None:
-    """All files into `out`. `facts`: benchmark, judge, `answers` (the model's own name) and what else the run was."""
+def write(out: Path, facts: dict[str, Any], rows: Rows, left_open: Sequence[str] = ()) -> None:
+    """All files into `out`. `facts`: benchmark, judge, `answers` (the model's own name) and what else the run was;
+    `left_open`: a line for each case that an outage left without a score."""
     table = summary(facts["benchmark"], rows)
     voids = {row["name"]: row["void"] for row in rows if row["void"]}
-    result = {**facts, "n": len(rows) - len(voids), "void": voids, "scores": table}
+    result = {**facts, "n": len(rows) - len(voids), "void": voids, "open": [*left_open], "scores": table}
     text = markdown(result)
     if table and facts["benchmark"] in TABLES:
         cells = tables.comparable(table[TABLES[facts["benchmark"]].convention], facts)
@@ -115,6 +121,7 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     lines += ["", *(f"[^{i}]: {note}" for i, note in enumerate(notes, 1))]
     lines += [f"Left out: {name}: {why}" for name, why in result["void"].items()]
+    lines += [f"Open, not scored: {line}" for line in result["open"]]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -2,7 +2,8 @@
 
 Guarantees: every case is graded once and counts once, programs that fail included; a sample is on disk before the next
 is counted as done, so that --resume (after Ctrl-C, too) answers only what is missing; an evaluation is never mixed with
-another's samples; a case whose answer an outage prevents is left open and named, never scored.
+another's samples; a case whose answer an outage prevents, or whose grading meets an error that no one foresaw, is left
+open and named in the summary, never scored, and costs no other case.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import io
 import json
 import re
 import sys
+import traceback
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ from serving.judge.mllm_endpoint import KEY as JUDGE_KEY
 from serving.judge.service import VisualJudge
 from training.evaluation import benchmarks, questions, scoreboard
 from training.evaluation.benchmarks import Benchmark, Case
+from training.evaluation.estimate import Estimate
 from training.evaluation.grading import Grader, row
 from training.evaluation.models import Answers, EndpointAnswers, connect
 from training.evaluation.saved import SavedAnswers
@@ -51,27 +54,29 @@ class Evaluation:
 
     async def run(self, done: dict[str, dict[str, Any]]) -> list[str]:
         """Answer and grade what is not `done`. Returns a line for each case that stays open."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
         left = [case for case in self.benchmark.cases if case.name not in done]
         waiting = iter(left)
         open_: list[str] = []
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress, (self.out / SAMPLES).open("a") as file:
-            bar = progress.add_task(self.benchmark.name, total=len(self.benchmark.cases), completed=len(done))
+        shown = Estimate(self.benchmark.name, len(self.benchmark.cases), len(done))
+        with shown, (self.out / SAMPLES).open("a") as file:
 
             async def worker() -> None:
                 for case in waiting:
                     try:
                         found = await self._one(case)
-                    except (Outage, OSError, ValueError, LookupError) as error:
-                        open_.append(f"{case.name}: {error}")
+                    except Exception as error:
+                        if getattr(error, "exit_status", 1) == 2:  # this machine lacks what every case needs
+                            raise
+                        if not isinstance(error, (Outage, OSError, ValueError, LookupError)) and not open_:
+                            traceback.print_exc()
+                        words = " ".join(str(error).split())[:300]
+                        open_.append(f"{case.name}: {words or type(error).__name__}")
                         continue
+                    finally:
+                        shown.advance()
                     file.write(json.dumps(found) + "\n")
                     file.flush()
                     done[case.name] = found
-                    progress.advance(bar)
 
             try:
                 async with asyncio.TaskGroup() as group:
@@ -210,6 +215,7 @@ async def evaluate(args: Request) -> int:
     else:
         answers = connect(model, args.model_name, config)
     work = Evaluation(benchmark, answers, grader, out, facts, prompt)
+    left_open: list[str] = []
     try:
         for asked in (answers, rater):
             if isinstance(asked, EndpointAnswers):
@@ -221,7 +227,7 @@ async def evaluate(args: Request) -> int:
                 await part.close()
         ordered = [done[case.name] for case in benchmark.cases if case.name in done]
         if ordered:
-            scoreboard.write(out, {**facts, "answers": answers.name}, ordered)
+            scoreboard.write(out, {**facts, "answers": answers.name}, ordered, left_open)
     for line in left_open[:10]:
         print(f"open: {line}", file=sys.stderr)
     if left_open:

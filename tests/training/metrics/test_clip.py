@@ -11,11 +11,11 @@ from configs.load import ConfigError
 from training.metrics.clip import MEAN, STD, Clip, prepared
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_clip(path: Path) -> Path:
+    """A small CLIP with random weights, saved as the published ones are."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-    path = tmp_path_factory.mktemp("clip")
+    path = path / "clip"
     torch.manual_seed(0)
     small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = CLIPConfig(
@@ -26,6 +26,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     CLIPModel(config).save_pretrained(path)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_clip(tmp_path_factory.mktemp("model"))
 
 
 def test_the_cosine_of_two_embeddings(model: Path) -> None:
