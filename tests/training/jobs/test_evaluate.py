@@ -260,30 +260,3 @@ def test_a_policy_on_the_engine(tmp_path: Path, tiny_model: Path) -> None:
     assert sorted(rows) == ["0", "1", "2"] and all(row["response"] for row in rows.values())
     cells = json.loads((out / "summary.json").read_text())["scores"]["all"]
     assert cells == {"exec": 0.0, "judge": 0.0}  # random weights write no program
-
-
-@pytest.mark.parametrize(
-    ("arguments", "fault"),
-    [
-        (["chartmimic", "--model", "m", "--data", "absent"], "absent: not there; chartmimic: DIR holds pairs"),
-        (["nothing", "--model", "m", "--data", "."], "no benchmark 'nothing'; there are chartmimic"),
-        (
-            ["folder", "--model", "m", "--data", "{data}", "--judge", "x"],
-            "--judge x: neither perceptual nor an address",
-        ),
-        (["folder", "--model", "m", "--data", "{data}", "--clip", "/absent"], "--clip /absent: "),
-        (["folder", "--model", "m", "--data", "{data}", "engine.wrong=1"], "engine.wrong"),
-        (["folder", "--model", "http://127.0.0.1:1/v1", "--data", "{data}"], "nobody answers there"),
-        (["folder", "--model", "/no/model", "--data", "{data}"], "--model /no/model: no model there"),
-        (["folder", "--model", "m", "--data", "{data}", "--limit", "0"], "--limit 0: at least one case"),
-        (["folder", "--model", "m", "--data", "{data}", "--out", "{data}/bar_0.py"], "--out "),
-    ],
-)
-def test_bad_input_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
-) -> None:
-    data = dataset(tmp_path / "data", 1)
-    filled = [a.replace("{data}", str(data)) for a in arguments]
-    assert main(["--out", str(tmp_path / "out"), *filled]) == 2
-    err = capsys.readouterr().err.strip().splitlines()
-    assert err[-1].startswith("error: ") and fault in err[-1]
