@@ -1,33 +1,39 @@
-"""Does the policy use its feedback? The same first attempts, answered after the judge's own words, after none, and
-after words that were said of another attempt.
+"""Does the policy use its feedback? Three studies on held-out pictures.
 
-Guarantees: a first attempt is sampled once and shared by all conditions, as tokens; nothing but the words differs (its
-render is shown in all of them where `feedback.include_render` says so); the last turn is played, rendered and judged as
-in a rollout; attempts that are no tool call are counted and left out, and with fewer than two there is no comparison.
+Repairs of one injected fault (`training.evaluation.turns.repair`); episodes against as many independent answers
+(`renders`), with copies, first turns and gain a call apart; and the policy's own first attempts, answered after the
+judge's feedback, after none, and after feedback on another attempt.
+
+Guarantees of the last: a first attempt is sampled once and shared by all conditions, as tokens; nothing but the
+feedback differs (its render is shown in all of them where `feedback.include_render` says so); the last turn is played,
+rendered and judged as in a rollout; attempts that are no tool call are counted and left out, and with fewer than two
+there is no comparison. Repairs are sampled greedily, the rest at temperature 1.
 """
 
 import asyncio
 import json
-import random
+import math
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from actors.dialogue import Dialogue, parse_turn
+from actors.dialogue import Dialogue
 from actors.images import read_image
-from actors.rollout.episode import Environment, Rules, shown, words
+from actors.rollout.episode import Environment, Rules
 from configs.load import ConfigError, load
 from configs.schema import Config
 from training.data.image_sets import ImageSet, training_and_evaluation
-from training.evaluation.heldout import difference_ci95
+from training.evaluation.paired import difference
+from training.evaluation.turns.renders import against_best, episodes
+from training.evaluation.turns.repair import repairs
+from training.evaluation.turns.second import Looked, answered, exchanged, gathered, look, say
 from training.run.ray_env import set_environment
+from training.run.turn_figures import turn_figures
 
 CONDITIONS = ("correct", "empty", "shuffled")
-HISTORY = ("short_ids", "full_ids", "sampled", "logprobs", "versions", "images")  # lists of a Dialogue
-AT_ONCE = 48
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,7 @@ class Attempt:
     session: str
     image: bytes
     dialogue: Dialogue
-    ran: bool
-    similarity: float
-    feedback: str
-    shown: bytes | None
+    came: Looked
 
 
 @dataclass(frozen=True)
@@ -59,34 +62,31 @@ async def study(images: ImageSet, env: Environment, rules: Rules, seed: int, max
         image = await asyncio.to_thread(read_image, path, max_pixels)
         dialogue = Dialogue.start(env.codec, image)
         session = f"feedback.{path}"
-        kind, code = await _say(dialogue, env, rules, session)
+        kind, code = await say(dialogue, env, rules, session)
         if kind != "tool_call" or code is None:
             return None
-        ran, similarity, feedback, picture = await _look(code, image, env, rules)
-        return Attempt(session, image, dialogue, ran, similarity, feedback, picture)
+        return Attempt(session, image, dialogue, await look(code, image, env, rules))
 
     async def second(number: int, feedback: str) -> Second:
         attempt = attempts[number]
-        history: dict[str, Any] = {name: list(getattr(attempt.dialogue, name)) for name in HISTORY}
-        dialogue = replace(attempt.dialogue, **history)
-        before = env.codec.decode([t for t, own in zip(dialogue.full_ids, dialogue.sampled, strict=True) if own])
-        dialogue.add_feedback(feedback, attempt.shown, last=True)
-        kind, code = await _say(dialogue, env, rules, attempt.session)
-        if kind == "malformed" or code is None:
+        history = attempt.dialogue
+        before = env.codec.decode([t for t, own in zip(history.full_ids, history.sampled, strict=True) if own])
+        code = await answered(history, feedback, attempt.came.shown, env, rules, attempt.session)
+        if code is None:
             return Second(False, 0.0, False)
-        ran, similarity, *_ = await _look(code, attempt.image, env, rules)
-        return Second(ran, similarity, code in before)
+        found = await look(code, attempt.image, env, rules)
+        return Second(found.ran, found.similarity, code in before)
 
-    tried = await _all([lambda p=p: first(p) for p in images.paths])  # type: ignore[misc]
+    tried = await gathered([lambda p=p: first(p) for p in images.paths])  # type: ignore[misc]
     attempts: list[Attempt] = [a for a in tried if a is not None]
     if len(attempts) < 2:  # nothing to compare, which is a finding as well
         return summary([], {}, len(tried)) | {"tool_calls": len(attempts)}
-    texts = {"correct": [a.feedback for a in attempts], "empty": [""] * len(attempts)}
-    texts["shuffled"] = _shuffled(texts["correct"], seed)
+    texts = {"correct": [a.came.feedback for a in attempts], "empty": [""] * len(attempts)}
+    texts["shuffled"] = exchanged(texts["correct"], seed)
     found: dict[str, list[Second]] = {}
     for condition in CONDITIONS:
         feedback = texts[condition]
-        found[condition] = await _all([lambda n=n, t=t: second(n, t) for n, t in enumerate(feedback)])  # type: ignore[misc]
+        found[condition] = await gathered([lambda n=n, t=t: second(n, t) for n, t in enumerate(feedback)])  # type: ignore[misc]
     return summary(attempts, found, len(tried))
 
 
@@ -95,11 +95,14 @@ def summary(attempts: Sequence[Attempt], found: dict[str, list[Second]], tried: 
     over the others with its 95% interval."""
     result: dict[str, Any] = {"tried": tried, "tool_calls": len(attempts)}
     for name, wanted in (("first attempt ran", True), ("first attempt failed", False)):
-        places = [n for n, a in enumerate(attempts) if a.ran == wanted]
+        places = [n for n, a in enumerate(attempts) if a.came.ran == wanted]
         if not places:
             continue
         chosen = {c: [found[c][n] for n in places] for c in CONDITIONS}
-        rows: dict[str, Any] = {"n": len(places), "similarity_before": fmean(attempts[n].similarity for n in places)}
+        rows: dict[str, Any] = {
+            "n": len(places),
+            "similarity_before": fmean(attempts[n].came.similarity for n in places),
+        }
         for condition, seconds in chosen.items():
             rows[condition] = {
                 "runs": fmean(s.ran for s in seconds),
@@ -108,49 +111,28 @@ def summary(attempts: Sequence[Attempt], found: dict[str, list[Second]], tried: 
             }
         for other in ("empty", "shuffled"):
             for key in ("ran", "similarity"):
-                pair = [[float(getattr(s, key)) for s in chosen[c]] for c in (other, "correct")]
-                rows[f"correct - {other}: {key}"] = [round(v, 4) for v in difference_ci95(*pair)]
+                pair = [[[float(getattr(s, key)) for s in chosen[c]]] for c in ("correct", other)]
+                rows[f"correct - {other}: {key}"] = [round(v, 4) for v in difference(*pair)]
         result[name] = rows
     return result
 
 
-async def _say(dialogue: Dialogue, env: Environment, rules: Rules, session: str) -> tuple[str, str | None]:
-    room = min(rules.sampling.max_trajectory_tokens - len(dialogue.full_ids), rules.sampling.max_tokens)
-    if room < 1:
-        return "malformed", None
-    sample = await env.policy.sample(dialogue.short_ids, dialogue.images, max_tokens=room, session=session)
-    return parse_turn(dialogue.add_sampled(sample))
-
-
-async def _look(code: str, target: bytes, env: Environment, rules: Rules) -> tuple[bool, float, str, bytes | None]:
-    """Whether it ran, its similarity, and what would be said and shown of it."""
-    render = await env.renderer.render(code, rules.domain)
-    verdict = await env.judge.compare(target, render.png, rules.domain) if render.png is not None else None
-    similarity = verdict.score if verdict is not None else 0.0
-    return render.ok, similarity, words(render, verdict, rules.feedback.max_chars), shown(render, rules)
-
-
-def _shuffled(texts: Sequence[str], seed: int) -> list[str]:
-    """Every attempt gets what was said of another one: a random cycle through all of them."""
-    cycle = list(range(len(texts)))
-    random.Random(seed).shuffle(cycle)
-    following = dict(zip(cycle, [*cycle[1:], cycle[0]], strict=True))
-    return [texts[following[n]] for n in range(len(texts))]
-
-
-async def _all(jobs: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any]:
-    gate = asyncio.Semaphore(AT_ONCE)
-
-    async def one(job: Callable[[], Awaitable[Any]]) -> Any:
-        async with gate:
-            return await job()
-
-    return list(await asyncio.gather(*(one(job) for job in jobs)))
+async def studies(
+    images: ImageSet, sampled: Environment, greedy: Environment, rules: Rules, seed: int, max_pixels: int
+) -> dict[str, Any]:
+    """The three studies as plain data. Raises Outage."""
+    played = await episodes(images, sampled, rules, max_pixels)
+    figures = turn_figures([episode for episode, _ in played])
+    return {
+        "repair": await repairs(images, greedy, rules, seed, max_pixels),
+        "turns": against_best(played) | {k: None if math.isnan(v) else v for k, v in figures.items()},
+        "own attempts": await study(images, sampled, rules, seed, max_pixels),
+    }
 
 
 def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[str, Any]:
-    """The study with `model` in an engine of its own. What engine and queue write goes into a passing folder within
-    `folder`, which may be that of a run: its ledger stays as it is. Raises Outage."""
+    """The three studies with `model` in an engine of its own. What engine and queue write goes into a passing folder
+    within `folder`, which may be that of a run: its ledger stays as it is. Raises Outage."""
     import ray
 
     from actors.rollout.actor import rules_of
@@ -162,8 +144,8 @@ def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[
             tempfile.TemporaryDirectory(prefix=".feedback_use-", dir=folder, ignore_cleanup_errors=True) as own,
             Cluster(config, Path(own), model, model, images.paths, None) as cluster,
         ):
-            env = cluster.env(1.0)
-            return asyncio.run(study(images, env, rules_of(config), config.run.seed, config.data.max_pixels))
+            sides = cluster.env(1.0), cluster.env(0.0)
+            return asyncio.run(studies(images, *sides, rules_of(config), config.run.seed, config.data.max_pixels))
     finally:
         ray.shutdown()
 

@@ -13,21 +13,22 @@ from actors.rollout.episode import Environment, Rules
 from configs.schema import Feedback, Prompts, RewardWeights, Rollout, Sampling
 from tests.actors.rollout.test_episode import ANSWER, CALL, Easel, Eye
 from training.data.image_sets import ImageSet
+from training.evaluation.turns.second import Looked, exchanged
 from training.jobs import feedback_use
-from training.jobs.feedback_use import Attempt, Second, _shuffled, measure, summary
+from training.jobs.feedback_use import Attempt, Second, measure, summary
 from training.run import cluster
 
 
 def test_everybody_gets_somebody_elses_words() -> None:
     texts = [f"said of {n}" for n in range(9)]
-    other = _shuffled(texts, seed=3)
+    other = exchanged(texts, seed=3)
     assert sorted(other) == sorted(texts)
     assert all(a != b for a, b in zip(texts, other, strict=True))
-    assert other == _shuffled(texts, seed=3) != _shuffled(texts, seed=4)
+    assert other == exchanged(texts, seed=3) != exchanged(texts, seed=4)
 
 
 def attempt(ran: bool) -> Attempt:
-    return Attempt("s", b"", Dialogue(None), ran, 0.5 * ran, "words", None)  # type: ignore[arg-type]
+    return Attempt("s", b"", Dialogue(None), Looked(ran, 0.5 * ran, "words", None))  # type: ignore[arg-type]
 
 
 def test_the_gain_is_paired_and_apart_by_first_attempt() -> None:
@@ -41,11 +42,11 @@ def test_the_gain_is_paired_and_apart_by_first_attempt() -> None:
     assert ran["empty"] == {"runs": 1.0, "similarity": 0.5, "repeated": 0.5}
     assert ran["correct - shuffled: similarity"] == [0.6, 0.6, 0.6]
     mean, low, high = ran["correct - empty: similarity"]
-    assert abs(mean - 0.3) < 1e-9 and low < 0 < high
+    assert abs(mean - 0.3) < 1e-9 and low <= 0 < high
     assert broken["correct - empty: ran"][0] == 1.0 and broken["correct - shuffled: ran"][0] == 0.0
 
 
-def test_the_books_of_a_run_outlive_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_of_a_run_outlives_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The study's queue begins a journal of its own: not in the place of the run's."""
     from configs.load import load
 
@@ -61,12 +62,12 @@ def test_the_books_of_a_run_outlive_the_study(tmp_path: Path, monkeypatch: pytes
 
         def env(self, temperature: float) -> None: ...
 
-    async def study(*rest: Any) -> dict[str, Any]:
+    async def studies(*rest: Any) -> dict[str, Any]:
         return {"tried": 3}
 
     monkeypatch.setattr(cluster, "Cluster", Cluster)
     monkeypatch.setattr(cluster, "connect", lambda *rest: None)
-    monkeypatch.setattr(feedback_use, "study", study)
+    monkeypatch.setattr(feedback_use, "studies", studies)
     (tmp_path / "queue.jsonl").write_text("the ledger")
     assert measure(load("configs/tiny_chart.yaml", []), "m", tmp_path, ImageSet("held", ())) == {"tried": 3}
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("queue.jsonl", "the ledger")]
