@@ -159,9 +159,9 @@ def threads(pid: int) -> int:
 
 
 def read_reply(reader: int, pid: int, server: Server, wall_s: float) -> tuple[memoryview | None, str]:
-    """A reply that fits, in the server's inbox, or None and why there is none: "late", "flood", or "" for one that
-    does not fit. What the child waited for a processor is added to the deadline: a crowded machine makes no slow
-    program."""
+    """The first reply, in the server's inbox, or None and why there is none: "late", "flood", or "" for one that does
+    not fit. What follows it is not read, so that when it was written decides nothing. What the child waited for a
+    processor is added to the deadline: a crowded machine makes no slow program."""
     count, wanted = 0, REPLY.size
     limits, inbox = server.limits, server.inbox
     own = "namespaces" in server.jail.layers  # the folder is a file system of its own, which counts
@@ -179,7 +179,7 @@ def read_reply(reader: int, pid: int, server: Server, wall_s: float) -> tuple[me
             if files > folder.MOST or threads(pid) > MAX_THREADS:
                 return None, "flood"
             continue
-        got = os.readv(reader, [inbox[count:]])
+        got = os.readv(reader, [inbox[count:wanted]])
         if not got:
             return None, ""
         count += got
@@ -189,7 +189,7 @@ def read_reply(reader: int, pid: int, server: Server, wall_s: float) -> tuple[me
             if not claimed or not fits(kind, width, height, size, words, most=limits.most, picture=limits.picture):
                 return None, ""
             wanted = REPLY.size + size + words
-    return (inbox[:count] if count == wanted else None), ""
+    return inbox[:count], ""
 
 
 def prepare(settings: dict[str, Any], *, picture: bool) -> Server:

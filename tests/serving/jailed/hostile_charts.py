@@ -319,8 +319,8 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
         FORGE + "say(bytes(243), 0, 9, 9, 243, 0)\nos._exit(0)",
     ),
     (
-        "forged_pictures",
-        DIED,
+        "forged_pictures",  # the first counts, what follows is not read
+        ("ok",),
         "import os, struct\nf = struct.pack('!BIIII', 0, 9, 9, 243, 0)\nos.write(0, (f + bytes(243)) * 9)\nos._exit(0)",
     ),
     (
