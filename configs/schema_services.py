@@ -122,7 +122,7 @@ class Judge:
     both_orders: bool = flag(False, "ask with the target first and with it second, against a bias of position")
     requests_per_minute: int = num(0, "requests", "most requests to `url` in a minute; 0 = no limit", ge=0, le=10**7)
     tokens_per_minute: int = num(0, "tokens", "most tokens of `url` in a minute; 0 = no limit", ge=0, le=10**10)
-    instructions: str = text("", "what the vision-language judge is told", empty="what the domain's file says")
+    instructions: str = text("", "what the vision-language judge is asked", empty="what the domain's file says")
 
 
 @dataclass

@@ -43,7 +43,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Question:
-    """What a vision-language judge is told, and the marks it gives: name -> weight."""
+    """What a vision-language judge is asked, and the marks it gives: name -> weight."""
 
     instructions: str
     marks: Mapping[str, int]
@@ -51,7 +51,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Texts:
-    """The domain's own prompts, for a policy that is told what to write (`prompts.domain=true`)."""
+    """The domain's own prompts, for a policy that needs to be asked for it (`prompts.domain=true`)."""
 
     system: str = ""
     direct_system: str = ""

@@ -136,7 +136,7 @@ class Renders:
             raise Outage("render", f"`written` of the domain {spec.name} raised {words}") from error
 
     def _check_awaited(self, key: bytes) -> None:
-        """Whoever asked may have gone while the request stood in line: no work for nobody, others wait behind it."""
+        """Whoever asked may have gone while the request stood in line; others wait behind it."""
         if not self._awaited[key]:
             del self._under_way[key]
             raise asyncio.CancelledError

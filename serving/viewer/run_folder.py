@@ -99,7 +99,7 @@ class RunFolder:
         self.path = path.resolve()
         self._lock = threading.Lock()
         self._files: list[Follower] = []
-        self._books = Follower(self.path, self.path / "queue.jsonl")
+        self._ledger_lines = Follower(self.path, self.path / "queue.jsonl")
         self._final = Follower(self.path, self.path / "ledger.jsonl")
         self._gains = Follower(self.path, self.path / "advantages.jsonl")
         self._figures = Follower(self.path, self.path / "metrics.jsonl")
@@ -115,7 +115,7 @@ class RunFolder:
         """Read what was written since the last call."""
         with self._lock:
             changed = self._read_groups()  # before the ledger: a line is written after the ledger knows the group's end
-            changed |= self._read_books()
+            changed |= self._read_ledger()
             for row in rows(self._gains.lines()[1]):
                 for group, values in _items(row.get("groups")):
                     if isinstance(values, list) and re.fullmatch("[0-9]{1,15}", group):
@@ -209,8 +209,8 @@ class RunFolder:
                         changed = True
         return changed
 
-    def _read_books(self) -> bool:
-        anew, lines = self._books.lines()
+    def _read_ledger(self) -> bool:
+        anew, lines = self._ledger_lines.lines()
         if anew:
             self._entries = {}
         for row in rows(lines):

@@ -16,9 +16,9 @@ def test_a_buffering_log_goes_on_after_another_library_set_up_logging(tmp_path: 
     try:
         with buffered_logs_kept():
             logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
-        log.error("still told")
+        log.error("still logged")
         assert not buffer.buffer, "records would be held for ever"
-        assert "still told" in (tmp_path / "log.txt").read_text()
+        assert "still logged" in (tmp_path / "log.txt").read_text()
     finally:
         log.removeHandler(buffer)
         file.close()

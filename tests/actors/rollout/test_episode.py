@@ -96,13 +96,13 @@ def test_the_picture_is_shown_when_asked_for(play: Callable[..., tuple]) -> None
     assert script.seen[1][1] == 2 and len(found.images) == 2
 
 
-def test_a_picture_that_no_model_takes_is_told_of_in_words_alone(play: Callable[..., tuple]) -> None:
+def test_a_picture_that_no_model_takes_gets_feedback_in_words_alone(play: Callable[..., tuple]) -> None:
     rules = replace(play.rules, feedback=Feedback(include_render=True))  # type: ignore[attr-defined]
     found, script = play(CALL.format("thin"), ANSWER.format("ok:red"), rules=rules)
     assert script.seen[1][1] == 1 and found.turns[0].render.ok
 
 
-def test_a_failed_program_is_told_what_failed(play: Callable[..., tuple]) -> None:
+def test_feedback_on_a_failed_program_says_what_failed(play: Callable[..., tuple]) -> None:
     found, script = play(CALL.format("oops"), ANSWER.format("ok:red"))
     assert "exception: line 1: NameError: oops" in script.seen[1][0]
     assert found.reward.tool == 1.0  # similarity above the threshold
@@ -119,7 +119,7 @@ def test_a_malformed_turn_ends_the_trajectory(play: Callable[..., tuple]) -> Non
     assert (found.ending, found.reward.total) == ("malformed", pytest.approx(-0.2))
 
 
-def test_a_cut_turn_is_told_from_a_malformed_one(play: Callable[..., tuple]) -> None:
+def test_a_cut_turn_is_distinguished_from_a_malformed_one(play: Callable[..., tuple]) -> None:
     rules = replace(play.rules, sampling=Sampling(max_tokens=5))  # type: ignore[attr-defined]
     assert play(ANSWER.format("ok:red"), rules=rules)[0].ending == "length"
 
@@ -217,8 +217,8 @@ def test_a_group_that_shares_its_first_turn_compares_repairs_alone(
         assert [t.kind for t in played.turns] == ["tool_call", "answer"] and played.turns[0].sampled == 0
         assert sum(played.sampled) == played.turns[1].sampled  # the shared turn is nobody's to train on
     assert [t.control for t in group.trajectories] == [False, False, True]
-    told = ["the box should be red" in seen for seen, _ in script.seen]
-    assert told == [False, True, True, False]  # the control gets empty feedback
+    corrected = ["the box should be red" in seen for seen, _ in script.seen]
+    assert corrected == [False, True, True, False]  # the control gets empty feedback
     alone = Script(codec, [ANSWER.format("ok:red")] * 4)  # a first turn that does not call is not shared
     env = Environment(alone, Easel(picture), Eye(), codec)  # type: ignore[arg-type]
     _, group = asyncio.run(play_group(Ticket(5, 1), picture("red"), env, rules))

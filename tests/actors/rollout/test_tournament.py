@@ -149,7 +149,7 @@ def test_the_exchanged_target_is_what_comparisons_see(
     assert judge.targets == {picture("white")}
 
 
-def test_turns_are_still_told_what_differs(group: Callable[..., tuple]) -> None:
+def test_turns_still_get_feedback(group: Callable[..., tuple]) -> None:
     lines = [CALL.format("ok:green"), ANSWER.format("ok:black")] * 5
     _, made, judge, _ = group(*lines)
     assert [t.reward.vision for t in made.trajectories] == [0.5] * 5 and not judge.asked

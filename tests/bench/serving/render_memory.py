@@ -1,7 +1,7 @@
 """Memory of a render worker over 2,000 renders of each kind: of the whole tree of processes, shared pages once (PSS).
 
 Looked at after every 20 renders and averaged over 200, because a tree of browser processes breathes: contexts are left
-after 50 pages, the browser is replaced after 200. Growth is told of the tree's own memory: its share of the libraries'
+after 50 pages, the browser is replaced after 200. Growth is that of the tree's own memory: its share of the libraries'
 pages changes with every stranger on the machine that runs the same ones.
 """
 

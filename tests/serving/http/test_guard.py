@@ -1,4 +1,4 @@
-"""The guard alone, around a small application: who comes in, who does not, and what they are told."""
+"""The guard alone, around a small application: who comes in, who does not, and what they are answered."""
 
 import asyncio
 import io
@@ -55,7 +55,7 @@ async def test_the_token_is_asked_of_all_but_the_open_pages() -> None:
     assert house.inside == 1
 
 
-async def test_more_than_the_house_holds_is_told_to_come_back() -> None:
+async def test_more_than_the_house_holds_is_asked_to_come_back() -> None:
     house = House(max_in_flight=2)
     guests = [asyncio.create_task(house.client.post("/render", content=b"x")) for _ in range(2)]
     while house.inside < 2:

@@ -1,4 +1,4 @@
-"""What a listener is told of an episode, over a scripted policy with real prompts and a real renderer's answers."""
+"""What a listener gets of an episode, over a scripted policy with real prompts and a real renderer's answers."""
 
 import asyncio
 import base64
@@ -67,42 +67,42 @@ def listen(codec: Codec, picture: Callable[..., bytes]) -> Callable[..., tuple[l
 
     def run(*lines: str, tool: bool = True) -> tuple[list[Event], Any, Any]:
         rules = Rules("chart", Rollout(max_turns=4, single_turn=not tool), Sampling(), Feedback(), RewardWeights())
-        told: list[Event] = []
+        events: list[Event] = []
         tools = Tools(picture("blue"))
         envs = [Environment(Script(codec, lines), tools, tools, codec) for _ in range(2)]  # type: ignore[arg-type]
-        envs[0] = emitting(envs[0], envs[0].policy, told.append, tool=tool)  # type: ignore[arg-type]
+        envs[0] = emitting(envs[0], envs[0].policy, events.append, tool=tool)  # type: ignore[arg-type]
         heard, plain = (asyncio.run(episode(picture(), env, rules, "s")) for env in envs)
-        return told, heard, plain
+        return events, heard, plain
 
     return run
 
 
-def test_every_step_is_told_in_order(listen: Callable[..., Any], picture: Callable[..., bytes]) -> None:
-    told, heard, plain = listen(CALL.format("bad"), CALL.format("good"), ANSWER.format("better"))
+def test_every_step_is_sent_in_order(listen: Callable[..., Any], picture: Callable[..., bytes]) -> None:
+    events, heard, plain = listen(CALL.format("bad"), CALL.format("good"), ANSWER.format("better"))
     assert heard.token_ids == plain.token_ids and heard.reward == plain.reward
-    steps = [f"{n} {d['turn']}" for n, d in told if n != "text"]
+    steps = [f"{n} {d['turn']}" for n, d in events if n != "text"]
     assert steps == ["code 1", "render 1", "code 2", "render 2", "verdict 2", "code 3", "render 3", "verdict 3"]
-    renders = [d for n, d in told if n == "render"]
+    renders = [d for n, d in events if n == "render"]
     assert renders[0] == {"turn": 1, "ok": False, "kind": "exception", "message": "NameError", "picture": None}
     assert base64.b64decode(renders[1]["picture"]) == picture("blue")
-    [verdict, _] = [d for n, d in told if n == "verdict"]
+    [verdict, _] = [d for n, d in events if n == "verdict"]
     assert verdict["score"] == 0.4 and verdict["differences"][0]["what"] == "is blue"
 
 
 def test_the_pieces_of_a_turn_are_its_text(listen: Callable[..., Any]) -> None:
-    told, heard, _ = listen(CALL.format("good"), ANSWER.format("good"))
+    events, heard, _ = listen(CALL.format("good"), ANSWER.format("good"))
     for number, turn in enumerate(heard.turns, 1):
-        pieces = [d["delta"] for n, d in told if n == "text" and d["turn"] == number]
+        pieces = [d["delta"] for n, d in events if n == "text" and d["turn"] == number]
         assert "".join(pieces) == turn.text and all(pieces)
-    together = joined(told)
+    together = joined(events)
     assert [n for n, _ in together] == ["text", "code", "render", "verdict"] * 2
     assert together[0][1]["delta"] == heard.turns[0].text
 
 
 def test_without_the_tool_a_call_is_malformed(listen: Callable[..., Any]) -> None:
-    told, heard, _ = listen(CALL.format("good"), tool=False)
-    assert [n for n, _ in joined(told)] == ["text", "code"]
-    assert told[-1][1] | {"text": ""} == {"turn": 1, "kind": "malformed", "text": "", "code": None}
+    events, heard, _ = listen(CALL.format("good"), tool=False)
+    assert [n for n, _ in joined(events)] == ["text", "code"]
+    assert events[-1][1] | {"text": ""} == {"turn": 1, "kind": "malformed", "text": "", "code": None}
     assert heard.ending == "malformed"
 
 

@@ -1,4 +1,4 @@
-"""Several replicas and one set of weights, over replicas that only remember what they were told."""
+"""Several replicas and one set of weights, over replicas that only remember what they were asked."""
 
 from pathlib import Path
 from typing import Any

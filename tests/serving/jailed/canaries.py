@@ -16,7 +16,7 @@ GREEN = (0, 255, 1)  # of the target picture and of the page outside: seen in a 
 
 
 class Canaries:
-    """One set. `places` are what an attack is told: where everything is."""
+    """One set. `places` say where everything is, for an attack."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()

@@ -24,7 +24,7 @@ Draw = Callable[..., bytes]
 
 
 class Held:
-    """A backend that answers when it is told to, and counts."""
+    """A backend that answers when the test lets it, and counts."""
 
     version = "held"
 

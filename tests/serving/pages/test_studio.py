@@ -50,7 +50,7 @@ expect.set_options(timeout=WAIT_MS)
 
 
 def one_chart_policy(folder: Path) -> Path:
-    """The embedded policy, trained on the first example alone: green bars at first and, told so, orange ones."""
+    """The embedded policy, trained on the first example alone: green bars at first and, after feedback, orange ones."""
     from serving.judge.perceptual import compare
     from training.data.synthetic_charts import render_results
 
@@ -150,7 +150,7 @@ def test_a_picture_can_be_pasted_and_dropped(page: Page) -> None:
 
 
 def test_another_picture_ends_what_is_under_way() -> None:
-    """The answer to the picture before is not shown beside the new one. The server goes on when it is told to."""
+    """The answer to the picture before is not shown beside the new one. The server goes on when the test lets it."""
     go_on = threading.Event()
 
     async def answer(request: Request) -> StreamingResponse:

@@ -45,7 +45,7 @@ class Battle:
 
     seen: dict[str, Seen] = field(default_factory=dict)
     fresh: bytes | None = None
-    told: bool = True
+    knows: bool = True
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ async def _fight(found: Battle, folder: Path) -> None:
     async def side(config: Render, attacks: list[tuple[str, tuple[str, ...], str]]) -> None:
         renderer = ChartRenderer(config)
         found.fresh = await _reference(renderer)
-        found.told = knows_the_secret(renderer.pids[0])
+        found.knows = knows_the_secret(renderer.pids[0])
         processes = {pid: family(pid) for pid in renderer.pids}
         while attacks:
             name, _, attack = attacks.pop()
@@ -110,8 +110,8 @@ def test_an_attack_ends_as_it_should_reaches_nothing_and_leaves_nothing(
     assert seen.next == battle.fresh is not None
 
 
-def test_no_server_is_told_the_secret(battle: Battle) -> None:
-    assert not battle.told
+def test_no_server_knows_the_secret(battle: Battle) -> None:
+    assert not battle.knows
 
 
 async def test_the_canaries_would_notice(tmp_path: Path) -> None:

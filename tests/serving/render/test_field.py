@@ -111,7 +111,7 @@ def test_a_chart_that_people_write_is_the_plain_one(drawn: dict[str, RenderResul
         assert abs(pixels(result) - pixels(drawn["plain"])).mean() < 0.01
 
 
-def test_a_resolution_that_does_not_fit_is_told(drawn: dict[str, RenderResult]) -> None:
+def test_a_resolution_that_does_not_fit_is_reported(drawn: dict[str, RenderResult]) -> None:
     assert drawn["save_300"].message == "drawn at 100 dpi instead of 1000, which makes 4000 x 3000 pixels"
     assert "drawn at 100 dpi instead of 1000" in drawn["figure_300"].message
     size = drawn["save_300_tight"].size

@@ -46,7 +46,7 @@ def test_the_sets_differ() -> None:
     assert len(seen) >= 2
 
 
-def test_what_no_font_has_is_told_and_nothing_else() -> None:
+def test_what_no_font_has_is_reported_and_nothing_else() -> None:
     assert fonts.missing("Größe Ω я é &eacute; ∑ “quotes” — € \u200b\u0301") == []
     assert fonts.missing("中&#x6587;中 漢") == ["中", "文", "漢"]
 

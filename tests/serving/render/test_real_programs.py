@@ -69,7 +69,7 @@ def test_programs_of_a_model_end_as_they_did(model: dict[str, tuple[bool, Render
         assert DRIFT[name] in model[name][1].message
 
 
-def test_a_failed_program_is_told_its_fault(model: dict[str, tuple[bool, RenderResult]]) -> None:
+def test_a_failed_program_gets_its_fault_as_a_message(model: dict[str, tuple[bool, RenderResult]]) -> None:
     failed = {name: result for name, (_, result) in model.items() if not result.ok}
     assert failed
     for name, result in failed.items():

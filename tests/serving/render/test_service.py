@@ -86,7 +86,7 @@ async def test_the_memory_is_bounded_in_bytes_and_forgets_the_oldest() -> None:
 
 
 class Handle:
-    """A Serve handle that answers what it is told, one after the other."""
+    """A Serve handle that answers what the test sets, one after the other."""
 
     def __init__(self, *answers: Any) -> None:
         self.left = list(answers)

@@ -63,7 +63,7 @@ class Battle:
     scripted: dict[str, Seen] = field(default_factory=dict)
     plain: dict[str, Seen] = field(default_factory=dict)
     fresh: bytes | None = None
-    told: bool = True
+    knows: bool = True
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ async def _fight(found: Battle, folder: Path) -> None:
         side(plain, markup, found.plain, folder / "markup"),
     )
     assert plain.launches == 1
-    found.told = knows_the_secret(plain.pids[0])
+    found.knows = knows_the_secret(plain.pids[0])
     found.fresh = await _reference(fresh)
     for renderer in (scripted, quick, plain, fresh):
         await renderer.close()
@@ -147,8 +147,8 @@ def test_pages_without_scripts_share_a_context_and_leave_nothing_in_it(battle: B
         check(seen, ("ok",), battle.fresh)
 
 
-def test_no_browser_is_told_the_secret(battle: Battle) -> None:
-    assert not battle.told
+def test_no_browser_knows_the_secret(battle: Battle) -> None:
+    assert not battle.knows
 
 
 def test_the_test_would_see_a_leak() -> None:
@@ -375,7 +375,7 @@ async def test_a_browser_that_does_not_start_is_an_outage_and_a_missing_one_name
         find_browser("/no/such", "")
 
 
-def test_a_machine_without_a_browser_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_browser_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BrowserMissing, match=r"apt-get install chromium-headless-shell.*playwright install"):
         find_browser("", "/nowhere/chrome")

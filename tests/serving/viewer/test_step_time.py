@@ -35,7 +35,7 @@ def test_the_wait_is_put_down_to_the_member_that_ended_last() -> None:
     assert sum(found.values()) == pytest.approx(10.0)
 
 
-def test_a_batch_that_was_ready_cost_no_playing() -> None:
+def test_a_batch_that_was_ready_cost_no_rollout() -> None:
     ready = [played(0, 90.0, ("generation", 90.0, 99.0))]
     found = causes(FIGURES | {"wait_s": 0.1, "step_s": 3.0}, [ready])
     assert found["queue"] == pytest.approx(0.1) and found["generation"] == found["tail"] == 0

@@ -1,7 +1,7 @@
 """Repairs of injected faults and turns against independent answers, with policies whose every answer is known.
 
 Pictures carry what they show as text of their file, so that a scripted judge can say what is wrong and a scripted
-policy can see or be told.
+policy can see or read.
 """
 
 import asyncio
@@ -82,8 +82,8 @@ def answer(program: str) -> str:
     return f"<think>t</think><answer>\n{program}</answer>"
 
 
-def told(prompt: str, target: dict[str, Any] | None) -> str:
-    """Does what it is told to its first program and never looks."""
+def obedient(prompt: str, target: dict[str, Any] | None) -> str:
+    """Does what the feedback says to its first program and never looks."""
     [program] = re.findall(r"<tool_call>\n(.*?)</tool_call>", prompt, re.S)
     feedback = re.findall(r"<tool_response>(.*?)</tool_response>", prompt, re.S)[-1]
     chart = attributes(program)
@@ -121,7 +121,7 @@ def environment(codec: Codec, write: Callable[[str, dict[str, Any] | None], str]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_one_fault_and_its_repair_is_told_from_the_rest(fault: str) -> None:
+def test_a_fault_is_one_fault_and_its_repair_is_separated_from_the_rest(fault: str) -> None:
     for seed in range(20):
         first = broken(BARS, fault, random.Random(seed))
         assert first.program != BARS.program
@@ -138,7 +138,7 @@ def test_a_fault_is_one_fault_and_its_repair_is_told_from_the_rest(fault: str) -
 
 
 def test_a_policy_that_listens_mends_by_right_feedback_alone(codec: Codec, images: ImageSet) -> None:
-    found = asyncio.run(repairs(images, environment(codec, told), RULES, 0, 10**6))
+    found = asyncio.run(repairs(images, environment(codec, obedient), RULES, 0, 10**6))
     assert found["n"] == 20 and set(found["mended_by_fault"]) == set(FAULTS)
     assert found["right"]["mended_and_kept"] == found["grey"]["mended_and_kept"] == 1.0
     assert found["empty"]["mended"] == 0.0 and found["empty"]["copied"] == 1.0

@@ -29,7 +29,7 @@ OTHER = f"{IMPORT}plt.plot([1, 2], color='blue')\nplt.title('Sales')\nplt.show()
 
 
 class Model:
-    """An OpenAI-compatible endpoint that answers the n-th picture (told by its width) with the n-th text."""
+    """An OpenAI-compatible endpoint that answers the n-th picture (known by its width) with the n-th text."""
 
     def __init__(self, answers: list[str]) -> None:
         self.answers = answers

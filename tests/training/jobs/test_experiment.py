@@ -162,8 +162,8 @@ def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "python -m slow_arm\n" and process.stdout.readline() == "begun\n"
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=120)
-    assert (tmp_path / "saved").exists() and told.rstrip().endswith("KeyboardInterrupt")
+    _, errors = process.communicate(timeout=120)
+    assert (tmp_path / "saved").exists() and errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The feedback study, by hand: who is told what, and the reckoning."""
+"""The feedback study, by hand: who gets which feedback, and the figures."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -74,7 +74,7 @@ def test_the_ledger_of_a_run_outlives_the_study(tmp_path: Path, monkeypatch: pyt
 
 
 class Obedient:
-    """Draws blue first, and then what it is told to; `calls` of its first turns are tool calls."""
+    """Draws blue first, and then what the feedback asks; `calls` of its first turns are tool calls."""
 
     def __init__(self, codec: Codec, calls: int) -> None:
         self.codec, self.calls, self.seen = codec, calls, [0, 0]
@@ -110,7 +110,7 @@ def test_only_the_words_differ(
     if calls < 2:  # a finding, not an error
         assert set(found) == {"tried", "tool_calls"}
         return
-    told = found["first attempt ran"]
+    ran = found["first attempt ran"]
     assert policy.seen == [1, 2 if rendered else 1]
-    assert (told["correct"]["similarity"], told["empty"]["similarity"]) == pytest.approx((1.0, 0.4))
-    assert (told["correct"]["repeated"], told["empty"]["repeated"]) == (0.0, 1.0)
+    assert (ran["correct"]["similarity"], ran["empty"]["similarity"]) == pytest.approx((1.0, 0.4))
+    assert (ran["correct"]["repeated"], ran["empty"]["repeated"]) == (0.0, 1.0)

@@ -88,7 +88,7 @@ def test_loss_is_on_what_is_taught(policy_folder: Path, tmp_path: Path) -> None:
     assert "no" in codec.decode([int(i) for i in made.ids]) and list(shown) == list(made.images)
 
 
-def test_the_learner_learns_what_it_is_told_and_goes_on(policy_folder: Path, tmp_path: Path) -> None:
+def test_the_learner_learns_what_it_is_shown_and_resumes(policy_folder: Path, tmp_path: Path) -> None:
     data = write(tmp_path, {"image": "1.png", "code": "import x\nx.draw(1)"})
     settings = [
         "configs/tiny_chart.yaml", str(data), f"policy.path={policy_folder}", f"run.dir={tmp_path}", "run.name=sft",

@@ -99,7 +99,7 @@ def test_a_killed_run_resumes_with_no_prompt_lost_or_trained_twice(finished: tup
     assert all(later[p] > 1 for p in lost)
 
 
-def test_the_books_and_the_bound_hold(finished: tuple[Path, Path]) -> None:
+def test_the_ledger_and_the_staleness_bound_hold(finished: tuple[Path, Path]) -> None:
     run, _ = finished
     entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
     for entry in entries:

@@ -200,7 +200,7 @@ def test_the_layout_of_a_graph_is_how_many_axes_it_has() -> None:
     assert result.code_pass.layout == 1.0
 
 
-def test_a_reference_that_does_not_run_here_is_told() -> None:
+def test_a_reference_that_does_not_run_here_is_named() -> None:
     (result,) = scored([("import no_such_library\n", FULL + END)])
     assert "no_such_library" in result.reference
     (result,) = scored([(FULL + END, FULL + END)])

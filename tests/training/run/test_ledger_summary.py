@@ -52,7 +52,7 @@ def test_the_bias_is_dropped_against_trained() -> None:
         (lambda e: [*e[:2], replace(e[2], step=1), *e[3:]], "group 2 is stale and was trained in step 1"),
     ],
 )
-def test_books_that_cannot_be_are_named(
+def test_a_ledger_that_contradicts_itself_is_named(
     wrong: Callable[[list[Entry]], list[Entry]], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = wrong(entries())
