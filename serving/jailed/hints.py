@@ -37,6 +37,14 @@ def refused(error: BaseException | None) -> bool:
     return False
 
 
+def failure_of(error: BaseException, source: str) -> tuple[str, str]:
+    """Kind and words of what a program raised, whose class, causes and text may all be of its own making."""
+    try:
+        return "forbidden" if refused(error) else "exception", describe(error, source)
+    except BaseException:
+        return "exception", "the program raised an error that cannot be described"
+
+
 def describe(error: BaseException, source: str) -> str:
     """Last line of the traceback, the program's line number and that line, and what to do about it."""
     try:

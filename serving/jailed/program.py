@@ -9,7 +9,7 @@ import mmap
 from typing import NamedTuple
 
 from serving.jailed.capture import Capture, TooLarge
-from serving.jailed.hints import PROGRAM, describe, refused
+from serving.jailed.hints import PROGRAM, describe, failure_of
 
 
 class Answer(NamedTuple):
@@ -44,7 +44,8 @@ def run(source: str, max_pixels: int) -> Answer:
         reserve.close()
         return Answer("memory", message="MemoryError: the program ran out of memory")
     except BaseException as error:
-        return Answer("forbidden" if refused(error) else "exception", message=describe(error, source))
+        kind, words = failure_of(error, source)
+        return Answer(kind, message=words)
     if capture.picture is None:
         return Answer(
             "no_figure", message="the program ends without a figure: none was drawn with matplotlib.pyplot or saved"

@@ -79,6 +79,7 @@ def child(request: int, pipe: int, server: Server, work: Work) -> None:
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         sys.stdin = io.StringIO()
+        sys.path.insert(0, "")  # a program may import what it has written; the server may not
         random.seed(0)  # Python seeds it anew after every fork
         server.jail.enter(cpu_s=server.limits.cpu_s, memory_bytes=server.limits.memory_bytes)
         os.closerange(3, 4096)

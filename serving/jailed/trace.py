@@ -37,7 +37,7 @@ from serving.jailed import server
 from serving.jailed.calls import READERS, install
 from serving.jailed.frames import Frames, opaque
 from serving.jailed.frames import install as install_frames
-from serving.jailed.hints import PROGRAM, describe
+from serving.jailed.hints import PROGRAM, describe, failure_of
 from serving.jailed.modules import close_doors
 from serving.jailed.program import Answer
 from serving.jailed.protocol import REPLY, failure
@@ -181,7 +181,7 @@ def trace(request: str, max_bytes: int, secret: list[bytes], pristine: Pristine)
     try:
         exec(code, namespace)
     except BaseException as error:
-        error_text = describe(error, source)
+        error_text = failure_of(error, source)[1]
     found, painted = read(namespace, error_text == "")
     body = finish({**found, "error": error_text[:500]}, painted)
     if len(body) > max_bytes:

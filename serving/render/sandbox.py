@@ -39,7 +39,8 @@ class MissingLayer(RuntimeError):
 
 def command(module: str, arguments: Iterable[str], *, namespaces: bool) -> list[str]:
     """The argv that runs one of our modules in a jail of its own: no network, no other process, read-only files."""
-    python = [sys.executable, "-s", "-B", "-m", module, *arguments]
+    # without -P a server would look for modules in its folder, where programs leave files
+    python = [sys.executable, "-P", "-s", "-B", "-m", module, *arguments]
     if not namespaces:
         return python
     bwrap = shutil.which("bwrap")

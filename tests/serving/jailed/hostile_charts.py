@@ -8,6 +8,8 @@ deadline, every other one a deadline that no load of the machine makes it miss.
 
 from string import Template
 
+from tests.serving.jailed.hostile_charts_second import SECOND
+
 DRAW = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\n"
 REFUSED = ("forbidden", "exception")
 DIED = ("crashed",)
@@ -377,6 +379,7 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
         ("exception", "forbidden"),
         "import matplotlib as m\nm.rcParams['text.usetex'] = True\ndraw\nplt.title('x')",
     ),
+    *SECOND,
 ]
 
 

@@ -1,11 +1,22 @@
 """What models, judges and run folders say is text in the pages: nothing runs, nothing becomes an element."""
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import uvicorn
+from playwright.sync_api import Page
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
 
+from serving.http.static import PAGES, static, studio
+from serving.inference.events import frame
 from serving.viewer.app import alone
 from tests.serving.pages.browser import opened
 from tests.serving.viewer.test_app import Served
@@ -96,3 +107,72 @@ def test_a_damaged_or_endless_number_takes_no_page_away(tmp_path: Path) -> None:
             json.loads(body, parse_constant=lambda name: pytest.fail(name))
     finally:
         served.stop()
+
+
+def spoken(evil: str) -> str:
+    """A stream in which every text that a model, a renderer or a judge brings is `evil`."""
+    events = [
+        ("text", {"turn": 1, "delta": f"<think>{evil}</think>{evil}"}),
+        ("code", {"turn": 1, "kind": "tool_call", "text": f"<think>{evil}</think>", "code": f"{evil}\nx = '{evil}'"}),
+        ("render", {"turn": 1, "ok": False, "kind": evil, "message": evil, "picture": None}),
+        ("verdict", {"turn": 1, "score": 0.5, "feedback": evil, "differences": [{"what": evil}]}),
+        ("code", {"turn": 2, "kind": "malformed", "text": f"<think>{evil}</think>{evil}", "code": None}),
+        ("render", {"turn": 2, "ok": True, "kind": None, "message": "", "picture": f"x' onerror='window.hit=9{evil}"}),
+        (evil.replace("\n", ""), {"turn": 3, "text": evil}), ("error", {"kind": evil, "message": evil}),
+    ]  # fmt: skip
+    return "".join(frame(name, data) for name, data in events)
+
+
+@contextmanager
+def answering(evil: list[str]) -> Iterator[str]:
+    """The studio before a server that says the last of `evil`: as a stream, then as a refusal."""
+
+    async def answer(request: Request) -> Response:
+        if (text := evil[-1]).startswith("refuse "):
+            return JSONResponse({"error": {"kind": text, "message": text[7:]}}, status_code=503)
+        return StreamingResponse(iter([spoken(text)]), media_type="text/event-stream")
+
+    routes = [Route("/", studio), Mount("/pages", static()), Route("/v1/image-to-code", answer, methods=["POST"])]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="error"))
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(60)
+
+
+def clean(page: Page) -> None:
+    """Nothing ran and nothing became an element."""
+    assert page.evaluate("window.hit") is None
+    assert page.locator(MADE_OF_TEXT).count() == 0
+
+
+def test_nothing_that_a_stream_says_becomes_markup_in_the_studio() -> None:
+    evil = [EVIL[0]]
+    with answering(evil) as url, opened() as page:
+        dialogs: list[str] = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.goto(url)
+        page.locator("#file").set_input_files(PAGES / "examples" / "bars.png")
+        for text in (*EVIL, *(f"refuse {text}" for text in EVIL[:4])):
+            evil.append(text)
+            page.locator("#go").click()
+            page.wait_for_selector("#alert button")
+            shown = text.removeprefix("refuse ")
+            assert shown in (page.text_content("#alert") or ""), "it is shown as it was written"
+            if shown == text:
+                assert page.locator("article.turn").count() == 2
+                assert (page.text_content("#turns-list") or "").count(shown.split("\x1b")[0]) >= 4
+            clean(page)
+        assert dialogs == []
+
+
+def test_the_test_would_see_markup() -> None:
+    with answering([EVIL[0]]) as url, opened() as page:
+        page.goto(url)
+        page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<b class=evil>x</b>')")
+        with pytest.raises(AssertionError):
+            clean(page)

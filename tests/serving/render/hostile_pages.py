@@ -11,6 +11,8 @@ import struct
 import zlib
 from string import Template
 
+from tests.serving.render.hostile_pages_second import second
+
 LEAK = "<div id=leak style='display:none;width:400px;height:400px;background:#00ff01'></div>"
 OK = ("ok",)
 STUCK = ("timeout", "crashed", "ok")
@@ -251,6 +253,7 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("surrogate", OK, "<p>\ud800 x"),
     ("not_markup", OK, "%PDF-1.7 " + "\x01\x02" * 500),
     ("unclosed", OK, "<table><tr><td><style>p{</styl<p>" * 50),
+    *second(script),
 ]
 
 
