@@ -53,7 +53,7 @@ def computed_with(benchmark: str, facts: dict[str, Any]) -> list[str]:
     if benchmark == "websight":
         lines.append(f"CLIP: {facts.get('clip') or 'none (--clip)'}; of the whole pages; the paper names no model.")
     if benchmark == "plot2code":
-        way = "within a function, as the original" if official else "as a program of its own"
+        way = "within a function, as in the original" if official else "as programs of their own"
         lines.append(f"Exec rate: programs run {way}; the summary has both.")
     return lines
 
