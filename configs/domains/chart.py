@@ -50,7 +50,13 @@ def read(data: bytes, charset: str = "") -> str:
             return data[len(mark) :].decode(name)
     if data.startswith(codecs.BOM_UTF8):
         return data.decode("utf-8-sig")
-    return data.decode(charset or tokenize.detect_encoding(io.BytesIO(data).readline)[0])
+    name = charset or tokenize.detect_encoding(io.BytesIO(data).readline)[0]
+    try:
+        return data.decode(name)
+    except UnicodeDecodeError:
+        raise
+    except (LookupError, UnicodeError):  # a codec that is there and is none of texts: rot13, undefined
+        raise SyntaxError(f"{name} is no encoding of programs") from None
 
 
 DOMAIN = Domain(

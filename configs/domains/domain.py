@@ -64,7 +64,8 @@ def encoding(charset: str) -> str:
         found = codecs.lookup(charset)
     except LookupError:
         return ""
-    if not getattr(found, "_is_text_encoding", True) or found.name.startswith(("utf-16", "utf-32", "idna", "punycode")):
+    no_text = ("utf-16", "utf-32", "idna", "punycode", "undefined")
+    if not getattr(found, "_is_text_encoding", True) or found.name.startswith(no_text):
         return "utf-8" if found.name.startswith("utf") else ""  # a page that can say so in bytes is not in UTF-16
     return PLAIN if found.name in ("iso8859-1", "ascii") else found.name
 

@@ -162,7 +162,7 @@ async def test_a_page_is_whole_and_says_what_it_lacks() -> None:
         ("é".encode(), "", "é"), ("é".encode("utf-8-sig"), "", "é"), (b"\xff\xfe" + "é".encode("utf-16-le"), "", "é"),
         (b"<meta charset=latin-1>\xe9", "", "é"), (b"<META content='text/html; charset=ISO-8859-2'>\xb1", "", "ą"),
         (b"\xe9", "iso-8859-1", "é"), (b"\x80", "", "€"), (b"<meta charset=utf-16>x", "", "x"), (b"\xe9", "rot13", "é"),
-        (b"<meta charset=no-such-thing>\xe9", "", "é"), (b"\x82\xa0", "shift_jis", "あ"),
+        (b"<meta charset=no-such-thing>\xe9", "", "é"), (b"\xe9", "undefined", "é"), (b"\x82\xa0", "shift_jis", "あ"),
     ],
 )  # fmt: skip
 def test_a_page_is_read_as_it_declares(data: bytes, charset: str, text: str) -> None:
@@ -172,7 +172,8 @@ def test_a_page_is_read_as_it_declares(data: bytes, charset: str, text: str) -> 
 def test_a_program_is_read_as_it_declares_or_refused() -> None:
     assert text_of(b"\xef\xbb\xbfx = 1", "chart") == "x = 1"
     assert text_of(b"# coding: latin-1\nx = '\xe9'", "chart").endswith("'é'")
-    for bad in (b"x = '\xe9'", b"# coding: no-such-thing\nx = 1"):
+    odd = [f"# coding: {name}\nx = 1".encode() for name in ("no-such-thing", "rot13", "hex", "undefined", "punycode")]
+    for bad in (b"x = '\xe9'", *odd):
         with pytest.raises((UnicodeDecodeError, SyntaxError)):
             text_of(bad, "chart")
 

@@ -19,11 +19,13 @@ from starlette.requests import Request
 from actors.contracts import Outage, RenderResult
 from actors.dialogue import parse_turn
 from actors.images import decoded, normalise
+from configs.domains import shipped
 from configs.schema import Render, Sandbox
 from serving.http import requests
 from serving.http.errors import BadRequest
 from serving.http.uploads import picture
 from serving.jailed.protocol import REPLY, fits
+from serving.judge.mllm_answer import Malformed, marks_of, parse
 from serving.render.chart_tracer import Trace, read
 from serving.render.charts import ChartRenderer
 from serving.render.source import charset_of, domain_of_type, text_of
@@ -77,7 +79,7 @@ def test_bytes_are_a_picture_or_one_line(data: bytes, rng: random.Random) -> Non
 @given(st.binary(max_size=200), st.text(max_size=60))
 def test_a_body_is_a_text_or_refused(data: bytes, content_type: str) -> None:
     charset = charset_of(content_type)
-    assert domain_of_type(content_type) in (None, "chart", "web")
+    assert domain_of_type(content_type) in (None, *shipped())
     assert isinstance(text_of(data, "web", charset), str)
     with contextlib.suppress(UnicodeDecodeError, SyntaxError):
         text_of(data, "chart", charset)
@@ -121,6 +123,36 @@ def test_a_trace_is_read_or_tampered_with(body: bytes) -> None:
 def test_notes_are_one_line_of_bounded_length(source: str, hosts: dict[str, int]) -> None:
     found = notes(source, hosts)
     assert len(found) < 2000 and all(c.isprintable() for c in found)
+
+
+marks = st.dictionaries(
+    st.sampled_from((*marks_of("chart"), "Color", "x")),
+    st.integers(-1, 12) | st.floats() | st.text(max_size=9),
+    max_size=9,
+)
+findings = st.lists(
+    st.fixed_dictionaries(
+        {"category": st.sampled_from(("text", "Colour", "y")) | json_values, "severity": st.integers() | json_values},
+        optional={"where": json_values, "what": json_values},
+    ),
+    max_size=3,
+)
+verdicts = st.fixed_dictionaries(
+    {}, optional={"marks": marks | json_values, "differences": findings | json_values, "feedback": json_values}
+).map(json.dumps)
+
+
+@SOME
+@given(
+    st.lists(verdicts | replies | st.just("Score: 40/100"), max_size=4).map("".join), st.sampled_from(["chart", "web"])
+)
+def test_a_judges_answer_is_a_verdict_or_named(text: str, domain: Any) -> None:
+    try:
+        found = parse(text, domain)
+    except Malformed as error:
+        assert "\n" not in str(error)
+    else:
+        assert 0.0 <= found.score <= 1.0 and all(c.isprintable() for c in found.feedback)
 
 
 def mixed(rng: random.Random, parts: list[str], glue: str) -> str:
