@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
 DAY = 86_400.0  # seconds
+FUNCTION = r".+\.py:[A-Za-z_]\w*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Rule:
     empty: str | None = None  # what an empty text means; None where the text must not be empty
     form: str = ""  # regular expression of a whole text
     form_is: str = ""  # and that form in words
+    function: bool = False  # beside the choices, a function of the user's: FILE.py:NAME
 
 
 def num(default: Any, unit: str, doc: str, *, ge: float | None = None, gt: float | None = None, le: float) -> Any:
@@ -37,6 +39,11 @@ def num(default: Any, unit: str, doc: str, *, ge: float | None = None, gt: float
 def one_of(default: str, doc: str, **choices: str) -> Any:
     """One of a few values; each with a sentence."""
     return _field(default, Rule(doc, choices=choices))
+
+
+def one_of_or_function(default: str, doc: str, **choices: str) -> Any:
+    """One of a few values, or a function of the user's as FILE.py:NAME (`configs.outside`)."""
+    return _field(default, Rule(doc, choices=choices, function=True))
 
 
 def some_of(doc: str, **choices: str) -> Any:
@@ -130,7 +137,7 @@ def _text(value: Any, rule: Rule) -> str:
         raise TypeError
     value.encode()  # bytes of a command line that are no text: UnicodeEncodeError, a ValueError
     if rule.choices:
-        if value not in rule.choices:
+        if value not in rule.choices and not (rule.function and re.fullmatch(FUNCTION, value)):
             raise ValueError
     elif not value.strip():
         if rule.empty is None:
@@ -144,7 +151,7 @@ def allowed(f: dataclasses.Field[Any]) -> str:
     """What `f` may be, as it goes on after "must be"."""
     rule, kind = rule_of(f), f.type
     if rule.choices:
-        names = ", ".join(rule.choices)
+        names = ", ".join(rule.choices) + ", or a function as FILE.py:NAME" * rule.function
         return (
             f"a list of any of {names}, like [{next(iter(rule.choices))}]" if kind == list[str] else f"one of {names}"
         )

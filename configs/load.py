@@ -58,7 +58,10 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
                 problems.append(f"{source}no setting `{key}`{_nearest(key)}")
             given.add(key)
     config, wrong = _built(values, problems)
-    config.data.domain = absolute(config.data.domain)  # for processes with another working folder
+    own: tuple[tuple[Any, str], ...] = ((config.data, "domain"), (config.judge, "backend"), (config.reward, "function"))
+    for section_of, name in own:
+        setattr(section_of, name, absolute(getattr(section_of, name)))  # for processes with another working folder
+    config.judge.blend = ",".join(absolute(part.strip()) for part in config.judge.blend.split(","))
     problems.extend(line for line in broken(config) if not any(f"{key}=" in line for key in wrong))
     if problems:
         raise ConfigError(*problems)

@@ -4,6 +4,7 @@ Guarantees: a file is run once in a process; what is wrong with it, whatever it 
 user's own code with the rights of the process that loads it; no request and no model names one.
 """
 
+import ast
 import functools
 import hashlib
 import importlib.util
@@ -58,10 +59,26 @@ def function(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def defines(name: str) -> None:
+    """Raises Unusable where the file of "path/to/file.py:function" does not define the function; it is not run."""
+    path, _, attribute = name.rpartition(":")
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except OSError:
+        raise Unusable(name, "no such file") from None
+    except (SyntaxError, ValueError) as error:
+        raise Unusable(name, f"not Python: {' '.join(str(error).split())[:200]}") from None
+    defined = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    defined |= {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    defined |= {(a.asname or a.name) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+    if attribute not in defined:
+        raise Unusable(name, f"the file has no function {attribute}")
+
+
 def absolute(name: str) -> str:
     """FILE.py or FILE.py:function as another process may use it: with an absolute path. Other names stay."""
     path, colon, attribute = name.rpartition(":") if not name.endswith(".py") else (name, "", "")
-    return f"{os.path.abspath(path)}{colon}{attribute}" if path.endswith(".py") else name
+    return f"{os.path.abspath(path)}{colon}{attribute}" if path.endswith(".py") else name  # and NAME=WEIGHT of a blend
 
 
 @functools.cache

@@ -6,8 +6,11 @@ keeps all of it. Relations to a machine (its GPUs, its disk) are checked where i
 
 from collections.abc import Iterator
 
-from configs.domains import Unusable, find
+from configs.domains import find
+from configs.outside import Unusable, defines
 from configs.schema import Config
+
+BACKENDS = ("perceptual", "mllm", "attributes", "embedding")  # that a blend may have as parts
 
 
 def broken(c: Config) -> Iterator[str]:
@@ -19,6 +22,7 @@ def broken(c: Config) -> Iterator[str]:
     else:
         if c.data.images == "drawn" and not domain.shipped_pictures and domain.example is None:
             yield f"data.domain={c.data.domain} needs pictures of its own: data.images=DIR (it draws no examples)"
+    yield from _judged(c)
     longest = c.sampling.max_trajectory_tokens
     if longest > c.engine.max_model_len:
         yield f"sampling.max_trajectory_tokens={longest} does not fit engine.max_model_len={c.engine.max_model_len}"
@@ -37,8 +41,8 @@ def broken(c: Config) -> Iterator[str]:
             f"queue.max_staleness={c.queue.max_staleness} with grpo.proximal=learner and grpo.importance=off learns "
             "from old trajectories as if they were new; use grpo.importance=truncate, or queue.max_staleness=0"
         )
-    if c.judge.url and c.judge.backend == "perceptual":
-        yield f"judge.url={c.judge.url} is asked with judge.backend=mllm only, not with judge.backend=perceptual"
+    if c.judge.url and not c.judge.asks_model:
+        yield f"judge.url={c.judge.url} is asked with judge.backend=mllm only, not with judge.backend={c.judge.backend}"
     engine, learner = c.engine, c.learner
     if engine.gpus and engine.sync == "host":
         if not engine.replicas == engine.gpus == learner.workers == learner.gpus == 1:
@@ -57,3 +61,44 @@ def broken(c: Config) -> Iterator[str]:
         yield f"render.sandbox.cpu_s={limits.cpu_s:g} is more than render.sandbox.wall_s={limits.wall_s:g}"
     if limits.wall_s > c.render.deadline_s:
         yield f"render.sandbox.wall_s={limits.wall_s:g} is more than render.deadline_s={c.render.deadline_s:g}"
+
+
+def _judged(c: Config) -> Iterator[str]:
+    """What the user's own judge and reward lack, and what a blend is made of."""
+    judge = c.judge
+    if judge.backend == "blend":
+        try:
+            parts = [name for name, _ in parts_of(judge.blend)]
+        except ValueError as error:
+            yield f"judge.blend={judge.blend}: {error}"
+            return
+        for part in parts:
+            if part == "blend" or (part not in BACKENDS and not part.endswith(".py") and ".py:" not in part):
+                yield f"judge.blend={judge.blend}: no backend {part}; there are {', '.join(BACKENDS)}, and FILE.py:NAME"
+    else:
+        parts = [judge.backend]
+        if judge.blend:
+            yield f"judge.blend={judge.blend} is for judge.backend=blend, not for judge.backend={judge.backend}"
+    if "embedding" in parts and not judge.embedder:
+        yield "judge.backend=embedding needs the folder of a vision model: judge.embedder=DIR"
+    own = [("judge.blend" if judge.backend == "blend" else "judge.backend", part) for part in parts if ".py:" in part]
+    for key, name in (*own, *([("reward.function", c.reward.function)] if c.reward.function else [])):
+        try:
+            defines(name)
+        except Unusable as error:
+            yield f"{key}={name}: {error.reason}"
+
+
+def parts_of(blend: str) -> list[tuple[str, float]]:
+    """(backend, weight) of each part of a setting like "perceptual=0.7, embedding=0.3". Raises ValueError."""
+    found = []
+    for part in blend.split(","):
+        name, equals, weight = part.strip().rpartition("=")
+        try:
+            number = float(weight)
+        except ValueError:
+            number = 0.0
+        if not (name.strip() and equals and 0 < number < 1e6):
+            raise ValueError(f"`{part.strip()}`: must be BACKEND=WEIGHT, with a weight above 0")
+        found.append((name.strip(), number))
+    return found

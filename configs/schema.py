@@ -8,7 +8,7 @@ these defaults, `key=value` overrides both. `python -m configs.describe KEY` pri
 from dataclasses import dataclass, field
 
 from configs.domains import DEFAULT, find
-from configs.fields import DAY, flag, num, one_of, text
+from configs.fields import DAY, FUNCTION, flag, num, one_of, text
 from configs.schema_services import Inference, Judge, Render, ServeHttp
 from configs.schema_services import Sandbox as Sandbox
 from configs.schema_services import Workers as Workers
@@ -270,10 +270,17 @@ class RewardWeights:
 
     preset: str = one_of(
         "paper",
-        "which of the two readings of the paper's weights",
+        "what R_vision is made of, and which reading of the paper's weights",
         paper="Weights as its text argues for them: those below.",
         paper_literal="Weights as printed, which reward less similarity; for the record only.",
+        strict="Similarity counts where every render beats the one before, else the first's (ReLook, 2510.11498).",
+        textual_visual="Half of similarity is that of the text alone (after MSRL, arXiv 2508.13587).",
     )
+    function: str = text(
+        "", "a function that gives the total reward: FILE.py:NAME", empty="the parts below", form=FUNCTION,
+        form_is="a file and a function in it, like path/to/file.py:reward",
+    )  # fmt: skip
+    deadline_s: float = num(30.0, "s", "deadline of one call of `function`", gt=0, le=DAY)
     vision: float = num(0.8, "", "weight of the final render's similarity", ge=0, le=1000)
     format: float = num(0.2, "", "weight of the form of the turns", ge=0, le=1000)
     tool: float = num(1.0, "", "weight of calls to the tool", ge=0, le=1000)

@@ -5,7 +5,7 @@ Guarantees: as in `configs.schema`, which gathers these sections; import them fr
 
 from dataclasses import dataclass, field
 
-from configs.fields import DAY, flag, num, one_of, some_of, text
+from configs.fields import DAY, flag, num, one_of, one_of_or_function, some_of, text
 
 
 @dataclass
@@ -77,12 +77,17 @@ class Render:
 class Judge:
     """The judge: two pictures to a score and feedback. `model` and what follows it are of backend=mllm only."""
 
-    backend: str = one_of(
+    backend: str = one_of_or_function(
         "perceptual",
         "what compares the pictures",
         perceptual="Image metrics and text recognition; runs on the CPU, the same verdict every time.",
         mllm="A vision-language model, at `url` or as our own deployment of `model`.",
+        attributes="The perceptual judge's text, colours and outlines alone, each counting alike.",
+        embedding="Cosine of a vision model's embeddings: DINO, CLIP or SigLIP from the folder `embedder`.",
+        blend="Several of these by weight, as `blend` says.",
     )
+    blend: str = text("", "parts and weights, like perceptual=0.7, embedding=0.3, own.py:judge=1", empty="no blend")
+    embedder: str = text("", "folder of the vision model of backend=embedding", empty="none")
     mode: str = one_of(
         "absolute",
         "what the members of a group are rewarded by",
@@ -123,6 +128,11 @@ class Judge:
     requests_per_minute: int = num(0, "requests", "most requests to `url` in a minute; 0 = no limit", ge=0, le=10**7)
     tokens_per_minute: int = num(0, "tokens", "most tokens of `url` in a minute; 0 = no limit", ge=0, le=10**10)
     instructions: str = text("", "what the vision-language judge is asked", empty="what the domain's file says")
+
+    @property
+    def asks_model(self) -> bool:
+        """Whether a vision-language model judges, alone or in a blend."""
+        return self.backend == "mllm" or (self.backend == "blend" and "mllm=" in self.blend)
 
 
 @dataclass

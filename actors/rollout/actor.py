@@ -23,6 +23,7 @@ from actors.dialogue import Codec
 from actors.images import read_image
 from actors.replay.ledger import Ticket
 from actors.rollout.episode import Environment, Opening, Rules, deadline, episode, first_turn
+from actors.rollout.own_reward import OwnReward
 from actors.rollout.retries import retried
 from actors.rollout.tournament import ranked
 from actors.rollout.unforeseen import Unforeseen
@@ -70,7 +71,7 @@ async def play_member(
     try:
         return await episode(image, retried(env, rules.rollout.retries), rules, session, opening, silent)
     except Outage as outage:
-        return outage.part
+        return (unforeseen or Unforeseen()).outage(outage)
     except Exception as error:
         return (unforeseen or Unforeseen()).note(error, session)
 
@@ -82,6 +83,7 @@ async def play_group(
     rules: Rules,
     unforeseen: Unforeseen | None = None,
     seed: int = 0,
+    own: OwnReward | None = None,
 ) -> tuple[list[str], Group]:
     """All members at once and under one prompt; one outcome each and the group of the survivors.
 
@@ -96,7 +98,7 @@ async def play_group(
         try:
             opening = await first_turn(image, retried(env, rules.rollout.retries), rules, session)
         except Outage as outage:
-            return [outage.part] * size, Group(ticket.group, ticket.prompt, ())
+            return [(unforeseen or Unforeseen()).outage(outage)] * size, Group(ticket.group, ticket.prompt, ())
         except Exception as error:
             why = (unforeseen or Unforeseen()).note(error, session)
             return [why] * size, Group(ticket.group, ticket.prompt, ())
@@ -115,7 +117,20 @@ async def play_group(
         if isinstance(ranking, str):  # the members ended well, but nobody can say how they compare
             return [ranking if m == "done" else m for m in members], Group(ticket.group, ticket.prompt, ())
         survivors = ranking
+    if own is not None:
+        paid = [await _paid(played, own, unforeseen) for played in survivors]
+        outcomes = iter("done" if isinstance(p, Trajectory) else p for p in paid)
+        members = [next(outcomes) if m == "done" else m for m in members]
+        survivors = [p for p in paid if isinstance(p, Trajectory)]
     return members, Group(ticket.group, ticket.prompt, tuple(survivors))
+
+
+async def _paid(played: Trajectory, own: OwnReward, unforeseen: Unforeseen | None) -> Trajectory | str:
+    """The trajectory with the user's own reward, or why it has none."""
+    try:
+        return await own.of(played)
+    except Outage as outage:
+        return (unforeseen or Unforeseen()).outage(outage)
 
 
 async def _rank(
@@ -136,7 +151,7 @@ async def _rank(
         async with deadline(rules, session):
             return await ranked(image, survivors, judge, rules.domain, rules.reward, shared=shared)
     except Outage as outage:
-        return outage.part
+        return (unforeseen or Unforeseen()).outage(outage)
     except Exception as error:
         return (unforeseen or Unforeseen()).note(error, session)
     finally:
@@ -180,6 +195,7 @@ class Rollouts:
         self._waits = Waits(served_at_once(config))
         self._env = watched(Environment(policy, renderer, judge, Codec.load(model, config.prompts)), self._waits)
         self._rules = rules_of(config)
+        self._own = OwnReward(config.reward) if config.reward.function else None
         self._unforeseen = Unforeseen()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -195,13 +211,15 @@ class Rollouts:
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
-        return self._waits.stuck(self._config.rollout.stuck_s)
+        return [*self._unforeseen.lines(), *self._waits.stuck(self._config.rollout.stuck_s)]
 
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._own is not None:
+            await self._own.close()
 
     async def _slot(self, number: int) -> None:
         """Play one group after the other, for as long as the queue admits."""
@@ -225,7 +243,7 @@ class Rollouts:
                 group = Group(ticket.group, ticket.prompt, ())
             else:
                 seed = self._config.run.seed
-                members, group = await play_group(ticket, image, env, self._rules, self._unforeseen, seed)
+                members, group = await play_group(ticket, image, env, self._rules, self._unforeseen, seed, self._own)
             self._unforeseen.played(members)
             async with asyncio.timeout(QUEUE_S):
                 state = await self._queue.put.remote(ticket, members, group)

@@ -21,6 +21,7 @@ kept as default is 0.8, 0.2, 1.0. `paper_literal` reproduces the print.
 
 import logging
 from collections.abc import Sequence
+from itertools import pairwise
 
 from actors.trajectory import Ending, Reward, Turn
 from configs.schema import RewardWeights
@@ -50,6 +51,26 @@ def gain(shared: Turn, similarity: float) -> float:
     return similarity * max(0.0, similarity - start)
 
 
+def seen(turns: Sequence[Turn], similarity: float, preset: str) -> float:
+    """R_vision of a preset, 0..1, where the last render is that similar.
+
+    strict: the last render's where every render was more similar than the one before, else at most the first's (the
+    acceptance rule of ReLook, arXiv 2510.11498, as a reward). textual_visual: the mean of similarity and of that of the
+    text alone, where the judge tells it (MSRL, arXiv 2508.13587, whose textual reward compares programs, for which
+    there are labels there and none here)."""
+    if not similarity:
+        return 0.0
+    verdicts = [
+        turn.verdict for turn in turns if turn.render is not None and turn.render.ok and turn.verdict is not None
+    ]
+    if preset == "strict":
+        scores = [verdict.score for verdict in verdicts]
+        return similarity if all(a < b for a, b in pairwise(scores)) else min(scores[0], similarity)
+    if preset == "textual_visual":
+        return (similarity + verdicts[-1].sub_scores.get("text", similarity)) / 2
+    return similarity
+
+
 def reward(
     turns: Sequence[Turn], ending: Ending, config: RewardWeights, *, shared: bool = False, win_rate: float | None = None
 ) -> Reward:
@@ -73,5 +94,5 @@ def reward(
     elif shared:
         tool = gain(turns[0], similarity)
     w_vision, w_format, w_tool = weights(config)
-    vision = similarity if win_rate is None else win_rate
+    vision = seen(turns, similarity, config.preset) if win_rate is None else win_rate
     return Reward(w_vision * vision + w_format * form + w_tool * tool, vision, form, tool)

@@ -9,6 +9,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterable
 
+from actors.contracts import Outage
 from actors.text import one_line
 
 PREFIX = "error: "  # of the outcome of such a member
@@ -25,6 +26,7 @@ class Unforeseen:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.outages: dict[str, tuple[int, str]] = {}  # by part: how many since they were last told, and the last
         self._recent: deque[str] = deque(maxlen=WINDOW)
 
     def note(self, error: Exception, session: str) -> str:
@@ -34,6 +36,17 @@ class Unforeseen:
         if self.counts[name] == 1:
             log.error("%s is void: %s: %s", session, name, one_line(str(error))[:300], exc_info=error)
         return PREFIX + name
+
+    def outage(self, error: Outage) -> str:
+        """The outcome of the member that an outage ended."""
+        count, _ = self.outages.get(error.part, (0, ""))
+        self.outages[error.part] = count + 1, error.message
+        return error.part
+
+    def lines(self) -> list[str]:
+        """One line for each part that has had outages since the last call, with the last of them."""
+        found, self.outages = self.outages, {}
+        return [f"{count} members void by {part}: {message[:300]}" for part, (count, message) in found.items()]
 
     def played(self, outcomes: Iterable[str]) -> None:
         self._recent.extend(outcomes)

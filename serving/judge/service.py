@@ -21,8 +21,11 @@ from actors.contracts import Domain, Outage, Verdict
 from actors.gauges import export
 from configs import domains
 from configs.domains import DEFAULT
+from configs.relations import BACKENDS, parts_of
 from configs.schema import Config
 from configs.schema import Judge as Settings
+from serving.judge.blend import Blend, attributes
+from serving.judge.own import Own
 from serving.judge.perceptual import BACKEND as PERCEPTUAL
 from serving.judge.perceptual import compare, settled
 
@@ -56,15 +59,19 @@ class Prefers(Protocol):
 
 
 class Perceptual:
-    """The CPU backend, in a thread so that the replica goes on answering."""
+    """The CPU backend, in a thread so that the replica goes on answering; `measure` compares."""
 
-    version = PERCEPTUAL
-
-    def __init__(self) -> None:
+    def __init__(self, measure: Callable[[bytes, bytes, Domain], Verdict] = compare, name: str = PERCEPTUAL) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="perceptual")
+        self._measure = measure
+        self.version = name
 
     async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _timed, target, render, domain)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, target, render, domain)
+
+    def _timed(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
+        started = time.perf_counter()
+        return replace(self._measure(target, render, domain), seconds=time.perf_counter() - started)
 
     async def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -182,11 +189,6 @@ class VisualJudge:
         await self._backend.close()
 
 
-def _timed(target: bytes, render: bytes, domain: Domain) -> Verdict:
-    started = time.perf_counter()
-    return replace(compare(target, render, domain), seconds=time.perf_counter() - started)
-
-
 def _readable(picture: bytes, domain: Domain) -> bool:
     try:
         return settled(picture, picture, domain) is not None
@@ -217,13 +219,27 @@ def _digest(image: bytes) -> bytes:
 
 def build_backend(config: Settings, engine: Any = None) -> Backend:
     """The backend that the settings name. Raises ValueError for an unknown one."""
-    if config.backend == PERCEPTUAL:
+    if config.backend != "blend":
+        return _one(config, config.backend, engine)
+    return Blend([(weight, _one(config, name, engine)) for name, weight in parts_of(config.blend)])
+
+
+def _one(config: Settings, name: str, engine: Any) -> Backend:
+    if name == PERCEPTUAL:
         return Perceptual()
-    if config.backend == "mllm":
+    if name == "attributes":
+        return Perceptual(attributes, name)
+    if name == "mllm":
         from serving.judge.mllm import build_mllm
 
         return build_mllm(config, engine)
-    raise ValueError(f"judge.backend is {config.backend!r}; it must be perceptual or mllm")
+    if name == "embedding":
+        from serving.judge.embedding import Embedding
+
+        return Embedding(config.embedder)
+    if ".py:" in name:
+        return Own(config, name)
+    raise ValueError(f"judge.backend is {name!r}; there are {', '.join(BACKENDS)}, and FILE.py:NAME")
 
 
 def deployment(config: Config) -> "Application":
@@ -232,7 +248,7 @@ def deployment(config: Config) -> "Application":
 
     judge = config.judge
     engine = None
-    if judge.backend == "mllm" and not judge.url:
+    if judge.asks_model and not judge.url:
         from serving.judge.mllm_engine import engine_deployment
 
         engine = engine_deployment(judge)

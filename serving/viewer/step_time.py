@@ -172,7 +172,7 @@ def wasted(groups: Sequence[Mapping[str, Any]], played: Mapping[int, Sequence[Pl
 def layout(config: Config) -> Layout:
     """What a config gives a run. The perceptual judge works on one comparison at a time in each replica."""
     workers = config.renderers
-    at_once = 1 if config.judge.backend == "perceptual" else config.judge.concurrency
+    at_once = config.judge.concurrency if config.judge.asks_model else 1
     return Layout(
         engines=config.engine.replicas,
         renderers=workers.replicas * workers.concurrency,

@@ -42,7 +42,7 @@ def needed_cpus(config: Config) -> float:
 
 
 def needed_gpus(config: Config) -> int:
-    judge = config.judge.replicas * config.judge.gpus if config.judge.backend == "mllm" and not config.judge.url else 0
+    judge = config.judge.replicas * config.judge.gpus if config.judge.asks_model and not config.judge.url else 0
     engines = config.engine.replicas * config.engine.gpus
     return judge + engines + (0 if colocated(config) else config.learner.workers * config.learner.gpus)
 

@@ -99,7 +99,7 @@ def parts(c: Config, memory: float) -> list[Part]:
         found.append(engine("policy", c.policy.path, e.gpus, e.replicas, share, memory, e.max_num_batched_tokens))
     if c.learner.gpus:
         found.append(learner(c))
-    if j.backend == "mllm" and not j.url and j.gpus:
+    if j.asks_model and not j.url and j.gpus:
         found.append(engine("judge", j.model, j.gpus, j.replicas, 0.85, memory, 8192))
     return found
 
@@ -204,7 +204,7 @@ def _flow(c: Config, found: Sequence[Part]) -> Iterator[str]:
                 yield "  policy starves for cache: half-full trajectories do not fit; vLLM will preempt and recompute"
             if members < seats / 4:
                 yield f"  policy is idle at times: {members} trajectories for {seats} seats (rollout.concurrency)"
-    if c.judge.backend == "mllm":
+    if c.judge.asks_model:
         places = c.judge.replicas * c.judge.concurrency
         if places < members / 4:
             yield f"  judge starves rollouts: {places} questions at once for {members} trajectories (judge.concurrency)"

@@ -25,7 +25,7 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
     c = config
     where = c.cluster.address or os.environ.get("RAY_ADDRESS") or f"a cluster of {c.cluster.logical_cpus} CPUs here"
     workers = c.renderers
-    own_judge = c.judge.backend == "mllm" and not c.judge.url
+    own_judge = c.judge.asks_model and not c.judge.url
     lines = [
         f"on {where}:",
         f"  policy    {c.engine.replicas} x vLLM, {_size(c.engine.cpus, c.engine.gpus)} each, {c.policy.path}",

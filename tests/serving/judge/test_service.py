@@ -165,7 +165,7 @@ async def test_what_is_wrong_with_neither_picture_is_no_verdict(picture: Draw) -
 
 
 def test_an_unknown_backend_is_named() -> None:
-    with pytest.raises(ValueError, match="'psychic'; it must be perceptual or mllm"):
+    with pytest.raises(ValueError, match="'psychic'; there are perceptual"):
         build_backend(Judge(backend="psychic"))
     with pytest.raises(ValueError, match=r"needs judge\.url"):
         build_backend(Judge(backend="mllm"))
