@@ -46,9 +46,12 @@ class Outside:
                             sys.executable, "-m", "actors.outside", self._name,
                             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                         )  # fmt: skip
-                        await self._checked(await self._read())
+                        good, why = await self._read()
+                    if not good:
+                        await self._kill()
+                    self._checked((good, why))
                 async with asyncio.timeout(self._limit):
-                    return await self._checked(await self._exchange(pickle.dumps(arguments)))
+                    return self._checked(await self._exchange(pickle.dumps(arguments)))
             except TimeoutError:
                 self.counts["hung"] += 1
                 await self._kill()
@@ -64,7 +67,7 @@ class Outside:
     async def close(self) -> None:
         await self._kill()
 
-    async def _checked(self, answer: tuple[bool, Any]) -> Any:
+    def _checked(self, answer: tuple[bool, Any]) -> Any:
         good, value = answer
         if not good:
             self.counts["raised"] += 1

@@ -17,9 +17,11 @@ from typing import Any
 
 from actors.contracts import Domain
 from actors.images import SUFFIXES
+from configs.domains import DEFAULT, find, shipped
 from configs.load import ConfigError
 
 OTHER_LIBRARY = re.compile(r"^\s*(?:import|from)\s+plotly\b|^\s*library\(", re.M)  # of Plot2Code's later subsets
+OF_ANY_DOMAIN = ("folder", "pairs")  # of data.domain, where that is set; else pages where references are markup
 WEBSIGHT_CASES, WEBSIGHT_SEED = 500, 0  # as many as RRVF evaluates on; it does not say which
 LAYOUTS = {
     "chartmimic": "DIR holds pairs NAME.py and NAME.png (direct_600 or direct_1800 of dataset-iclr.tar.gz; where a "
@@ -32,7 +34,7 @@ LAYOUTS = {
     "coldstart": 'DIR is a JSONL file, or holds one, of {"image": PATH, "code": TEXT}; paths are relative to it',
     "folder": "DIR holds pictures (sub-folders are searched): " + ", ".join(SUFFIXES),
     "pairs": "DIR holds index.jsonl with rows of image, reference (a program or page, or its file) and id, or pairs "
-    "ID.png and ID.py or ID.html; this is how a benchmark of one's own is laid out",
+    "ID.png and ID.py, ID.html or ID.svg; this is how a benchmark of one's own is laid out",
 }
 
 
@@ -54,8 +56,9 @@ class Benchmark:
     files: dict[str, bytes]  # what pages of the set refer to, by name
 
 
-def load(name: str, path: Path, limit: int | None = None) -> Benchmark:
-    """The first `limit` cases of a benchmark, each with a name of its own. Raises ConfigError."""
+def load(name: str, path: Path, limit: int | None = None, domain: Domain = DEFAULT) -> Benchmark:
+    """The first `limit` cases of a benchmark, each with a name of its own; `domain`: of those named in OF_ANY_DOMAIN.
+    Raises ConfigError."""
     if name not in LOADERS:
         raise ConfigError(f"no benchmark {name!r}; there are {', '.join(LOADERS)}")
     if not path.exists():
@@ -71,11 +74,12 @@ def load(name: str, path: Path, limit: int | None = None) -> Benchmark:
         cases.append(case)
     if not cases:
         raise ConfigError(f"{path}: no case in it; {name}: {LAYOUTS[name]}")
-    own = name == "pairs" and any((case.reference or "").lstrip().startswith("<") for case in cases)
-    web = own or name in ("websight", "design2code")
+    pages = name == "pairs" and any((case.reference or "").lstrip().startswith("<") for case in cases)
+    if name not in OF_ANY_DOMAIN or domain == DEFAULT:
+        domain = "web" if pages or name in ("websight", "design2code") else "chart"
     rick = path / "rick.jpg"
     files = {rick.name: rick.read_bytes()} if name == "design2code" and rick.is_file() else {}
-    return Benchmark(name, "web" if web else "chart", tuple(cases), files)
+    return Benchmark(name, domain, tuple(cases), files)
 
 
 def _readable(name: str, path: Path) -> Iterator[Case]:
@@ -224,12 +228,14 @@ def pairs(path: Path) -> Iterator[Case]:
     """The documented layout for a benchmark of one's own: image, reference, id."""
     index = path if path.is_file() else path / "index.jsonl"
     if not index.is_file():
-        for program in sorted((*path.glob("*.py"), *path.glob("*.html")), key=lambda p: _natural(p.stem)):
+        endings = {ending for domain in shipped() for ending in find(domain).endings}
+        sources = (p for p in path.iterdir() if p.suffix in endings)
+        for program in sorted(sources, key=lambda p: _natural(p.stem)):
             picture = next((p for s in SUFFIXES if (p := program.with_suffix(s)).is_file()), None)
             yield Case(program.stem, picture, _text(program))
         return
     for number, row in enumerate(_rows(index), 1):
-        image, reference = row.get("image"), row.get("reference")
+        image, reference = row.get("image"), row.get("reference", row.get("code"))
         if not isinstance(image, str) and not isinstance(reference, str):
             raise ConfigError(f"{index}:{number}: neither image nor reference; pairs: {LAYOUTS['pairs']}")
         file = index.parent / image if isinstance(image, str) else None

@@ -15,8 +15,7 @@ from typing import Any
 from actors.contracts import Judge, Outage, RenderResult
 from actors.images import normalise
 from configs.schema import Render
-from serving.render.charts import ChartRenderer
-from serving.render.web import WebRenderer
+from serving.render.service import Renders
 from training.evaluation.answers import program
 from training.evaluation.benchmarks import Benchmark, Case
 from training.evaluation.models import EndpointAnswers
@@ -80,7 +79,7 @@ class Grader:
         self._pages = benchmark.domain == "web" and benchmark.name in ("design2code", "pairs")
         self._judge, self._rater, self._clip = judge, rater, clip
         limits = patient(render, pages=self._pages, official=official)
-        self._renderer = WebRenderer(limits) if benchmark.domain == "web" else ChartRenderer(limits)
+        self._renderer = Renders(limits)
         lows = benchmark.domain == "chart" and benchmark.name in ("chartmimic", "coldstart", "pairs")
         self._scorer = Scorer(limits, official=official) if lows else None
         self._plots = plot2code.Scorer(limits, official=official) if benchmark.name == "plot2code" else None
@@ -127,7 +126,7 @@ class Grader:
         for name, data in self._benchmark.files.items():
             inlined = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
             source = re.sub(rf"(?<![\w./-])(?:\./)?{re.escape(name)}(?=[\"'\s)>&?#]|$)", inlined, source)
-        return await self._renderer.render(source)
+        return await self._renderer.render(source, self._benchmark.domain)
 
     async def _reference(self, source: str) -> RenderResult:
         """Its render. Raises Outage where it took too long or died, which another try need not meet."""

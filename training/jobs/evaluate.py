@@ -189,7 +189,7 @@ async def evaluate(args: Request) -> int:
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit {args.limit}: at least one case")
     config = settings_of(args)
-    benchmark = benchmarks.load(args.benchmark, args.data, args.limit)
+    benchmark = benchmarks.load(args.benchmark, args.data, args.limit, config.data.domain)
     model = str(args.answers.resolve()) if args.answers else args.model.rstrip("/")
     asks = args.judge not in ("", "perceptual")
     if args.questions and not asks:

@@ -115,3 +115,18 @@ def test_the_printed_weights_are_kept_for_the_record(caplog: pytest.LogCaptureFi
         worse = reward([turn("answer", b"a", 0.1)], "answer", literal)
     assert better.total < worse.total
     assert "reward LESS similarity" in caplog.text
+
+
+def test_presets_of_peers_pay_for_improvement_and_for_text() -> None:
+    strict, textual = replace(PAPER, preset="strict"), replace(PAPER, preset="textual_visual")
+    better = [turn("tool_call", b"a", 0.3), turn("tool_call", None), turn("answer", b"b", 0.6)]
+    worse = [turn("tool_call", b"a", 0.3), turn("tool_call", b"b", 0.2), turn("answer", b"c", 0.6)]
+    copied = [turn("tool_call", b"a", 0.6), turn("answer", b"a", 0.6)]
+    assert [reward(turns, "answer", strict).vision for turns in (better, worse, copied)] == [0.6, 0.3, 0.6]
+    assert reward([turn("answer", b"a", 0.7)], "answer", strict).vision == 0.7
+    plain = turn("answer", b"a", 0.6)
+    read = replace(plain, verdict=Verdict(0.6, "", "test", sub_scores={"text": 0.2}))
+    assert reward([read], "answer", textual).vision == pytest.approx(0.4)
+    assert reward([plain], "answer", textual).vision == 0.6  # a judge that does not tell
+    assert reward([turn("answer", None)], "answer", textual).vision == 0.0
+    assert reward([read], "answer", PAPER).vision == 0.6

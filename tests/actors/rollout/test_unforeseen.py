@@ -11,6 +11,7 @@ from actors.dialogue import Codec
 from actors.replay.ledger import Ticket
 from actors.rollout.actor import play_group
 from actors.rollout.episode import Environment, Rules
+from actors.rollout.own_reward import OwnReward
 from actors.rollout.unforeseen import WINDOW, TooManyErrors, Unforeseen
 from configs.schema import Feedback, Prompts, RewardWeights, Rollout, Sampling
 
@@ -61,3 +62,45 @@ def test_a_few_errors_end_nothing_and_many_end_the_run() -> None:
         unforeseen.check()
     unforeseen.played(["done"] * WINDOW)
     unforeseen.check()
+
+
+class Steady(Confused):
+    """A policy that answers every time."""
+
+    asked = property(lambda self: 1, lambda self, value: None)  # type: ignore[assignment]
+
+    async def sample(self, prompt_ids, images, *, max_tokens, session):  # type: ignore[no-untyped-def]
+        ids = tuple(self.codec.encode("<think>t</think><answer>x</answer>"))
+        expanded = len(prompt_ids) - len(images) + sum(self.codec.image_tokens(i) for i in images)
+        return Sample(ids, (-1.0,) * len(ids), (0,) * len(ids), expanded, "stop")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("reward", ""), ("raises", "raised KeyError: 'no such colour'"), ("nan", "gave nan: a reward is a finite number")],
+)
+def test_a_reward_of_ones_own_is_the_total_or_voids_its_member_with_a_line(
+    name: str, said: str, tiny_model: Path, prompts: Prompts, picture: Callable[..., bytes]
+) -> None:
+    codec = Codec.load(str(tiny_model), prompts)
+    both = Steady(codec)
+    rules = Rules("chart", Rollout(group_size=3, single_turn=True), Sampling(), Feedback(), RewardWeights())
+    unforeseen = Unforeseen()
+    env = Environment(both, both, both, codec)  # type: ignore[arg-type]
+    own_file = Path(__file__).parents[1] / "own.py"
+
+    async def play() -> tuple[list[str], list[float]]:
+        own = OwnReward(RewardWeights(function=f"{own_file}:{name}"))
+        try:
+            members, group = await play_group(Ticket(1, 0), picture(), env, rules, unforeseen, own=own)
+        finally:
+            await own.close()
+        return members, [t.reward.total for t in group.trajectories]
+
+    members, totals = asyncio.run(play())
+    if not said:
+        assert members == ["done"] * 3 and totals == [10 * 0.5 + 1 + 1] * 3 and unforeseen.lines() == []
+    else:
+        assert members == ["reward"] * 3 and totals == []
+        (line,) = unforeseen.lines()
+        assert line.startswith("3 members void by reward: ") and said in line and unforeseen.lines() == []

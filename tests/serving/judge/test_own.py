@@ -123,7 +123,7 @@ def embedders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", ["dino", "clip", "siglip"])
 async def test_embeddings_of_a_local_folder_judge(embedders: dict[str, Path], name: str, picture: Draw) -> None:
     settings = Judge(backend="embedding", embedder=str(embedders[name]))
-    found, _ = await judged(settings, picture("red"), picture("blue"), picture("red", kind="line"))
+    found, _ = await judged(settings, picture("red"), picture("blue"), picture("green"))
     assert all(isinstance(v, Verdict) and 0 <= v.score < 1 and -1 <= v.sub_scores["cosine"] < 1 for v in found)
     again, _ = await judged(settings, picture("red"), picture("blue"))
     assert isinstance(again[0], Verdict) and again[0].score == found[0].score  # type: ignore[union-attr]
@@ -132,7 +132,7 @@ async def test_embeddings_of_a_local_folder_judge(embedders: dict[str, Path], na
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (["judge.backend=psychic"], "judge.backend=psychic: must be one of perceptual, mllm, attributes, embedding, blend"),
+        (["judge.backend=psychic"], "judge.backend=psychic: must be one of perceptual, mllm, attributes, embedding"),
         (["judge.backend=no/such.py:judge"], "no/such.py:judge: no such file"),
         ([f"judge.backend={OWN}:nobody"], ":nobody: the file has no function nobody"),
         ([f"reward.function={OWN}:nobody"], ":nobody: the file has no function nobody"),
