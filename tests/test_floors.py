@@ -14,7 +14,7 @@ ROOMS = {
     "actors": [{"actors.families"}, {"actors"}, {"actors.replay"}, {"actors.rollout"}, {"actors.engine"}],
     "serving": [
         {"serving.jailed", "serving.http"}, {"serving.render", "serving.judge", "serving.viewer"},
-        {"serving.inference"}, {"serving"},
+        {"serving.capacity", "serving.inference"}, {"serving"},
     ],
     "training": [
         {"training.data"}, {"training.metrics"}, {"training.evaluation"}, {"training.run"}, {"training.learner"},

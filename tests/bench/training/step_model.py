@@ -1,8 +1,8 @@
-"""How far off the model of a step is (serving.viewer.queueing_model): runs predicted from one trace, then made.
+"""How far off the models of a step are (serving.viewer.queueing_model, serving.capacity), predicted from one trace.
 
 The rollouts, queue, ledger and recorder are the real ones; engine, renderer, judge and learner sleep (latency_profile)
 with as many servers as the layout has, so that the figures do not depend on what else this machine does. From the
-trace of the first layout alone each other layout's seconds a step are predicted.
+trace of the first layout alone each other layout's seconds a step are predicted, by the formula and by the simulator.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from typing import Any
 from actors.contracts import Domain, RenderResult, Verdict
 from tests.bench.training.latency_profile import Profile, Sleepers
 
-STEPS, GROUPS, MEMBERS, ENGINE_SLOTS = 12, 8, 8, 192
-BASE = {"slots": 12, "renderers": 10, "judges": 32, "max_staleness": 2}
+STEPS, GROUPS, MEMBERS = 12, 8, 8
+BASE = {"actors": 1, "slots": 12, "renderers": 10, "judges": 32, "seats": 192, "max_staleness": 2}
 LAYOUTS = {
     "the same again": {},
     "half the renderers": {"renderers": 5},
@@ -28,6 +28,8 @@ LAYOUTS = {
     "twice the groups under way": {"slots": 24},
     "a quarter of the judges": {"judges": 8},
     "synchronous": {"max_staleness": 0},
+    "64 rollout actors": {"actors": 64, "slots": 1},
+    "a quarter of the engine's seats": {"seats": 24},
 }
 
 
@@ -56,7 +58,7 @@ class House(Sleepers):
 
 
 class Player:
-    """The rollout actor over such a house, with the real recorder."""
+    """Rollout actors over such a house, with the real recorder."""
 
     def __init__(self, config: Any, model: str, queue: Any, profile: Profile, versions: str, run: str) -> None:
         from actors.dialogue import Codec
@@ -65,21 +67,25 @@ class Player:
 
         codec = Codec.load(model, config.prompts)
         servers = config.render.concurrency, config.judge.concurrency
-        env = House(*servers, profile, codec, ENGINE_SLOTS, Path(versions))
-        recorder = Recorder(Path(run), "player", 100)
-        self.rollouts = Rollouts("player", config, model, queue, env, env, env, recorder)
+        env = House(*servers, profile, codec, config.engine.max_num_seqs, Path(versions))
+        names = [f"player-{number}" for number in range(config.rollout.actors)]
+        self.rollouts = [
+            Rollouts(name, config, model, queue, env, env, env, Recorder(Path(run), name, 100)) for name in names
+        ]
 
     async def start(self) -> None:
-        await self.rollouts.start()
+        await asyncio.gather(*[one.start() for one in self.rollouts])
 
     async def stop(self) -> None:
-        await self.rollouts.check()
-        await self.rollouts.stop()
+        await asyncio.gather(*[one.check() for one in self.rollouts])
+        await asyncio.gather(*[one.stop() for one in self.rollouts])
 
 
 def main(out_dir: Path) -> dict[str, Any]:
     import ray
 
+    from serving.capacity.recorded import plan_of, relaid
+    from serving.capacity.simulate import simulate
     from tests.training.tiny import build_model, picture
     from training.jobs.explain import against, read
     from training.run.ray_env import WORKER_ENV
@@ -96,20 +102,28 @@ def main(out_dir: Path) -> dict[str, Any]:
             runtime_env={"env_vars": WORKER_ENV},
         )
         try:
-            base = read(play(folder, "base", BASE))
+            began = play(folder, "base", BASE)
+            base, (plan, _) = read(began), plan_of(began)
             rows = {}
             for number, (name, change) in enumerate(LAYOUTS.items()):
-                rows[name] = against(base, read(play(folder, str(number), BASE | change)))
+                made = play(folder, str(number), BASE | change)
+                rows[name] = against(base, read(made))
+                other, measured = plan_of(made)
+                simulated = simulate(relaid(plan, other), 30).step_s
+                rows[name] |= {"simulated_s": simulated, "simulation_error": simulated / measured - 1}
                 print(f"{name}: {rows[name]}", flush=True)
         finally:
             ray.shutdown()
     errors = sorted(abs(row["error"]) for row in rows.values())
+    simulated = sorted(abs(row["simulation_error"]) for row in rows.values())
     found = {
         "base_s": round(base["step_s"], 3),
         "model_of_base_s": round(base["model"]["step"], 3),
         "predicted": {k: {f: round(v, 3) for f, v in row.items()} for k, row in rows.items()},
         "mean_error": round(sum(errors) / len(errors), 3),
         "largest_error": round(errors[-1], 3),
+        "mean_error_of_the_simulator": round(sum(simulated) / len(simulated), 3),
+        "largest_error_of_the_simulator": round(simulated[-1], 3),
     }
     print(json.dumps(found), flush=True)
     return found
@@ -126,13 +140,19 @@ def play(folder: Path, name: str, layout: dict[str, int]) -> Path:
     config, profile, run = Config(), Profile(), folder / name
     run.mkdir()
     config.rollout = replace(
-        config.rollout, group_size=MEMBERS, concurrency=layout["slots"], max_turns=4, max_wait_s=1e9
+        config.rollout,
+        actors=layout["actors"],
+        group_size=MEMBERS,
+        concurrency=layout["slots"],
+        max_turns=4,
+        max_wait_s=1e9,
     )
     config.sampling = replace(config.sampling, max_tokens=256, max_trajectory_tokens=4096)
     config.queue = replace(
         config.queue, groups_per_step=GROUPS, max_staleness=layout["max_staleness"], drop_zero_variance=False
     )
     config.engine.max_model_len = config.sampling.max_trajectory_tokens
+    config.engine.max_num_seqs = layout["seats"]
     config.render.concurrency = layout["renderers"]
     config.judge = replace(config.judge, backend="mllm", url="http://asleep", concurrency=layout["judges"])
     (run / "config.yaml").write_text(dump(config))
