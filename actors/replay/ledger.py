@@ -101,6 +101,7 @@ class Ledger:
     epoch: int = -1
     changed: set[int] = field(default_factory=set)  # entries that `changes` has not returned yet
     agreed: Counter[int] = field(default_factory=Counter)  # by prompt: groups in a row whose members all agreed
+    by_step: dict[int, set[int]] = field(default_factory=dict)  # consumed groups: a recall must not look at all of them
     given_up: list[Entry] = field(default_factory=list)  # dropped for the second time; until somebody names them
 
     @property
@@ -171,6 +172,7 @@ class Ledger:
             return None
         for entry in ready:
             self._move(replace(entry, step=step), "consumed")
+        self.by_step.setdefault(step, set()).update(entry.group for entry in ready)
         return [entry.group for entry in ready]
 
     def lose(self, worker: str, reason: str) -> int:
@@ -183,7 +185,7 @@ class Ledger:
     def recall(self, step: int) -> int:
         """The learner asks for the batch of `step`: groups that were already cut for it never arrived, so they are
         lost and their prompts issued again. Returns how many."""
-        gone = [e for e in self.entries.values() if e.state == "consumed" and e.step == step]
+        gone = [self.entries[number] for number in sorted(self.by_step.pop(step, ()))]
         for entry in gone:
             self._lose(replace(entry, step=-1), "its batch never arrived")
         return len(gone)
@@ -247,6 +249,8 @@ class Ledger:
         ledger.counts = Counter(e.state for e in ledger.entries.values())
         ledger.unsettled = {n for n, e in ledger.entries.items() if e.state not in FINAL}
         for entry in ledger.entries.values():
+            if entry.state == "consumed":
+                ledger.by_step.setdefault(entry.step, set()).add(entry.group)
             if entry.state in ("ready", "consumed", "stale"):
                 ledger.agreed[entry.prompt] = 0
             elif entry.state == "zero_variance":
