@@ -50,6 +50,14 @@ def test_every_recipe_has_a_miniature_that_keeps_its_algorithm(name: str) -> Non
     assert small.learner.lora_rank == config.learner.lora_rank and small.data.domain == config.data.domain
 
 
+def test_both_readings_of_the_paper_are_presets() -> None:
+    ours, printed = recipe("chart_7b"), recipe("chart_7b", "+printed")
+    assert ours.queue.groups_per_step * ours.rollout.group_size == 256 and ours.queue.max_staleness == 4
+    assert printed.queue.groups_per_step * printed.rollout.group_size == 32 and printed.queue.max_staleness == 0
+    assert printed.grpo.proximal == "behaviour" and printed.grpo.aggregate == ours.grpo.aggregate == "sequence"
+    assert not list(broken(printed)) and not gpu_plan(printed, 16, 80)[1]
+
+
 def meta_parameters(shape: Shape) -> int:
     """Parameters of transformers' own language model of that shape, built without memory."""
     from transformers import Qwen2_5_VLTextConfig
