@@ -29,6 +29,9 @@ class Run:
     checkpoint_s: float = num(
         600.0, "s", "deadline of the slowest worker's part of a checkpoint (all of a 7B model: 116 GB)", gt=0, le=DAY
     )
+    restarts: int = num(
+        0, "restarts", "times that a run whose learner died goes on by itself from its last checkpoint", ge=0, le=10_000
+    )
     wandb: bool = flag(False, "log to Weights & Biases as well as to TensorBoard")
     trajectories_mb: int = num(
         4096, "MB", "disk for trajectories and their pictures, to look at (python -m training.view)", ge=0, le=10**9
@@ -314,6 +317,9 @@ class Cluster:
 
     address: str = text("", "a running cluster", empty="join the one of RAY_ADDRESS, or start one here")
     logical_cpus: int = num(8, "CPUs", "CPUs of a cluster started here; may exceed the cores", ge=1, le=65_536)
+    room_s: float = num(
+        600.0, "s", "how long a start waits for room, for its turn and for an autoscaler; 0 refuses", ge=0, le=7 * DAY
+    )
 
 
 @dataclass

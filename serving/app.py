@@ -286,8 +286,6 @@ def host(file: str, overrides: Sequence[str]) -> None:
     """Serve until Ctrl-C or SIGTERM. `overrides` may name a `model=`. Raises ConfigError."""
     import ray
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
     named = [o.split("=", 1)[1] for o in overrides if o.startswith("model=")]
     config = load(file, [o for o in overrides if not o.startswith("model=")])
     model = named[0] if named else newest_model(config)
@@ -303,6 +301,8 @@ def host(file: str, overrides: Sequence[str]) -> None:
                 include_dashboard=False,
                 log_to_driver=False,
             )
+        for number in (signal.SIGINT, signal.SIGTERM):  # ray.init puts its own; a shell's background jobs ignore SIGINT
+            signal.signal(number, signal.default_int_handler)
         serve.start(http_options={"host": config.http.host, "port": config.http.port})
         print(f"starting {model}", flush=True)
         serve.run(application(config, model), name="rrvf", blocking=False)

@@ -19,6 +19,7 @@ PROCESSES = (
     "serving/test_serve_yaml.py", "training/jobs", "training/metrics", "training/run/test_checkpoint.py",
     "training/run/test_dashboard.py", "training/run/test_ledger_summary.py", "training/learner/test_loop.py",
     "training/learner/test_update.py", "training/learner/test_weight_sync_gpu.py", "training/data",
+    "nodes",
 )  # fmt: skip
 
 

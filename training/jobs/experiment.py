@@ -191,7 +191,8 @@ def measure(
     import ray
 
     from training.evaluation.heldout import evaluate_sets
-    from training.run.cluster import Cluster, connect, needed_cpus, needed_gpus
+    from training.run.cluster import Cluster, join
+    from training.run.nodes.room import wait_for_room
 
     kept = folder / AFTER
     if not kept.exists():
@@ -201,8 +202,10 @@ def measure(
 
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            connect(config, needed_cpus(config), needed_gpus(config))
+            join(config)
+            turn = wait_for_room(config, say)
             with Cluster(config, folder, model, model, images.paths, None) as cluster:
+                turn.release()
                 extra: Evaluation = {}
                 if modes is MODES:
                     several = {f"sample {n}": 1.0 for n in range(SAMPLES)}

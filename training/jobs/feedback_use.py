@@ -136,14 +136,17 @@ def measure(config: Config, model: str, folder: Path, images: ImageSet) -> dict[
     import ray
 
     from actors.rollout.actor import rules_of
-    from training.run.cluster import Cluster, connect, needed_cpus, needed_gpus
+    from training.run.cluster import Cluster, join
+    from training.run.nodes.room import wait_for_room
 
     try:
-        connect(config, needed_cpus(config), needed_gpus(config))
+        join(config)
+        turn = wait_for_room(config, print)
         with (
             tempfile.TemporaryDirectory(prefix=".feedback_use-", dir=folder, ignore_cleanup_errors=True) as own,
             Cluster(config, Path(own), model, model, images.paths, None) as cluster,
         ):
+            turn.release()
             sides = cluster.env(1.0), cluster.env(0.0)
             return asyncio.run(studies(images, *sides, rules_of(config), config.run.seed, config.data.max_pixels))
     finally:

@@ -17,7 +17,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -185,8 +185,16 @@ def train_loop(settings: dict[str, Any]) -> None:
     ray.train.report({})
 
 
-def train(config: Config, examples: Sequence[Example], model: str, folder: Path, resume: Path | None) -> Path:
-    """Train `model` into a run's `folder`; the newest checkpoint. Raises Outage where the learner failed."""
+def train(
+    config: Config,
+    examples: Sequence[Example],
+    model: str,
+    folder: Path,
+    resume: Path | None,
+    placed: Callable[[], None] = lambda: None,
+) -> Path:
+    """Train `model` into a run's `folder`; the newest checkpoint. `placed` is called after the first step. Raises
+    Outage where the learner failed."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -213,13 +221,16 @@ def train(config: Config, examples: Sequence[Example], model: str, folder: Path,
     )
     stop = folder / "STOP"
     stop.unlink(missing_ok=True)
-    signal.signal(signal.SIGINT, lambda number, frame: os._exit(130) if stop.exists() else stop.touch())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: os._exit(130) if stop.exists() else stop.touch())
     trim(folder / CURVE, start)
     printed = start
 
     def look() -> None:
         nonlocal printed
         printed = _tell(folder / CURVE, printed, config.run.steps)
+        if printed > start:
+            placed()
 
     if (failed := watch(trainer.fit, folder / CURVE, config.learner.step_s, look)) is not None:
         raise Outage("learner", failed)
@@ -258,12 +269,16 @@ def learn(file: str, data: Path, overrides: Sequence[str], resume: Path | None) 
     config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"  # of this job; not a choice of a config
     import ray
 
-    from training.run.cluster import connect
+    from training.run.cluster import join
+    from training.run.nodes.checks import prove_shared
+    from training.run.nodes.room import LEARNER, wait_for_room
 
     try:
-        connect(config, config.learner.workers * config.learner.cpus, config.learner.workers * config.learner.gpus)
+        join(config)
+        turn = wait_for_room(config, print, LEARNER)
+        prove_shared(folder)
         print(f"{len(examples)} examples, {config.run.steps} steps of {config.sft.batch}: {folder}", flush=True)
-        print(train(config, examples, model, folder, checkpoint))
+        print(train(config, examples, model, folder, checkpoint, turn.release))
     finally:
         ray.shutdown()
 

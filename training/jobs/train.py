@@ -9,7 +9,9 @@ import fcntl
 import json
 import os
 import pickle
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +25,12 @@ from training.base import SHIPPED
 from training.data.image_sets import ImageSet, training_and_evaluation
 from training.run.preflight import plan
 from training.run.ray_env import set_environment
-from training.run.watchdog import watch
+from training.run.watchdog import last_line, watch
 
 CACHE = Path(".cache/rrvf")
 CHECK_EVERY_S = 5.0
+RESTARTED = "RRVF_RESTARTED"  # how often this process has begun anew
+LASTING = ("Diverged", "Barren")  # ends that come again however often the learner is started
 
 
 def train(
@@ -56,19 +60,41 @@ def train(
     folder = Path(resume).resolve() if resume else None
     if verify:
         check_ledger(folder, config)
-    return Run(config, folder).execute()
+    life = Run(config, folder)
+    try:
+        return life.execute()
+    except Outage as error:
+        if not life.goes_on:
+            raise
+        print(
+            f"{error}\ngoing on from the last checkpoint ({life.lives} of {config.run.restarts}, run.restarts)",
+            flush=True,
+        )
+        again = ["-m", "training.train", "--resume", str(life.folder), *overrides]
+        os.execve(sys.executable, [sys.executable, *again], os.environ | {RESTARTED: str(life.lives)})
 
 
 def dry_run(config: Config, gpus: str | None) -> int:
-    """The resolved config, what would be started where, and whether the resources are there; with `gpus` whether it
-    fits those instead, which needs neither them nor the models."""
+    """The resolved config, what would be started where, and whether the resources are there (a cluster that runs is
+    asked); with `gpus` whether it fits those instead, which needs neither them nor the models."""
+    import ray
+
+    from training.run.cluster import join, joined
     from training.run.gpu_plan import gpu_plan, parse_gpus
+    from training.run.nodes.room import free_lines, no_room
 
     print(dump(config))
     lines, problems = plan(config)
     if gpus:
         on_them, problems = gpu_plan(config, *parse_gpus(gpus))
         lines += on_them
+    elif joined(config) and not problems:
+        join(config)
+        try:
+            lines += free_lines()
+            problems += [line] if (line := no_room(config)) else []
+        finally:
+            ray.shutdown()
     print("\n".join(lines))
     for problem in problems:
         print(f"problem: {problem}")
@@ -111,39 +137,56 @@ class Run:
             print(f"warning: {self.folder} cannot be locked ({error.strerror}): see that nobody else works on it")
         (self.folder / "STOP").unlink(missing_ok=True)
         self._interrupts = 0
+        self._stepping = False  # there is a step whose end may be waited for
+        self.lives = 1 + int(os.environ.get(RESTARTED, "0"))
+        self._curable = False  # training had begun, and what ended it need not come again
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a run that has just failed is to be taken up again by itself."""
+        return self._curable and self.lives <= self.config.run.restarts and not (self.folder / "STOP").exists()
 
     def execute(self) -> int:
         """Everything from set-up to summary."""
-        from training.run.checkpoint import latest, read_state
+        import ray
 
-        images, held = training_and_evaluation(self.config, CACHE)
+        from training.run.checkpoint import latest, read_state
+        from training.run.cluster import Cluster, join, joined
+        from training.run.nodes.checks import prove_shared
+        from training.run.nodes.room import wait_for_room
+
+        shared = bool(joined(self.config))  # then what other nodes read lies beside the run
+        images, held = training_and_evaluation(self.config, self.folder.parent / ".cache" if shared else CACHE)
         for line in images.rejected:
             print(f"warning: {line}")
         checkpoint = latest(self.folder) if self.resume is not None else None
         if self.resume is not None and checkpoint is None:
             print(f"{self.folder} has no checkpoint yet: starting it anew")
-        model = str(checkpoint) if checkpoint is not None else self._policy()
+        model = str(checkpoint) if checkpoint is not None else self._policy(shared)
         base = read_state(checkpoint)["base"] if checkpoint is not None else model
-        import ray
-
-        from training.run.cluster import Cluster, connect, needed_cpus, needed_gpus
-
-        self._say("starting engine, renderer, judge and queue")
         try:
-            connect(self.config, needed_cpus(self.config), needed_gpus(self.config))
+            join(self.config)
             for number in (signal.SIGINT, signal.SIGTERM):  # ray.init has put a handler of its own for SIGTERM
                 signal.signal(number, self._interrupt)
+            turn = wait_for_room(self.config, self._say)
+            prove_shared(self.folder, [*images.paths[:1], *([model] if Path(model).is_dir() else [])], self.config)
+            self._say("starting engine, renderer, judge and queue")
             snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
             start = step_of(checkpoint) if checkpoint is not None else 0
-            with Cluster(self.config, self.folder, model, base, images.paths, snapshot, start) as cluster:
+            with Cluster(self.config, self.folder, model, base, images.paths, snapshot, start, self._say) as cluster:
                 self._link_latest()  # not before: a start that fails leaves the run that was the latest
                 before = self._evaluate(cluster, held, "before")
                 setup_s = time.monotonic() - self.started
-                failed = self._train(cluster, model, checkpoint)
+                failed = self._train(cluster, model, checkpoint, turn)
+                self._stepping = False
+                if failed is not None and self.goes_on:
+                    raise Outage("learner", failed)
                 cluster.stop_rollouts()
                 entries = ray.get(cluster.queue.entries.remote(), timeout=60)
                 stopped = (self.folder / "STOP").exists()
                 after = {} if stopped or failed else self._evaluate(cluster, held, "after")
+        except ray.exceptions.RayError as error:
+            raise Outage("cluster", f"{last_line(error)}; go on with: {self._resume_line()}") from error
         finally:
             ray.shutdown()
         self._summarise(entries, before, after, setup_s, model)
@@ -155,10 +198,11 @@ class Run:
             print(f"\n{(self.folder / 'summary.md').read_text()}\nrun: {self.folder}")
         return 0
 
-    def _policy(self) -> str:
-        """Folder or hub name of the policy; `embedded` is the one that comes with the package."""
+    def _policy(self, shared: bool) -> str:
+        """Folder or hub name of the policy; `embedded` is the one that comes with the package, in the run's folder
+        where other nodes have to read it."""
         if self.config.policy.path == "embedded":
-            return str(SHIPPED)
+            return str(shutil.copytree(SHIPPED, self.folder / "policy", dirs_exist_ok=True) if shared else SHIPPED)
         local = Path(self.config.policy.path)
         return str(local.resolve()) if local.is_dir() else self.config.policy.path
 
@@ -178,14 +222,17 @@ class Run:
         kept = self.folder / "evaluation_after.pkl"
         return not (self.folder / "summary.json").exists() or (self.config.evaluate.before_after and not kept.exists())
 
-    def _train(self, cluster: Any, model: str, checkpoint: Path | None) -> str | None:
-        """Run the learner to its end while showing its progress; the reason where it failed."""
+    def _train(self, cluster: Any, model: str, checkpoint: Path | None, turn: Any) -> str | None:
+        """Run the learner to its end while showing its progress; the reason where it failed. With its first step all
+        is placed, and the `turn` to start is over."""
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
         from training.learner.loop import train_loop
         from training.run.cluster import colocated
         from training.run.metrics_log import trim
+        from training.run.nodes import where
+        from training.run.nodes.room import LEARNER
         from training.run.progress import Display
 
         config = self.config
@@ -219,19 +266,33 @@ class Run:
         )
         trim(self.folder / "metrics.jsonl", start)  # before the display looks: it follows the end of that file
         self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
+        self._stepping = self._curable = True
+        placed: list[str] = []
         with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:
             checked = time.monotonic()
 
             def look() -> None:
                 nonlocal checked
                 display.poll()
+                if not placed and LEARNER in "".join(found := where.lines()):
+                    placed.extend(found)
+                    turn.release()
+                    for line in found:
+                        self._say(line)
                 if time.monotonic() - checked > CHECK_EVERY_S:
                     for line in cluster.check():
                         self._say(line)
                     checked = time.monotonic()
 
+            def fit() -> None:
+                try:
+                    trainer.fit()
+                except Exception as error:
+                    self._curable = not any(name in str(error) for name in LASTING)
+                    raise
+
             limit_s = config.queue.take_s + config.learner.step_s
-            return watch(trainer.fit, self.folder / "metrics.jsonl", limit_s, look)
+            return watch(fit, self.folder / "metrics.jsonl", limit_s, look)
 
     def _summarise(self, entries: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
         from training.run import report
@@ -256,6 +317,9 @@ class Run:
         if self._interrupts > 1:
             print("\nstopping at once", flush=True)
             os._exit(130)
+        if not self._stepping:
+            print(f"\nstopping: no step is under way; go on with: {self._resume_line()}", flush=True)
+            raise KeyboardInterrupt
         print("\nstopping after this step; once more stops at once", flush=True)
         (self.folder / "STOP").touch()
 

@@ -7,7 +7,9 @@ need to go on.
 
 import logging
 import os
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,17 +23,19 @@ from actors.engine.policy import NOT_YET, PolicyActor, PolicyClient
 from actors.replay.queue import ReplayQueue
 from actors.rollout.actor import RolloutActor
 from actors.rollout.episode import Environment
-from configs.load import ConfigError
 from configs.schema import Config
 from serving.judge.service import JudgeClient
 from serving.judge.service import deployment as judge_deployment
 from serving.render.service import RenderClient
 from serving.render.service import deployment as render_deployment
+from training.run.nodes.leftovers import appoint, delete, remove_leftovers
+from training.run.nodes.room import WORD_S
 from training.run.ray_env import WORKER_ENV
 from training.run.trajectory_log import Recorder
 
 START_S = 300.0
 CHECK_S = 5.0
+REPLACEMENTS = 6  # tries to start an actor anew while its node dies
 
 
 def needed_cpus(config: Config) -> float:
@@ -57,9 +61,9 @@ def joined(config: Config) -> str:
     return config.cluster.address or os.environ.get("RAY_ADDRESS", "")
 
 
-def connect(config: Config, cpus: float, gpus: float) -> None:
-    """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here. Raises ConfigError when it has fewer
-    than `cpus` logical CPUs or `gpus` GPUs."""
+def join(config: Config) -> None:
+    """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here; what runs that are over left behind on
+    it is removed."""
     for name in ("ray", "ray.serve", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {
@@ -69,15 +73,9 @@ def connect(config: Config, cpus: float, gpus: float) -> None:
     }
     if address := joined(config):
         ray.init(address=address, **options)
+        remove_leftovers()
     else:
         ray.init(address="local", num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
-    have = ray.cluster_resources()
-    for name, need, key in (
-        ("CPU", cpus, "cluster.logical_cpus"),
-        ("GPU", gpus, "engine.gpus, learner.gpus, judge.gpus"),
-    ):
-        if have.get(name, 0) < need:
-            raise ConfigError(f"the cluster has {have.get(name, 0):g} {name}, this config needs {need:g} (see {key})")
 
 
 class Cluster:
@@ -92,6 +90,7 @@ class Cluster:
         images: Sequence[str],
         snapshot: bytes | None,
         version: int = 0,
+        say: Callable[[str], None] = print,
     ) -> None:
         """`folder`: the run's; `model`: the weights to begin with, and their `version`; `base`: where tokenizer and
         processor are read, also late in a run (a checkpoint it was resumed from may be pruned by then)."""
@@ -102,10 +101,12 @@ class Cluster:
         self._images = list(images)
         self._snapshot = snapshot
         self._version = version
+        self._say = say
         self.policies: list[Any] = []
         self.rollouts: list[Any] = []
         self.queue: Any = None
         self._offered: list[str] = []  # Serve applications of this run
+        self._caretaker: Any = None  # deletes them where this process cannot
 
     def __enter__(self) -> Self:
         try:
@@ -133,6 +134,8 @@ class Cluster:
         )
         self.policies = [policy.remote(self.model, config, self.base, self._version) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")
+        if joined(config):
+            self._caretaker = appoint()
         self.renderer = RenderClient(self._offer("render", render_deployment(config)), config)
         self.judge = JudgeClient(self._offer("judge", judge_deployment(config)), config)
         self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=-1).remote(
@@ -143,15 +146,30 @@ class Cluster:
 
     def _offer(self, part: str, application: Any) -> Any:
         """Deploy one part under a name of this run's own; a cluster may host several runs."""
-        name = f"rrvf-{self.config.run.name}-{os.getpid()}-{part}"
+        name = f"rrvf-{self.config.run.name}-{ray.get_runtime_context().get_job_id()}-{part}"
         self._offered.append(name)
-        try:
-            return serve.run(application, name=name, route_prefix=None)
-        except RuntimeError as error:  # Serve's own words for it name no reason
-            app = serve.status().applications.get(name)
-            said = [found.message for found in app.deployments.values()] if app is not None else []
-            lines = [line for message in said for line in message.splitlines() if line.strip()]
-            raise Outage("start", f"{part}: {(lines or [str(error)])[-1].strip()}") from error
+        made: list[Any] = []
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                made.append(serve.run(application, name=name, route_prefix=None))
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name=f"start-{part}", daemon=True)  # serve.run has no deadline of its own
+        thread.start()
+        limit, began, said = self.config.engine.ready_s, time.monotonic(), time.monotonic()
+        while thread.is_alive():
+            thread.join(0.2)
+            if time.monotonic() - began > limit:
+                raise Outage("start", f"{part} did not start within {limit:g} s (engine.ready_s): {_state(name)}")
+            if time.monotonic() - said > WORD_S:
+                self._say(f"waiting for {part}: {_state(name)}")
+                said = time.monotonic()
+        if failed:  # Serve's own words for it name no reason
+            raise Outage("start", f"{part}: {_state(name) or failed[0]}") from failed[0]
+        return made[0]
 
     def _rollout(self, number: int) -> Any:
         client = PolicyClient(self.policies, self.config.engine.turn_s)
@@ -181,9 +199,7 @@ class Cluster:
             except ray.exceptions.RayTaskError as error:
                 raise error.as_instanceof_cause() from None
             except ray.exceptions.RayActorError:
-                self.rollouts[number] = self._rollout(number)
-                self._wait([self.rollouts[number].start.remote()], f"rollout actor {number}", START_S)
-                said.append(f"rollout actor {number} died; a new one plays on")
+                said.append(self._replace(number))
         for number, policy in enumerate(self.policies):
             try:
                 stats = ray.get(policy.stats.remote(), timeout=CHECK_S)
@@ -204,6 +220,19 @@ class Cluster:
                     said.append(f"policy actor {number} died; a new engine has weights {version}")
         return said
 
+    def _replace(self, number: int) -> str:
+        """A new rollout actor in the place of one that died; tried again while a dying node still takes new actors."""
+        for _ in range(REPLACEMENTS):
+            self.rollouts[number] = self._rollout(number)
+            try:
+                ray.get(self.rollouts[number].start.remote(), timeout=START_S)
+                return f"rollout actor {number} died; a new one plays on"
+            except (ray.exceptions.RayActorError, ray.exceptions.TaskCancelledError):
+                time.sleep(CHECK_S)  # until Ray has noticed that the node is gone
+            except ray.exceptions.GetTimeoutError:
+                break
+        raise Outage("rollout", f"rollout actor {number} could not be replaced on any node")
+
     def env(self, temperature: float | None = None) -> Environment:
         """The same engine, renderer and judge for a caller in this process (evaluation)."""
         policy = PolicyClient(self.policies, self.config.engine.turn_s, temperature)
@@ -215,10 +244,15 @@ class Cluster:
         ray.get([r.stop.remote() for r in self.rollouts], timeout=60)
 
     def _wait(self, refs: list[Any], what: str, limit: float) -> None:
+        began, left = time.monotonic(), refs
         try:
-            ray.get(refs, timeout=limit)
-        except ray.exceptions.GetTimeoutError:
-            raise Outage("start", f"{what} did not start within {limit:g} s") from None
+            while left:
+                done, left = ray.wait(left, num_returns=len(left), timeout=min(WORD_S, limit))
+                ray.get(done)
+                if left and time.monotonic() - began > limit:
+                    raise Outage("start", f"{what} did not start within {limit:g} s")
+                if left:
+                    self._say(f"waiting for {len(left)} of {len(refs)} {what}")
         except ray.exceptions.RayTaskError as error:
             raise error.as_instanceof_cause() from None
         except ray.exceptions.RayActorError as error:
@@ -228,5 +262,14 @@ class Cluster:
         for actor in (*self.rollouts, *self.policies, *([self.queue] if self.queue is not None else [])):
             ray.kill(actor)
         if ray.is_initialized() and joined(self.config):  # else the whole cluster ends with this process
-            for name in self._offered:
-                serve.delete(name)
+            delete(self._offered)
+            if self._caretaker is not None:
+                ray.kill(self._caretaker)
+
+
+def _state(application: str) -> str:
+    """What Serve says last of an application's deployments, in one line."""
+    app = serve.status().applications.get(application)
+    found = [part.message for part in app.deployments.values()] if app is not None else []
+    lines = [line.strip() for message in found for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

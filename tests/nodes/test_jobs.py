@@ -1,0 +1,62 @@
+"""README's own job on several nodes: two at once on room for one, a folder that is not shared."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes.rig import Rig, wait_until
+
+TINY = (
+    "training.train", "configs/tiny_chart.yaml", "data.count=24", "rollout.group_size=4", "rollout.concurrency=4",
+    "queue.groups_per_step=2", "queue.drop_zero_variance=false", "evaluate.before_after=false",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    folder = Path(f"/tmp/rrvf-nodes-{os.getpid()}")  # short: Ray's sockets lie below it
+    made = Rig(folder, f"nodes-{os.getpid()}")
+    try:
+        made.add("a", 2, 3)
+        made.add("b", 3, 3)
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def said(log: Path) -> str:
+    return log.read_text() if log.exists() else ""
+
+
+def test_two_jobs_on_room_for_one_run_one_after_the_other_and_say_where(rig: Rig) -> None:
+    """A head without CPUs, two nodes with disks of their own, no setting but `run.dir`."""
+    logs = [rig.shared / f"{name}.txt" for name in ("first", "second")]
+    first = rig.job(*TINY, "run.steps=2", f"run.dir={rig.shared}/runs", log=logs[0])
+    wait_until("the first to start", lambda: first.poll() is not None or "starting engine" in said(logs[0]), 300)
+    second = rig.job(*TINY, "run.steps=1", f"run.dir={rig.shared}/runs", log=logs[1])
+    assert first.wait(timeout=600) == 0, said(logs[0])[-4000:]
+    ended = time.time()
+    assert second.wait(timeout=600) == 0, said(logs[1])[-4000:]
+    assert "waiting: another run is starting" in said(logs[1]) or "waiting: no room for" in said(logs[1])
+    assert "job 0" in said(logs[1]).split("held by ")[1], "it says who holds the rest"
+    for steps, name in ((2, "tiny_chart"), (1, "tiny_chart-2")):
+        assert json.loads((rig.shared / "runs" / name / "summary.json").read_text())["steps"] == steps
+    assert json.loads((rig.shared / "runs/tiny_chart-2/metrics.jsonl").read_text())["ended_ms"] > 1000 * ended
+    where = [line for line in said(logs[0]).splitlines() if "] node 127.0.0." in line]
+    assert len(where) == 2 and sum("learner worker" in line for line in where) == 1, said(logs[0])
+
+
+def test_a_folder_that_is_not_shared_is_refused_in_a_line_that_says_why(rig: Rig) -> None:
+    log = rig.shared / "unshared.txt"
+    job = rig.job(*TINY, log=log)  # the default, in the job's own folder
+    assert job.wait(timeout=300) != 0
+    lines = {line for line in said(log).splitlines() if line.startswith("error:")}  # Ray shows the end of a log again
+    assert len(lines) == 1, said(log)[-4000:]
+    line = lines.pop()
+    assert "on 2 of 2 other node(s)" in line and "is not shared" in line and "run.dir=PATH" in line

@@ -1,0 +1,177 @@
+"""Whether a run's parts fit a cluster's nodes: asked before anything is started, and waited for in words.
+
+Guarantees: a part only fits where one node has room for it, not the sum of several; waiting has a deadline
+(`cluster.room_s`) and names every WORD_S seconds who waits for what, what is free and who holds the rest; an autoscaler
+is told what is missing; of several runs on one cluster one starts at a time, so that none takes half of another's room.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+from actors.contracts import Outage
+from configs.load import ConfigError
+from configs.schema import Config
+
+WORD_S = 10.0
+LOOK_S = 1.0
+LEARNER = "learner worker"
+TURN, NAMESPACE = "rrvf-starting", "rrvf"
+OURS = re.compile(r"rrvf-(?P<run>.+)-(?P<job>[0-9a-f]{8})-(render|judge)")  # Serve applications of runs
+Resources = Mapping[str, float]
+Say = Callable[[str], None]
+
+
+def demands(c: Config, only: str = "") -> list[tuple[str, dict[str, float]]]:
+    """(part, what one process of it asks of a node), largest first; of all parts, or `only` one."""
+    shared = 0.5 if c.engine.gpus and c.engine.sync == "host" else 1.0
+    own_judge = c.judge.backend == "mllm" and not c.judge.url
+    found = [
+        *[("policy engine", {"CPU": c.engine.cpus, "GPU": shared * c.engine.gpus})] * c.engine.replicas,
+        *[("judge", {"CPU": c.judge.cpus, "GPU": float(c.judge.gpus) if own_judge else 0.0})] * c.judge.replicas,
+        *[(LEARNER, {"CPU": c.learner.cpus, "GPU": shared * c.learner.gpus})] * c.learner.workers,
+        *[("renderer", {"CPU": c.renderers.cpus, "GPU": 0.0})] * c.renderers.replicas,
+    ]
+    chosen = [part for part in found if only in ("", part[0])]
+    return sorted(chosen, key=lambda part: (-part[1]["GPU"], -part[1]["CPU"]))
+
+
+def left_over(parts: list[tuple[str, dict[str, float]]], nodes: Mapping[str, Resources]) -> Counter[str]:
+    """Parts that find no node, first fit by size; each as `name (what it asks)`."""
+    free = {name: dict(have) for name, have in nodes.items()}
+    missing: Counter[str] = Counter()
+    for name, need in parts:
+        for have in free.values():
+            if all(have.get(kind, 0.0) + 1e-6 >= amount for kind, amount in need.items()):
+                for kind, amount in need.items():
+                    have[kind] = have.get(kind, 0.0) - amount
+                break
+        else:
+            missing[f"{name} ({_words(need)})"] += 1
+    return missing
+
+
+def no_room(config: Config) -> str | None:
+    """One line about the parts that no node could hold even if nothing else ran; None where all fit."""
+    if missing := left_over(demands(config), _nodes(_total())):
+        return f"no room on any node for {_counted(missing)}; {'; '.join(free_lines())}"
+    return None
+
+
+def free_lines() -> list[str]:
+    """A line for each node: what is free of what it has."""
+    free, total = _nodes(_free()), _nodes(_total())
+    return [
+        f"node {name}: free {_words(free.get(name, {}))} of {_words(have)}"
+        for name, have in total.items()
+        if any(have.values())
+    ]
+
+
+class Turn:
+    """The right to start parts on a cluster that others use as well; it ends with this process at the latest."""
+
+    def __init__(self) -> None:
+        """Raises ValueError while another run has it."""
+
+        class Holder:
+            """An actor whose name is the right."""
+
+        actor = ray.remote(num_cpus=0)(Holder)
+        self._held: Any = actor.options(name=TURN, namespace=NAMESPACE).remote()
+
+    def release(self) -> None:
+        """Everything is placed; may be called again."""
+        if self._held is not None:
+            request_resources(bundles=[])
+            ray.kill(self._held)
+            self._held = None
+
+
+def wait_for_room(config: Config, say: Say, only: str = "") -> Turn:
+    """Return when it is this run's turn and every part (or `only` one) fits what is free; release the turn when they
+    are placed. Raises Outage("start", ...) after `cluster.room_s`, ConfigError at once where that is 0."""
+    limit, began = config.cluster.room_s, time.monotonic()
+    turn: Turn | None = None
+    parts, asked, said = demands(config, only), False, began
+    while True:
+        if turn is None:
+            try:
+                turn = Turn()
+            except ValueError:
+                line = f"another run is starting{_holders()}"
+        if turn is not None:
+            missing = left_over(parts, _nodes(_free()))
+            if not missing:
+                return turn
+            line = f"no room for {_counted(missing)}; {'; '.join(free_lines())}{_holders()}"
+            if not asked:
+                request_resources(bundles=[{k: v for k, v in need.items() if v} for _, need in parts])
+                asked = True
+        if limit == 0 or time.monotonic() - began > limit:
+            if turn is not None:
+                turn.release()
+            if limit == 0:
+                raise ConfigError(f"{line} (cluster.room_s=SECONDS waits)")
+            raise Outage("start", f"after {limit:g} s (cluster.room_s): {line}")
+        if time.monotonic() - said > WORD_S:
+            say(f"waiting: {line}")
+            said = time.monotonic()
+        time.sleep(LOOK_S)
+
+
+def job_of(actor: Mapping[str, Any]) -> str:
+    """The job whose run an actor belongs to: Serve's replicas carry it in their application's name."""
+    found = OURS.search(actor["ActorClassName"] or "")
+    return found["job"] if found else actor["JobID"]
+
+
+def alive() -> list[dict[str, Any]]:
+    """Ray's table of the actors that are alive."""
+    return [actor for actor in ray._private.state.actors().values() if actor["State"] == "ALIVE"]  # type: ignore[attr-defined]
+
+
+def _holders() -> str:
+    """Who else is on the cluster: jobs with how they were started and how many actors of each kind they have."""
+    own = ray.get_runtime_context().get_job_id()
+    by_job: dict[str, Counter[str]] = {}
+    for actor in alive():
+        kind = (actor["ActorClassName"] or "actor").rpartition(":")[2]
+        if job_of(actor) != own and kind not in ("JobSupervisor", "ServeController", "Holder", "Caretaker"):
+            by_job.setdefault(job_of(actor), Counter())[kind] += 1
+    entries = {job["JobID"]: job.get("Entrypoint") or "a driver" for job in ray._private.state.jobs()}  # type: ignore[attr-defined]
+    lines = [f"job {job} ({entries.get(job, '?')[:120]}): {_counted(kinds)}" for job, kinds in by_job.items()]
+    return f"; held by {', '.join(lines)}" if lines else ""
+
+
+def _total() -> Mapping[str, Resources]:
+    return ray._private.state.total_resources_per_node()  # type: ignore[attr-defined,no-any-return]
+
+
+def _free() -> Mapping[str, Resources]:
+    return ray._private.state.available_resources_per_node()  # type: ignore[attr-defined,no-any-return]
+
+
+def _nodes(by_id: Mapping[str, Resources]) -> dict[str, dict[str, float]]:
+    """CPUs and GPUs of the living nodes, by address; several of one address are told apart by their id."""
+    found: dict[str, dict[str, float]] = {}
+    for node in ray.nodes():
+        if node["Alive"] and node["NodeID"] in by_id:
+            address = node["NodeManagerAddress"]
+            name = address if address not in found else f"{address} {node['NodeID'][:6]}"
+            found[name] = {kind: by_id[node["NodeID"]].get(kind, 0.0) for kind in ("CPU", "GPU")}
+    return found
+
+
+def _counted(found: Counter[str]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in found.most_common(6))
+
+
+def _words(have: Resources) -> str:
+    parts = [f"{amount:g} {kind}" for kind, amount in have.items() if amount]
+    return " and ".join(parts) or "nothing"
