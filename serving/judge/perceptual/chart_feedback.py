@@ -21,6 +21,9 @@ from serving.judge.perceptual.words import background
 
 SEEN = 0.05  # weight of a colour that is spoken of
 OTHER = 12.0  # CIEDE2000 from which a colour is another one
+DIFFERS, UNLIKE = 0.7, 0.2  # agreement of lines below which their words differ; of letters that are hardly legible
+NEAR, STRAY = 0.025, 0.012  # of the plotting area, and share of the marks: what lies that near is in its place
+LEGIBLE = 9.0  # pixels of a line
 OFF = 0.04  # of the plotting area: a value that much off is spoken of
 MOST_VALUES = 3
 SAID = {"bars": "bar", "horizontal bars": "bar", "lines": "line", "points": "point", "pie": "wedge", "areas": "area"}
@@ -85,6 +88,8 @@ def _marks(c: Comparison) -> list[Difference]:
     """Number and values of marks, colour by colour."""
     if c.target.shapes.kind == "pie" and c.render.shapes.kind == "pie":
         return _wedges(c)
+    if _same_marks(c):
+        return []
     pairs = [pair for pair in layers(c.target, c.render, c.pairing) if pair[0].any() and pair[1].any()]
     found: list[Difference] = []
     for n, (t, r) in enumerate(pairs):
@@ -94,6 +99,18 @@ def _marks(c: Comparison) -> list[Difference]:
         else:
             found += _course(c, t, r, which)
     return found
+
+
+def _same_marks(c: Comparison) -> bool:
+    """Whether nearly all marks of either side lie on marks of the other, whatever their colours: where blends of two
+    series blur which is which, this still tells."""
+    a, b = (side.shapes.data.astype(np.uint8) for side in (c.target, c.render))
+    if not a.any() or not b.any():
+        return False
+    frame = c.target.frame
+    reach = max(2.5, NEAR * (frame[3] - frame[1]))
+    off = [cv2.distanceTransform(1 - other, cv2.DIST_L2, 3)[own > 0] > reach for own, other in ((a, b), (b, a))]
+    return max(float(far.mean()) for far in off) < STRAY
 
 
 def _pieces(c: Comparison, t: NDArray[np.bool_], r: NDArray[np.bool_], which: str) -> list[Difference]:
@@ -278,13 +295,33 @@ def _text(c: Comparison) -> list[Difference]:
         elif r.any() and not t.any():
             if part != "inside":
                 found.append(Difference("text", severity, part, f"Remove the {NOUNS[part]}."))
-        elif t.any() and part != "inside" and float(np.min(lines.found[t])) < 0.62:
+        elif t.any() and part != "inside" and _differs(c, lines, t):
             found.append(Difference("text", severity, part, f"The {NOUNS[part]} differs."))
     if c.target.keyed.sum() > 0 and not c.chart.survey.keyed.any():
         found.append(Difference("text", 2, "legend", "The legend is missing."))
     elif c.chart.survey.keyed.sum() > 1 and not c.target.keyed.any():
         found.append(Difference("text", 2, "legend", "Remove the legend."))
     return [*found, *_text_size(c, lines)]
+
+
+def _differs(c: Comparison, lines: Lines, chosen: NDArray[np.bool_]) -> bool:
+    """Whether a line of the target's says something else in the render: of those that both pictures show whole, with
+    letters large enough to be read."""
+    assert c.chart is not None
+    canvases = c.target.side.canvas, c.chart.survey.side.canvas
+    scales = c.target.size[0] / canvases[0][0], c.render.size[0] / canvases[1][0]  # pixels of the picture in one of it
+    for i in np.flatnonzero(chosen & (lines.partner >= 0)):
+        boxes = c.target.words.boxes[i], c.chart.survey.words.boxes[lines.partner[i]]
+        if all(_is_whole(box, canvas) for box, canvas in zip(boxes, canvases, strict=True)):
+            high = min(min(x[2] - x[0], x[3] - x[1]) * scale for x, scale in zip(boxes, scales, strict=True))
+            if lines.found[i] < (UNLIKE if high < LEGIBLE else DIFFERS):
+                return True
+    return False
+
+
+def _is_whole(box: NDArray[np.float32], canvas: tuple[int, int]) -> bool:
+    """Whether a line ends before the border of its picture."""
+    return bool(box[0] > 0 and box[1] > 0 and box[2] < canvas[0] and box[3] < canvas[1])
 
 
 def _text_size(c: Comparison, lines: Lines) -> list[Difference]:
