@@ -17,7 +17,9 @@ import pytest
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from actors.contracts import Outage, Verdict
+from configs.schema import Judge
 from serving.judge.mllm_answer import marks_of
+from serving.judge.service import VisualJudge
 from tests.serving.judge.test_mllm_behaviours import endpoint, judged, says
 from tests.serving.live import Live
 from tests.serving.malformed import odd_pictures
@@ -133,12 +135,11 @@ async def test_pictures_that_beg_bring_no_text_of_theirs_into_the_question(pictu
 
 
 async def test_pictures_that_beg_a_real_small_model_get_a_verdict_or_an_outage(live: Live, picture: Any) -> None:
-    found, _ = await judged(
-        f"{live.url}/v1",
-        [(picture("red"), begging(text)) for text in BEGGING],
-        model="tiny_chart",
-        retries=0,
-    )
-    assert len(found) == 20
+    judge = VisualJudge(Judge(backend="mllm", url=f"{live.url}/v1", model="tiny_chart", deadline_s=30, retries=0))
+    try:
+        asked = (judge.compare(picture("red"), begging(text), "chart") for text in BEGGING)
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    finally:
+        await judge.close()
     for one in found:
         assert isinstance(one, Outage) or (isinstance(one, Verdict) and one.score < 1.0), one
