@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for member in last["members"]:
         for turn in member["turns"]:
             turn |= {"text": EVIL, "code": EVIL, "feedback": EVIL, "failure": EVIL, "message": EVIL, "picture": None}
-            turn |= {"kind": EVIL, "sub_scores": {EVIL: 0.5}}
+            turn |= {"kind": EVIL, "read": EVIL, "sub_scores": {EVIL: 0.5}}
         member["ending"] = EVIL
     with lines.open("a") as out:
         out.write(json.dumps(last) + "\n")
