@@ -14,7 +14,7 @@ from training.data.chart_looks import Look
 from training.data.synthetic_charts import Split
 
 BATCH = 16
-POOL = {"plain": 3000, "mild": 1000, "cosmetic": 3000}  # charts of a kind in a look
+POOL = {"plain": 3000, "mild": 2500, "cosmetic": 3000}  # charts of a kind in a look
 LESSON_LOOKS: tuple[Look, ...] = ("plain", "mild")
 LESSONS = 60  # charts of a kind in a look that have tool turns
 
@@ -35,6 +35,7 @@ class Stage:
 
 
 TWO = ("bar", "barh")
+THREE, FOUR = (*TWO, "plot"), (*TWO, "plot", "scatter")
 STAGES = (
     Stage(700, ("bar",), "bar"),
     Stage(350, ("bar",), cosmetic=0.5),
@@ -43,6 +44,10 @@ STAGES = (
     Stage(600, TWO, rate=(0.5, 0.5), decay=0.1),
     Stage(250, ("bar", "barh", "barh"), rate=(0.4, 0.35), decay=0.1),
     Stage(1000, TWO, mild=0.35, tool=0.12, repair=0.05, rate=(0.35, 0.0), decay=0.1),
+    Stage(900, THREE, "plot", mild=0.2, rate=(0.5, 0.5), decay=0.1),
+    Stage(900, FOUR, "scatter", mild=0.2, rate=(0.5, 0.45), decay=0.1),
+    Stage(1400, FOUR, mild=0.3, rate=(0.45, 0.3), decay=0.1),
+    Stage(1800, FOUR, mild=0.35, cosmetic=0.1, tool=0.1, repair=0.06, rate=(0.3, 0.0), decay=0.1),
 )
 TOTAL = sum(s.steps for s in STAGES)
 

@@ -19,8 +19,8 @@ from actors.files import beside, publish
 from configs.schema import Render, Sandbox
 
 Split = Literal["train", "heldout"]
-KINDS = ("bar", "barh")  # what the base policy reads
-CALLS = (*KINDS, "plot", "scatter", "fill_between", "step")  # what is recognised in a program
+KINDS = ("bar", "barh", "plot", "scatter")  # what the base policy reads
+CALLS = (*KINDS, "fill_between", "step")  # what is recognised in a program
 COLOURS = (
     "red", "blue", "green", "orange", "purple", "brown", "pink", "gray", "teal", "tab:blue", "tab:orange", "tab:green",
 )  # fmt: skip
