@@ -145,7 +145,7 @@ def play(folder: Path, name: str, layout: dict[str, int]) -> Path:
         group_size=MEMBERS,
         concurrency=layout["slots"],
         max_turns=4,
-        max_wait_s=1e9,
+        max_wait_s=86_400,
     )
     config.sampling = replace(config.sampling, max_tokens=256, max_trajectory_tokens=4096)
     config.queue = replace(
