@@ -214,10 +214,11 @@ class Api:
     async def judge(self, request: Request) -> dict[str, Any]:
         """Similarity and differences of two pictures."""
         asked, _ = await requests.body(request, requests.Judge)
+        domain = self._domain(asked.domain)  # before the pictures are read: it costs nothing
         target = await picture(asked.target, "target", self._config.data.max_pixels)
         render = await picture(asked.render, "render", self._config.data.max_pixels)
         try:
-            return asdict(await self._judge.compare(target, render, self._domain(asked.domain)))
+            return asdict(await self._judge.compare(target, render, domain))
         except ValueError as error:
             raise BadRequest("bad_image", " ".join(str(error).split())[:200]) from None
 
