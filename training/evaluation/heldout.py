@@ -18,6 +18,7 @@ from actors.files import write_whole
 from actors.images import read_image
 from actors.rollout.actor import play_member, rules_of
 from actors.rollout.episode import Environment, Rules
+from actors.rollout.unforeseen import Unforeseen
 from actors.trajectory import Trajectory
 from configs.schema import Config
 from training.data.image_sets import ImageSet
@@ -69,16 +70,17 @@ async def evaluate(
     """Rows in the order of `images`. Raises Outage when an image stays without an answer."""
     direct = replace(rules, rollout=replace(rules.rollout, single_turn=True))
     gate = asyncio.Semaphore(concurrency)
-    finished = 0
+    finished, unforeseen = 0, Unforeseen()
 
     async def one(index: int) -> Row:
         nonlocal finished
         path = images.paths[index]
         async with gate:
             image = await asyncio.to_thread(read_image, path, max_pixels)
-            played = await play_member(image, env, direct, f"{label}.{index}")
+            played = await play_member(image, env, direct, f"{label}.{index}", unforeseen)
         if isinstance(played, str):
-            raise Outage(played, f"no evaluation of {path} after {rules.rollout.retries} retries")
+            why = "; ".join(unforeseen.lines())
+            raise Outage(played, f"no evaluation of {path} after {rules.rollout.retries} retries; {why}")
         finished += 1
         progress(finished, len(images.paths))
         around = [images.facts[i % len(images.facts)] for i in (index, index + 1)] if images.facts else []
