@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from configs.domains import find
 from configs.fields import allowed, convert, rule_of, section, settings, show
 from configs.outside import absolute
 from configs.relations import broken
@@ -65,6 +66,8 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
     problems.extend(line for line in broken(config) if not any(f"{key}=" in line for key in wrong))
     if problems:
         raise ConfigError(*problems)
+    for name, own_text in vars(find(config.data.domain).texts).items():
+        setattr(config.prompts, name, getattr(config.prompts, name) or own_text)
     return config
 
 

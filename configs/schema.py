@@ -147,9 +147,9 @@ class Feedback:
 class Prompts:
     """Texts of the dialogue; `{feedback}` is replaced in `feedback`. Tags are fixed: think, tool_call, answer."""
 
-    system: str = text("", "offers the tool and says what form a turn has", empty="no system message")
-    direct_system: str = text("", "the same for a single turn, without a tool", empty="no system message")
-    user: str = text("", "stands beside the target's picture", empty="the picture alone")
+    system: str = text("", "offers the tool and says what form a turn has", empty="the domain's own, if any")
+    direct_system: str = text("", "the same for a single turn, without a tool", empty="the domain's own, if any")
+    user: str = text("", "stands beside the target's picture", empty="the domain's own, else the picture alone")
     feedback: str = text("{feedback}", "what a turn's render and verdict become", empty="no text")
     last_turn: str = text("", "appended to the feedback before the last turn", empty="nothing is appended")
 

@@ -51,7 +51,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Texts:
-    """The domain's own prompts, for a policy that needs to be asked for it (`prompts.domain=true`)."""
+    """The domain's own prompts; each stands where `prompts` has none."""
 
     system: str = ""
     direct_system: str = ""

@@ -120,3 +120,12 @@ def test_every_section_and_leaf_is_a_valid_key() -> None:
     keys = valid_keys()
     assert {"queue", "queue.max_staleness", "render.sandbox", "render.sandbox.cpu_s"} <= set(keys)
     assert len(keys) == len(set(keys))
+
+
+def test_a_domain_asks_for_itself_where_no_prompt_is_given() -> None:
+    from configs.domains import find
+
+    own = find("svg").texts
+    found = load(None, ["data.domain=svg", "prompts.user=Draw this."]).prompts
+    assert (found.system, found.direct_system, found.user) == (own.system, own.direct_system, "Draw this.")
+    assert own.direct_system and load(None, ["data.domain=chart"]).prompts.system == ""

@@ -43,6 +43,7 @@ class Admits:
 async def test_a_slot_that_is_stopped_as_the_queue_answers_ends() -> None:
     player = Rollouts.__new__(Rollouts)
     player._name, player._config, player._waits, player._queue = "r", Config(), Waits(), Admits()
+    player._own = None
     player._tasks = [asyncio.create_task(player._slot(0))]
     await asyncio.sleep(0.01)
     player._queue.answer.set_result(None)  # and the slot has not seen it
