@@ -30,7 +30,7 @@ from serving.render.service import RenderClient
 from serving.render.service import deployment as render_deployment
 from training.run.nodes.leftovers import appoint, delete, remove_leftovers
 from training.run.nodes.room import WORD_S
-from training.run.ray_env import WORKER_ENV
+from training.run.ray_env import runtime_env
 from training.run.trajectory_log import Recorder
 
 START_S = 300.0
@@ -67,7 +67,7 @@ def join(config: Config) -> None:
     for name in ("ray", "ray.serve", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {
-        "runtime_env": {"env_vars": WORKER_ENV},
+        "runtime_env": runtime_env(own=not joined(config)),
         "log_to_driver": False,
         "logging_level": "ERROR",
     }

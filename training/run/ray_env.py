@@ -5,6 +5,9 @@ by many), and Ray's waits sized for busy machines.
 """
 
 import os
+import shlex
+import sys
+from typing import Any
 
 WORKER_ENV = {
     "OMP_NUM_THREADS": "1",
@@ -20,3 +23,12 @@ def set_environment() -> None:
     """Call before `import ray`; what a user has set is kept."""
     for name, value in WORKER_ENV.items():
         os.environ.setdefault(name, value)
+
+
+def runtime_env(own: bool) -> dict[str, Any]:
+    """Ray's runtime environment of a run. `own`: of a cluster that is started here, whose workers run this interpreter;
+    Ray starts them by a shell and does not quote its path, so one with a blank is quoted here."""
+    found: dict[str, Any] = {"env_vars": WORKER_ENV}
+    if own and shlex.quote(sys.executable) != sys.executable:
+        found["py_executable"] = shlex.quote(sys.executable)
+    return found

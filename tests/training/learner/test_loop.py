@@ -26,6 +26,7 @@ from tests.training.run.test_dashboard import gauges, named
 from training import rerun
 from training.learner.loop import _ask, train_loop
 from training.run import checkpoint
+from training.run.ray_env import runtime_env
 
 GROUPS, MEMBERS = 2, 3
 
@@ -66,7 +67,13 @@ class Receiver:
 def cluster() -> Iterator[None]:
     env = {"OMP_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1", "PYTHONPATH": os.getcwd()}
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": env})
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env=runtime_env(own=True) | {"env_vars": env},
+    )
     yield
     ray.shutdown()
 
