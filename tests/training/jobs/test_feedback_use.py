@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from training.evaluation.turns.second import Looked, exchanged
 from training.jobs import feedback_use
 from training.jobs.feedback_use import Attempt, Second, measure, summary
 from training.run import cluster
+from training.run.nodes import room
 
 
 def test_everybody_gets_somebody_elses_words() -> None:
@@ -66,7 +68,8 @@ def test_the_ledger_of_a_run_outlives_the_study(tmp_path: Path, monkeypatch: pyt
         return {"tried": 3}
 
     monkeypatch.setattr(cluster, "Cluster", Cluster)
-    monkeypatch.setattr(cluster, "connect", lambda *rest: None)
+    monkeypatch.setattr(cluster, "join", lambda *rest: None)
+    monkeypatch.setattr(room, "wait_for_room", lambda *rest: SimpleNamespace(release=lambda: None))
     monkeypatch.setattr(feedback_use, "studies", studies)
     (tmp_path / "queue.jsonl").write_text("the ledger")
     assert measure(load("configs/tiny_chart.yaml", []), "m", tmp_path, ImageSet("held", ())) == {"tried": 3}
