@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import cv2
@@ -22,6 +21,7 @@ from PIL import Image
 from serving.render.web import WebRenderer
 from serving.render.web_browser import find_browser
 from tests.data import real
+from tests.ratios import ratios
 from training.metrics.design2code import score
 from training.metrics.design2code.pages import SHIFT, cleaned, painted, texts
 from training.metrics.official import PATIENT
@@ -96,14 +96,4 @@ async def measure() -> list[tuple[float, float]]:
 
 
 def main(out_dir: Path) -> dict:
-    both = asyncio.run(measure())
-    ratios = [theirs / ours for ours, theirs in both]
-    result = {
-        "pairs": len(both),
-        "ours_pair_s": round(median(ours for ours, _ in both), 3),
-        "published_pair_s": round(median(theirs for _, theirs in both), 2),
-        "ratio_median": round(median(ratios), 1),
-        "ratio_least": round(min(ratios), 1),
-    }
-    print(json.dumps(result))
-    return result
+    return ratios(asyncio.run(measure()))

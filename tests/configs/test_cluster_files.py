@@ -18,10 +18,10 @@ import pytest
 import yaml
 
 from configs.load import load
+from tests.data import real
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "configs" / "cluster"
-SCHEMAS = ROOT.parent / "shared" / "data" / "kuberay"
 
 
 def strict(schema: Any) -> Any:
@@ -40,13 +40,12 @@ def strict(schema: Any) -> Any:
 
 
 def problems(manifest: Any, kind: str) -> list[str]:
-    schema = json.loads(gzip.decompress((SCHEMAS / f"{kind}.v1.schema.json.gz").read_bytes()))
+    schema = json.loads(gzip.decompress((real("kuberay") / f"{kind}.v1.schema.json.gz").read_bytes()))
     schema["properties"]["metadata"] = {"type": "object", "properties": {"name": {"type": "string"}}}
     found = jsonschema.Draft7Validator(strict(schema)).iter_errors(manifest)
     return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in found]
 
 
-@pytest.mark.skipif(not SCHEMAS.is_dir(), reason="KubeRay's schemas lie beside the checkout")
 @pytest.mark.parametrize(("name", "kind"), [("raycluster", "rayclusters"), ("rayjob", "rayjobs")])
 def test_manifests_are_what_kuberay_takes_and_an_unknown_field_is_refused(name: str, kind: str) -> None:
     manifest = yaml.safe_load((FILES / f"{name}.yaml").read_text())
@@ -167,6 +166,6 @@ def test_slurm_ends_with_the_drivers_status(slurm: dict[str, str]) -> None:
     assert subprocess.run(["bash", str(FILES / "slurm.sh")], env=slurm | {"FAIL": "3"}, timeout=60).returncode == 3
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="needs shellcheck: apt-get install shellcheck")
 def test_the_script_has_no_findings() -> None:
     subprocess.run(["shellcheck", str(FILES / "slurm.sh")], check=True)

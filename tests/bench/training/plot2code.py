@@ -14,9 +14,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 from tests.data import real
+from tests.ratios import ratios
 from training.metrics.official import PATIENT
 from training.metrics.plot2code import Scorer
 
@@ -82,14 +82,4 @@ async def measure() -> list[tuple[float, float]]:
 
 
 def main(out_dir: Path) -> dict:
-    both = asyncio.run(measure())
-    ratios = [theirs / ours for ours, theirs in both]
-    result = {
-        "pairs": len(both),
-        "ours_pair_s": round(median(ours for ours, _ in both), 3),
-        "published_pair_s": round(median(theirs for _, theirs in both), 3),
-        "ratio_median": round(median(ratios), 2),
-        "ratio_of_sums": round(sum(t for _, t in both) / sum(o for o, _ in both), 2),
-    }
-    print(json.dumps(result))
-    return result
+    return ratios(asyncio.run(measure()))

@@ -1,11 +1,19 @@
 """Chromium pages for tests, as the renderer finds its browser."""
 
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import uvicorn
 from playwright.sync_api import Page, sync_playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 
+from serving.http.static import static, studio
 from serving.render.web_browser import find_browser
 
 WAIT_MS = 60_000
@@ -27,6 +35,21 @@ def opened(**context: Any) -> Iterator[Page]:
         finally:
             browser.close()
         assert not wrong, wrong
+
+
+@contextmanager
+def studio_before(answer: Callable[[Request], Awaitable[Response]]) -> Iterator[str]:
+    """Address of the studio before a server that answers POST /v1/image-to-code as the test says."""
+    routes = [Route("/", studio), Mount("/pages", static()), Route("/v1/image-to-code", answer, methods=["POST"])]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="error"))
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(60)
 
 
 def too_wide(page: Page) -> bool:

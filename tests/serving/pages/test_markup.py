@@ -1,24 +1,19 @@
 """What models, judges and run folders say is text in the pages: nothing runs, nothing becomes an element."""
 
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from playwright.sync_api import Page
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
 
-from serving.http.static import PAGES, static, studio
+from serving.http.static import PAGES
 from serving.inference.events import frame
 from serving.viewer.app import alone
-from tests.serving.pages.browser import opened
+from tests.serving.pages.browser import opened, studio_before
 from tests.serving.viewer.test_app import Served
 from tests.training.run.made_run import make
 
@@ -132,16 +127,8 @@ def answering(evil: list[str]) -> Iterator[str]:
             return JSONResponse({"error": {"kind": text, "message": text[7:]}}, status_code=503)
         return StreamingResponse(iter([spoken(text)]), media_type="text/event-stream")
 
-    routes = [Route("/", studio), Mount("/pages", static()), Route("/v1/image-to-code", answer, methods=["POST"])]
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="error"))
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(60)
+    with studio_before(answer) as address:
+        yield address
 
 
 def clean(page: Page) -> None:

@@ -4,27 +4,22 @@ import asyncio
 import io
 import os
 import re
-import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 from playwright.sync_api import Page, expect
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
-from starlette.routing import Mount, Route
 
 from configs.load import load
-from serving.http.static import static, studio
 from serving.inference.events import frame
 from tests.overfit import by_heart
 from tests.serving.live import Live, served
-from tests.serving.pages.browser import WAIT_MS, opened, too_wide
+from tests.serving.pages.browser import WAIT_MS, opened, studio_before, too_wide
 from tests.serving.relay import relayed
 
 ROOT = Path(__file__).parents[3]
@@ -162,26 +157,17 @@ def test_another_picture_ends_what_is_under_way() -> None:
 
         return StreamingResponse(frames(), media_type="text/event-stream")
 
-    routes = [Route("/", studio), Mount("/pages", static()), Route("/v1/image-to-code", answer, methods=["POST"])]
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="error"))
-        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        try:
-            with opened() as page:
-                page.goto(f"http://127.0.0.1:{listening.getsockname()[1]}")
-                page.locator("#file").set_input_files(EXAMPLE)
-                page.get_by_role("button", name="Draw it").click()
-                expect(page.locator("article.turn")).to_have_count(1)
-                page.locator("#file").set_input_files(EXAMPLE.with_name("pie.png"))
-                assert page.locator("#go").text_content() == "Draw it"
-                go_on.set()
-                page.wait_for_timeout(1000)
-                expect(page.locator("article.turn")).to_have_count(0)
-                expect(page.get_by_role("alert")).to_be_empty()
-        finally:
-            server.should_exit = True
-            thread.join(60)
+    with studio_before(answer) as address, opened() as page:
+        page.goto(address)
+        page.locator("#file").set_input_files(EXAMPLE)
+        page.get_by_role("button", name="Draw it").click()
+        expect(page.locator("article.turn")).to_have_count(1)
+        page.locator("#file").set_input_files(EXAMPLE.with_name("pie.png"))
+        assert page.locator("#go").text_content() == "Draw it"
+        go_on.set()
+        page.wait_for_timeout(1000)
+        expect(page.locator("article.turn")).to_have_count(0)
+        expect(page.get_by_role("alert")).to_be_empty()
 
 
 def test_a_broken_image_is_said_to_be_one(page: Page, tmp_path: Path) -> None:
