@@ -1,8 +1,9 @@
-"""README's own job on several nodes: two at once on room for one, a folder that is not shared."""
+"""README's own job on several nodes: two at once on room for one, a killed driver, a folder that is not shared."""
 
 import json
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,3 +61,27 @@ def test_a_folder_that_is_not_shared_is_refused_in_a_line_that_says_why(rig: Rig
     assert len(lines) == 1, said(log)[-4000:]
     line = lines.pop()
     assert "on 2 of 2 other node(s)" in line and "is not shared" in line and "run.dir=PATH" in line
+
+
+def test_a_killed_driver_leaves_nothing_behind_on_any_node(rig: Rig) -> None:
+    log = rig.shared / "killed.txt"
+    job = rig.job(*TINY, "run.steps=50", f"run.dir={rig.shared}/killed", log=log)
+    steps = rig.shared / "killed" / "tiny_chart" / "metrics.jsonl"
+    wait_until("a step", lambda: job.poll() is not None or steps.exists(), 300)
+    assert job.poll() is None, said(log)[-4000:]
+    [driver] = [pid for pid in rig.processes("head") if command(pid).startswith("python -m training.train")]
+    os.kill(driver, signal.SIGKILL)
+    job.wait(timeout=120)
+    kinds = ("VisualJudge", "RenderWorker", "jailed.server", "PolicyEngine", "Rollouts", "QueueState", "RayTrainWorker")
+
+    def left() -> list[str]:
+        return [line for pid in rig.processes() if any(kind in (line := command(pid)) for kind in kinds)]
+
+    wait_until("the end of its processes", lambda: not left(), 60)
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,7 +1,7 @@
 """Nothing outlives its run: Serve keeps an application until somebody deletes it, whatever became of its driver.
 
-Guarantees: applications of a run are deleted within LEASE_S seconds after its driver is gone, however it went, by an
-actor that belongs to nobody and watches the driver; where the whole cluster was restarted meanwhile, at the next start.
+Guarantees: applications of a run are deleted within a minute after its driver is gone, however it went, by an actor
+that belongs to nobody and watches the driver; where that one is gone as well, at the next start.
 """
 
 import contextlib
@@ -15,7 +15,6 @@ from ray import serve
 
 from training.run.nodes.room import NAMESPACE, OURS
 
-LEASE_S = 15.0
 POLL_S = 3.0
 DELETE_S = 20.0  # for Serve to take applications down
 
