@@ -9,14 +9,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.interpreter import interpreter, ray_command
+
 ROOT = Path(__file__).parents[2]
-RAY = (sys.executable, "-m", "ray.scripts.scripts")
 START_S, TRIES = 180.0, 4
 STARTED = "Ray runtime started."
 # /tmp/SHARED of the node is the shared folder; the rest of its /tmp is a folder of its own
@@ -57,7 +57,7 @@ class Rig:
             "RRVF_TEST": marker,
             "RAY_AUTH_MODE": "disabled",
             "RAY_worker_niceness": "0",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{Path(interpreter()).parent}:{os.environ['PATH']}",
         }
         self.environment.pop("RAY_ADDRESS", None)
         self._start(
@@ -86,7 +86,7 @@ class Rig:
     def _start(
         self, name: str, ip: str, cpus: int, options: list[str], shell: list[str], space: Mapping[str, str] = {}
     ) -> None:
-        command = [*RAY, "start", "--block", f"--num-cpus={cpus}", f"--node-ip-address={ip}", *options]
+        command = [*ray_command(), "start", "--block", f"--num-cpus={cpus}", f"--node-ip-address={ip}", *options]
         command += [f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=200000000"]
         log = self._folder / f"{name}.txt"
         environment = self.environment | dict(space) | {"RRVF_NODE": name}
@@ -107,7 +107,8 @@ class Rig:
         """`ray job submit` of the checkout, as README says it."""
         with log.open("wb") as out:
             return subprocess.Popen(
-                [*RAY, *f"job submit --address {self.dashboard} --working-dir . -- python -m".split(), *arguments],
+                [*ray_command(), "job", "submit", *f"--address {self.dashboard} --working-dir . --".split(),
+                 "python", "-m", *arguments],
                 cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=self.environment,
             )  # fmt: skip
 

@@ -2,9 +2,9 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 
+from tests.interpreter import interpreter
 from tests.nodes.room_cases import ROOT, recipe
 from training.run.nodes.room import demands, left_over
 
@@ -22,7 +22,7 @@ def test_what_fits_the_sum_of_nodes_may_fit_none() -> None:
 
 
 def test_room_is_waited_for_by_name_and_a_shared_folder_is_proved() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/nodes/room_cases.py"]
+    command = [interpreter(), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/nodes/room_cases.py"]
     environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stdout[-4000:]

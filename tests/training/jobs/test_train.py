@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import Chaos
+from tests.interpreter import interpreter, ray_command
 from training.data.synthetic_charts import ATTRIBUTES
 
 ROOT = Path(__file__).parents[3]
@@ -230,17 +231,16 @@ def test_a_job_can_be_submitted_to_a_cluster(tmp_path: Path, finished: tuple[Pat
         name: free_port()
         for name in ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
     }
-    ray_bin = str(Path(sys.executable).with_name("ray"))
     environment = os.environ | {
         "RRVF_TEST": "submitted",
         "RAY_AUTH_MODE": "disabled",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{Path(interpreter()).parent}:{os.environ['PATH']}",
     }
     environment.pop("RAY_ADDRESS", None)
     log = (tmp_path / "head.txt").open("wb")
     options = [f"--{name}={port}" for name, port in ports.items()]
     head = subprocess.Popen(
-        [ray_bin, "start", "--head", "--block", "--num-cpus=8", "--node-ip-address=127.0.0.1", *options],
+        [*ray_command(), "start", "--head", "--block", "--num-cpus=8", "--node-ip-address=127.0.0.1", *options],
         stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
     )  # fmt: skip
     try:
@@ -255,8 +255,8 @@ def test_a_job_can_be_submitted_to_a_cluster(tmp_path: Path, finished: tuple[Pat
         wait_until("the dashboard", up, 90)
         job = subprocess.run(
             [
-                ray_bin, "job", "submit", "--address", address, "--working-dir", str(ROOT), "--",
-                sys.executable, "-m", "training.train", *SMALL, "run.steps=1", f"run.dir={tmp_path / 'runs'}",
+                *ray_command(), "job", "submit", "--address", address, "--working-dir", str(ROOT), "--",
+                interpreter(), "-m", "training.train", *SMALL, "run.steps=1", f"run.dir={tmp_path / 'runs'}",
                 f"policy.path={finished[0] / 'checkpoints' / 'step_000005'}", "evaluate.before_after=false",
             ],
             capture_output=True, text=True, timeout=400, env=environment,
