@@ -157,7 +157,8 @@ def test_slurm_starts_a_head_and_the_others_and_passes_the_end_on(slurm: dict[st
     called = driver.read_text()
     assert f"10.0.0.1:20007 -m training.train configs/web_7b.yaml run.dir={tmp_path}/runs run.steps=9" in called
     assert called.endswith("saved\n"), "SIGTERM reached the driver, and its end was waited for"
-    head, others = [line for line in srun.read_text().splitlines() if "ray start" in line]
+    started = [line for line in srun.read_text().splitlines() if "ray start" in line]
+    head, others = sorted(started, key=lambda line: "--head" not in line)  # both run in the background: in either order
     assert "--nodelist=node-a" in head and "--head" in head and "--num-gpus=8" in head
     assert "--nodes=1" in others and "--exclude=node-a" in others and "--address=10.0.0.1:20007" in others
 

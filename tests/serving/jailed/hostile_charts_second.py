@@ -87,7 +87,7 @@ SECOND: list[tuple[str, tuple[str, ...], str]] = [
     ("surrogates_in_words", ("exception",), "raise ValueError('\\ud800' * 99)"),
     # time and memory by drawing
     ("thread_burns_after_the_end", ("ok", *SLOW), "import threading\nfor _ in range(9):\n"
-     "    threading.Thread(target=lambda: [0 for _ in iter(int, 1)], daemon=True).start()\ndraw"),
+     "    threading.Thread(target=lambda: sum(iter(int, 1)), daemon=True).start()\ndraw"),
     ("drip_reply", SLOW, "import os, time\nwhile True: os.write(0, b'\\0'); time.sleep(.3)"),
     ("half_a_reply", SLOW, FORGE + "say(b'x', 0, 9, 9, 243, 0)\nimport time\ntime.sleep(600)"),
     ("deep_formula", ("ok", "exception", "crashed", *SLOW), "draw\n"
