@@ -1,7 +1,8 @@
 """Supervised training of the base policy: next-token loss on dialogues about labelled charts.
 
-Guarantees: after kill -9 it goes on from the last checkpoint (weights, optimisers, step; the batch of a step depends on
-the step alone); a checkpoint is published by one rename; held-out figures of every kind are logged as it goes.
+Guarantees: it runs on a GPU where there is one; after kill -9 it goes on from the last checkpoint (weights, optimisers,
+step; the batch of a step depends on the step alone); a checkpoint is published by one rename; held-out figures of every
+kind are logged as it goes.
 """
 
 import json
@@ -114,6 +115,7 @@ class Teacher:
     def __init__(self, path: Path, pools: Pools, prompts: Prompts, shuffled: bool = False) -> None:
         self.pools, self.shuffled = pools, shuffled
         self.codec = Codec.load(str(path), prompts)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(path)
         embed = self.model.model.visual.patch_embed
         embed.forward = MethodType(_embed_once, embed)
@@ -125,7 +127,7 @@ class Teacher:
             temperature=1.0,
             chunk=1 << 20,
             freeze_vision=False,
-        )
+        ).to(self.device)
         self.image_token = self.model.config.image_token_id
         self.blank = _png()
         self.lessons: dict[tuple[str, str, int, str], dict[str, str]] = {}
@@ -164,8 +166,11 @@ class Teacher:
         # equal pictures of one batch are laid out once
         by_name = {r.images[0]: p for r, p in done}
         stack = np.stack([by_name[name] for name in batch.images])
-        grids = torch.tensor([GRID] * len(batch.images))
-        logp, _ = self.policy(batch, patches(stack, self.mean, self.std), grids)
+        grids = torch.tensor([GRID] * len(batch.images), device=self.device)
+        batch = batch.to(self.device)
+        # kernels for packed rows take bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logp, _ = self.policy(batch, patches(stack, self.mean, self.std).to(self.device), grids)
         return logp, batch
 
 
@@ -223,7 +228,7 @@ def train(
     state = folder / "state.pt"
     step, spent = 0, 0.0
     if state.exists():
-        saved = torch.load(state, weights_only=True)
+        saved = torch.load(state, weights_only=True, map_location=teacher.device)
         step, spent = saved["step"], saved["seconds"]
         teacher.model.load_state_dict(saved["model"])
         for tool, kept in zip(tools, saved["optimisers"], strict=True):
