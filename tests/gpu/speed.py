@@ -69,7 +69,7 @@ def packed_step(device: torch.device) -> tuple[Callable[[], None], Any]:
     made = model(device, attention.NAME)
     policy = Policy(made, banned=(), temperature=1.0, chunk=2048, freeze_vision=True).to(device)
     optimizer = torch.optim.AdamW([p for p in policy.parameters() if p.requires_grad], lr=1e-6, fused=True)
-    no_pictures: Any = SimpleNamespace(merge=2)
+    no_pictures: Any = SimpleNamespace(merge=2, packed=True)
     [batches] = pack(rows(), BUDGET, 1, -1)
 
     def run() -> None:

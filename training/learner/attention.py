@@ -10,6 +10,7 @@ name contains "flash" because transformers then hands the vision tower's window 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -118,8 +119,13 @@ def torch_varlen(
 ) -> Tensor:
     """The copy of FlashAttention that torch brings."""
     window = (-1, 0) if causal else (-1, -1)
-    grouped = q.shape[1] != k.shape[1]
-    out = varlen_attn(q, k, v, cu_q, cu_k, max_q, max_k, scale=scale, window_size=window, enable_gqa=grouped)
+    options: dict[str, Any] = {"scale": scale, "window_size": window}
+    if (repeats := q.shape[1] // k.shape[1]) > 1:
+        if "enable_gqa" in signature(varlen_attn).parameters:
+            options["enable_gqa"] = True
+        else:  # torch 2.11 knows no grouped keys
+            k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
+    out = varlen_attn(q, k, v, cu_q, cu_k, max_q, max_k, **options)
     assert isinstance(out, Tensor)
     return out
 

@@ -1,7 +1,7 @@
 """The packed forward pass against transformers' own, one trajectory at a time; names of the weights."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,28 +172,40 @@ def reference_varlen(
     return torch.cat(out)
 
 
-def torch_reference(*args: Any, **options: Any) -> Tensor:
-    """torch's varlen_attn as its documentation defines it; a call that its signature does not take raises."""
+def torch_reference(grouped: bool) -> Callable[..., Tensor]:
+    """torch's varlen_attn as its documentation defines it; a call that its signature does not take raises. torch 2.11
+    takes no `enable_gqa`."""
     from torch.nn.attention import varlen
 
-    call = inspect.signature(varlen.varlen_attn).bind(*args, **options)
-    call.apply_defaults()
-    given = call.arguments
-    assert given["enable_gqa"] or given["query"].shape[1] == given["key"].shape[1]
-    assert given["cu_seq_q"].dtype == given["cu_seq_k"].dtype == torch.int32
-    causal = {(-1, 0): True, (-1, -1): False}[given["window_size"]]
-    rows = [given[name] for name in ("query", "key", "value", "cu_seq_q", "cu_seq_k")]
-    assert given["max_q"] == int(rows[3].diff().max()) and given["max_k"] == int(rows[4].diff().max())
-    return reference_varlen(*rows, softmax_scale=given["scale"], causal=causal)
+    known = inspect.signature(varlen.varlen_attn)
+    if not grouped:
+        known = known.replace(parameters=[p for name, p in known.parameters.items() if name != "enable_gqa"])
+
+    def call(*args: Any, **options: Any) -> Tensor:
+        bound = known.bind(*args, **options)
+        bound.apply_defaults()
+        given = bound.arguments
+        assert given.get("enable_gqa") or given["query"].shape[1] == given["key"].shape[1]
+        assert given["cu_seq_q"].dtype == given["cu_seq_k"].dtype == torch.int32
+        causal = {(-1, 0): True, (-1, -1): False}[given["window_size"]]
+        rows = [given[name] for name in ("query", "key", "value", "cu_seq_q", "cu_seq_k")]
+        assert given["max_q"] == int(rows[3].diff().max()) and given["max_k"] == int(rows[4].diff().max())
+        return reference_varlen(*rows, softmax_scale=given["scale"], causal=causal)
+
+    call.__signature__ = known  # type: ignore[attr-defined]
+    return call
 
 
-@pytest.mark.parametrize("kernel", [attention.flash_attention, attention.torch_varlen])
+@pytest.mark.parametrize(
+    ("kernel", "grouped"),
+    [(attention.flash_attention, True), (attention.torch_varlen, True), (attention.torch_varlen, False)],
+)
 def test_kernels_for_packed_rows_are_asked_for_the_same_attention(
-    kernel: attention.Kernel, monkeypatch: pytest.MonkeyPatch
+    kernel: attention.Kernel, grouped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against SDPA, segment by segment: with shared prompts and grouped keys, and over the vision tower's windows."""
     monkeypatch.setattr(attention, "flash_attn_varlen_func", reference_varlen)
-    monkeypatch.setattr(attention, "varlen_attn", torch_reference)
+    monkeypatch.setattr(attention, "varlen_attn", torch_reference(grouped))
     layout = Layout((Segment(0, 4), Segment(4, 9, 0, 4), Segment(9, 11, 0, 4), Segment(11, 18)))
     q, k, v = torch.randn(1, 4, 18, 8), torch.randn(1, 2, 18, 8), torch.randn(1, 2, 18, 8)
     windows, keys = torch.tensor([0, 4, 12, 16, 18]), [torch.randn(1, 4, 18, 8) for _ in range(2)]
