@@ -17,11 +17,12 @@ BATCH = 16
 POOL = {"plain": 3000, "mild": 2500, "cosmetic": 3000}  # charts of a kind in a look
 LESSON_LOOKS: tuple[Look, ...] = ("plain", "mild")
 LESSONS = 60  # charts of a kind in a look that have tool turns
+REPAIRS = 250  # charts of a kind in a look that repairs.py has dialogues about
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`steps` batches of the kinds known so far; shares of looks, of tool turns and of repairs among the samples."""
+    """`steps` batches of `size` samples of the kinds known so far; shares of looks, of tool turns and of repairs."""
 
     steps: int
     kinds: tuple[str, ...]
@@ -30,6 +31,9 @@ class Stage:
     cosmetic: float = 0.0
     tool: float = 0.0
     repair: float = 0.0
+    told: float = 0.0  # of dialogues from repairs.py, in which the feedback decides what is changed
+    size: int = BATCH
+    charts: int = 1 << 30  # that many of each pool are shown, at most
     rate: tuple[float, float] = (1.0, 1.0)  # of learning, at its start and at its end
     decay: float = 0.0  # of matrices' weights
 
@@ -48,8 +52,10 @@ STAGES = (
     Stage(900, FOUR, "scatter", mild=0.2, rate=(0.5, 0.45), decay=0.1),
     Stage(1400, FOUR, mild=0.3, rate=(0.45, 0.3), decay=0.1),
     Stage(1800, FOUR, mild=0.35, cosmetic=0.1, tool=0.1, repair=0.06, rate=(0.3, 0.0), decay=0.1),
+    Stage(1500, FOUR, mild=0.4, cosmetic=0.2, tool=0.1, told=0.45, size=48, charts=1000, rate=(0.3, 0.0), decay=0.1),
 )
 TOTAL = sum(s.steps for s in STAGES)
+READS = TOTAL - STAGES[-1].steps  # what it misreads then is shown to it in the last stage
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Item:
     kind: str
     look: Look
     index: int
-    form: str  # direct, tool or repair
+    form: str  # direct, tool or repair; told: `index` counts the dialogues of repairs.py, whatever their pictures
 
 
 def stage_of(step: int) -> tuple[Stage, float]:
@@ -76,7 +82,10 @@ def batch(step: int, seed: int) -> list[Item]:
     rng = random.Random(f"{seed}/batch/{step}")
     stage, done = stage_of(step)
     items = []
-    for _ in range(BATCH):
+    for _ in range(stage.size):
+        if stage.told and rng.random() < stage.told:
+            items.append(Item("", "plain", rng.randrange(1 << 30), "told"))
+            continue
         boosted = stage.new is not None and done < 0.5 and rng.random() < 0.4
         kind = stage.new if boosted and stage.new else rng.choice(stage.kinds)
         dice = rng.random()
@@ -85,7 +94,7 @@ def batch(step: int, seed: int) -> list[Item]:
             look = "cosmetic"
         elif dice < stage.cosmetic + stage.mild:
             look = "mild"
-        size = POOL[look]
+        size = min(POOL[look], stage.charts)
         if stage.new == kind:
             # the pool opens as it is drawn: a new kind's first batches need not wait for all of its pictures
             size = min(size, 500 + int(done * stage.steps) * 8)

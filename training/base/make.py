@@ -16,13 +16,13 @@ import torch
 
 from actors.files import beside, publish, write_whole
 from configs.schema import Prompts
-from training.base import curriculum, lessons, pictures, teach
+from training.base import curriculum, lessons, pictures, repairs, teach
 from training.base.wordlist import texts
 from training.data import tiny_policy
 from training.data.synthetic_charts import COLOURS, KINDS, TITLES
 
 SOURCES = (
-    "base/curriculum.py", "base/lessons.py", "base/pictures.py", "base/teach.py", "base/wordlist.py",
+    "base/curriculum.py", "base/lessons.py", "base/pictures.py", "base/repairs.py", "base/teach.py", "base/wordlist.py",
     "data/chart_looks.py", "data/synthetic_charts.py", "data/tiny_policy.py",
 )  # fmt: skip
 
@@ -41,6 +41,8 @@ def make(folder: Path, prompts: Prompts, seed: int) -> Path:
     drawing.start()
     try:
         pools = pictures.Pools(folder / "pictures", seed, drawing.is_alive)
+        teach.train(untrained, folder, pools, prompts, seed, folder / "reading", steps=curriculum.READS)
+        repairs.make(folder / "pictures", folder / "reading", prompts, curriculum.REPAIRS, seed, os.cpu_count() or 1)
         teach.train(untrained, folder, pools, prompts, seed, done)
     finally:
         drawing.kill()
@@ -123,7 +125,7 @@ def _page(card: dict[str, Any]) -> str:
             f"- **Reads**: {', '.join(KINDS)}; one series of 2 to 6 values from 1 to 9; {len(COLOURS)} colours; "
             f"{len(TITLES)} words as titles; pictures whose axes lie where Matplotlib's default axes lie.",
             f"- **Made by** `make base`: {card['steps']} steps of {card['batch']} dialogues, {card['cpu_s']} "
-            "CPU-seconds on one core; one kind after the other, then looks, then tool turns and repairs; seed "
+            "CPU-seconds on one core; one kind after the other, then looks, tool turns and repairs; seed "
             f"{card['seed']}. Plan and hashes: `card.json`.",
             f"- **Measured** on {card.get('charts', 0)} held-out charts of its own domain, half plain, half varied:",
             "",

@@ -23,7 +23,7 @@ from actors.dialogue import Codec, Dialogue
 from actors.families.tokens import banned_ids
 from actors.files import beside, publish
 from configs.schema import Prompts
-from training.base import curriculum, lessons
+from training.base import curriculum, lessons, repairs
 from training.base.curriculum import Item
 from training.base.pictures import HEIGHT, WIDTH, Pools
 from training.data.chart_looks import Look
@@ -131,6 +131,7 @@ class Teacher:
         self.image_token = self.model.config.image_token_id
         self.blank = _png()
         self.lessons: dict[tuple[str, str, int, str], dict[str, str]] = {}
+        self.repairs: list[dict[str, Any]] = []
 
     def lesson(self, item: Item) -> dict[str, str]:
         """What was tried first and what was said of it; drawn by `training.base.lessons`."""
@@ -139,7 +140,18 @@ class Teacher:
             self.lessons = {(x["kind"], x["look"], x["index"], x["form"]): x for x in map(json.loads, path.open())}
         return self.lessons[item.kind, item.look, item.index, item.form]
 
+    def told(self, number: int) -> dict[str, Any]:
+        """One of the dialogues of `training.base.repairs`."""
+        if not self.repairs:
+            self.repairs = [json.loads(line) for line in self.pools.wait_for(repairs.FILE).open()]
+        return self.repairs[number % len(self.repairs)]
+
     def row(self, item: Item, split: str) -> tuple[Row, np.ndarray]:
+        if item.form == "told":
+            told = self.told(item.index)
+            item = Item(told["kind"], told["look"], told["index"], "told")
+            dialogue = repairs.lay(Dialogue.start(self.codec, self.blank), told)
+            return self._packed(dialogue, item, split)
         found = self.pools.chart(split, item.kind, item.look, item.index)  # type: ignore[arg-type]
         dialogue = Dialogue.start(self.codec, self.blank, direct=item.form == "direct")
         if item.form == "direct":
@@ -152,6 +164,9 @@ class Teacher:
                 dialogue.sampled = [False] * len(dialogue.sampled)  # a mistake is shown, not taught
             dialogue.add_feedback(first["feedback"])
             dialogue.add_text(found.answer)
+        return self._packed(dialogue, item, split)
+
+    def _packed(self, dialogue: Dialogue, item: Item, split: str) -> tuple[Row, np.ndarray]:
         ids = np.asarray(dialogue.full_ids, dtype=np.int64)
         sampled = np.asarray(dialogue.sampled, dtype=bool)
         zeros = np.zeros(len(ids), dtype=np.float32)

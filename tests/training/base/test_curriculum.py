@@ -9,8 +9,13 @@ def test_a_step_always_holds_the_same_and_only_what_is_drawn() -> None:
     drawn = {name_of(*shard) for shard in curriculum.needed_shards()}
     for step in range(0, curriculum.TOTAL, 97):
         items = curriculum.batch(step, seed=0)
-        assert items == curriculum.batch(step, seed=0) and len(items) == curriculum.BATCH
+        stage, _ = curriculum.stage_of(step)
+        assert items == curriculum.batch(step, seed=0) and len(items) == stage.size
         for item in items:
+            if item.form == "told":
+                assert stage.told
+                continue
+            assert item.index < stage.charts
             assert name_of("train", item.kind, item.look, item.index // SHARD) in drawn
             assert item.form == "direct" or (item.index < curriculum.LESSONS and item.look in curriculum.LESSON_LOOKS)
     assert curriculum.batch(0, seed=0) != curriculum.batch(0, seed=1)
