@@ -28,6 +28,10 @@ class Transient(Exception):
         self.wait_s = wait_s
 
 
+class Slow(Transient):
+    """The service did not answer this attempt in time: it is busy, which is not down, so the circuit stays as it is."""
+
+
 class Caller:
     """Everything that calls one service goes through one of these."""
 
@@ -72,7 +76,7 @@ class Caller:
             result = await attempt()
         except Transient as error:
             self.failures += 1
-            self._in_a_row += 1
+            self._in_a_row += not isinstance(error, Slow)
             self.last = str(error)
             if self.open:
                 self._open_until = time.monotonic() + min(PAUSE_S, 2.0 ** (self._in_a_row - TRIP))

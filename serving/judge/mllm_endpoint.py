@@ -16,7 +16,7 @@ import aiohttp
 
 from actors.contracts import Outage
 from configs.schema import Judge as Settings
-from serving.http.retry import Transient
+from serving.http.retry import Slow, Transient
 from serving.judge.mllm_answer import Malformed
 from serving.judge.mllm_forms import Form, body
 from serving.judge.mllm_question import Question
@@ -72,7 +72,9 @@ class Endpoint:
                 answer["choices"][0]["message"].keys()
                 return answer
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            raise Transient(f"{type(error).__name__} at {self._url}: {' '.join(str(error).split())[:200]}") from None
+            late = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
+            fault = f"{type(error).__name__} at {self._url}: {' '.join(str(error).split())[:200]}"
+            raise (Slow if late else Transient)(fault) from None
         except (ValueError, LookupError, TypeError, AttributeError):
             raise Transient(f"{self._url} answers with something else than a chat completion") from None
 
@@ -111,6 +113,7 @@ class Endpoint:
             key = os.environ.get(KEY)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._config.concurrency),
+                # half, so that an attempt that hangs leaves time for another
                 timeout=aiohttp.ClientTimeout(total=self._config.deadline_s / 2, sock_connect=10),
                 headers={"Authorization": f"Bearer {key}"} if key else {},
             )

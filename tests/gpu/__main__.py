@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from tests.gpu import numbers, speed
+from training.learner.ranks import grow_segments
 
 Check = Callable[[torch.device, Path], dict[str, Any]]
 CHECKS: dict[str, Check] = {
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, help="write the JSON here as well")
     args = parser.parse_args(argv)
+    grow_segments()
     device = torch.device(args.device, 0) if args.device == "cuda" else torch.device("cpu")
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",

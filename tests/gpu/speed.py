@@ -136,8 +136,11 @@ def memory(device: torch.device, folder: Path) -> dict[str, Any]:
     config.learner.token_budget, config.learner.logprob_chunk = BUDGET, 2048
     config.learner.gradient_checkpointing, config.engine.sync = True, "host"
     planned = learner(config, SHAPE).total
+    reserved = torch.cuda.max_memory_reserved(device)
+    growing = all(segment["is_expandable"] for segment in torch.cuda.memory_snapshot())
     del run, policy
-    return {"peak GiB": peak / GIB, "planned GiB": planned / GIB, "holds": abs(planned / peak - 1) < 0.1}
+    found = {"peak GiB": peak / GIB, "reserved GiB": reserved / GIB, "planned GiB": planned / GIB}
+    return found | {"segments grow": growing, "holds": growing and abs(planned / peak - 1) < 0.1}
 
 
 def speed(device: torch.device, folder: Path) -> dict[str, Any]:

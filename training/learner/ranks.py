@@ -4,6 +4,7 @@ Guarantees: with one rank nothing is sharded and nothing is sent; plain objects 
 never wait for a GPU; every rank leaves a call here in the same state or raises.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,9 +58,16 @@ class Ranks:
         return float(held)
 
 
+def grow_segments() -> None:
+    """Let the allocator grow its segments (PYTORCH_ALLOC_CONF, unless a user has set it): micro-batches differ in
+    length, and segments of fixed size would leave holes of gigabytes. Call before the first allocation on a GPU."""
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+
+
 def _device(gpus: int) -> torch.device:
     if gpus == 0:
         return torch.device("cpu")
+    grow_segments()
     from ray.train.torch import get_device
 
     found = get_device()

@@ -136,6 +136,8 @@ class DeviceTransfer:
         thread.join(limit)
         if thread.is_alive():
             raise Outage("sync", f"weights {version} not confirmed within {limit:g} s (learner.sync_s)")
+        if device is not None:
+            torch.cuda.empty_cache()  # what was gathered for sending is room for the next step's activations
         if failed:
             self._trainer = None
             raise failed[0]

@@ -3,11 +3,13 @@
 import asyncio
 import base64
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
 from actors.contracts import Outage
 from configs.schema import Judge
+from serving.http.retry import TRIP, Caller, Slow
 from serving.judge.mllm_endpoint import KEY
 from serving.judge.service import VisualJudge
 from tests.serving.http.faulty import serve
@@ -56,6 +58,18 @@ async def test_an_attempt_that_hangs_leaves_time_for_another(picture) -> None:
     async with serve("hang", "fine") as (faulty, url):
         [verdict] = await ask(url, picture, deadline_s=4)
     assert verdict.score == pytest.approx(0.4) and len(faulty.requests) == 2
+
+
+async def test_a_judge_that_is_slow_is_not_taken_for_one_that_is_down() -> None:
+    """Time-outs are counted and tried again, but leave the circuit closed: others are still asked side by side."""
+    caller = Caller("judge", retries=TRIP, concurrency=1)
+
+    async def slow() -> None:
+        raise Slow("no answer in time")
+
+    with pytest.raises(Outage, match="no answer in time"), patch("serving.http.retry.BACKOFF_S", 0.0):
+        await caller.call(slow)
+    assert caller.failures == TRIP + 1 and not caller.open
 
 
 async def test_nobody_there_is_an_outage(picture) -> None:
