@@ -13,6 +13,11 @@ from pathlib import Path
 INSIDE = "/rrvf-fonts"  # where the browser's jail sees them
 SERIF = "serif, Times, Times New Roman, Georgia, Garamond, Palatino, Cambria, Book Antiqua, Baskerville, Merriweather"
 MONO = "monospace, Courier, Courier New, Consolas, Menlo, Monaco, Lucida Console, Source Code Pro, Fira Code"
+SANS = (
+    "sans-serif, Arial, Helvetica, Helvetica Neue, Liberation Sans, Verdana, Tahoma, Trebuchet MS, Segoe UI, Geneva, "
+    "Lucida Grande, Calibri, Roboto, Open Sans, Lato, Montserrat, Poppins, Inter, Noto Sans, Ubuntu, Nunito, Raleway, "
+    "Source Sans Pro, Impact"
+)
 LAST_RESORT = "LastResort"  # names the font that has a box for everything
 PLAIN = 0x250  # every code point below has a glyph
 UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Mn", "Me", "Zs", "Zl", "Zp")  # categories that draw nothing of their own
@@ -40,7 +45,7 @@ def config(fonts: str, cache: str) -> str:
         '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
         f"<dir>{html.escape(fonts)}</dir><cachedir>{html.escape(cache)}</cachedir>"
         f"<selectfont><rejectfont><glob>*{LAST_RESORT}*</glob></rejectfont></selectfont>"
-        f"{alias(SERIF, 'DejaVu Serif')}{alias(MONO, 'DejaVu Sans Mono')}"
+        f"{alias(SANS, 'DejaVu Sans')}{alias(SERIF, 'DejaVu Serif')}{alias(MONO, 'DejaVu Sans Mono')}"
         '<match><edit name="family" mode="append_last"><string>DejaVu Sans</string></edit></match>'
         "</fontconfig>"
     )

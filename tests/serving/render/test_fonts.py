@@ -54,3 +54,15 @@ def test_what_no_font_has_is_reported_and_nothing_else() -> None:
 def test_the_fonts_are_there() -> None:
     names = {path.name for path in Path(fonts.folder()).glob("*.ttf")}
     assert {"DejaVuSans.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf"} <= names
+
+
+async def test_a_family_is_drawn_in_the_manner_that_its_name_means() -> None:
+    web = WebRenderer(Render())
+    try:
+        drawn = {}
+        for family in ("DejaVu Sans", "sans-serif", "Arial", "'Segoe UI', Roboto", "DejaVu Serif", "Georgia", "serif"):
+            drawn[family] = (await web.render(f'<p style="font-family:{family}">Sample')).png
+    finally:
+        await web.close()
+    assert drawn["sans-serif"] == drawn["Arial"] == drawn["'Segoe UI', Roboto"] == drawn["DejaVu Sans"]
+    assert drawn["serif"] == drawn["Georgia"] == drawn["DejaVu Serif"] != drawn["DejaVu Sans"]
