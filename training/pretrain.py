@@ -2,6 +2,7 @@
 
     python -m training.pretrain CONFIG [key=value ...] [--dir runs/base] [--out DIR] [--count 500]      (make base)
     python -m training.pretrain CONFIG --shuffled      the first stage with pictures exchanged: teaches nothing
+    python -m training.pretrain CONFIG --pages --seconds S [--train-only]      the policy of pages instead
 
 Exit status: 0 done, 1 failed on the way (start again to go on), 2 unusable input. `training.jobs.pretrain` does the
 work.
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.command import run
-from training.jobs.pretrain import pretrain
+from training.jobs.pretrain import pretrain, pretrain_pages
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="where it is shipped; default: the package's own policy")
     parser.add_argument("--count", type=int, default=500, help="held-out charts of the card's figures")
     parser.add_argument("--shuffled", action="store_true", help="a control: exchange the pictures, ship nothing")
+    parser.add_argument("--pages", action="store_true", help="the policy of pages, from DIR/blocks.npz")
+    parser.add_argument("--seconds", type=float, default=420.0, help="how long pages are trained on")
+    parser.add_argument("--train-only", action="store_true", help="pages: the blocks are there; ship nothing")
     args = parser.parse_intermixed_args(argv)
+    if args.pages:
+        given = (args.config, args.overrides, args.dir, args.out, args.count, args.seconds, args.train_only)
+        return run(lambda: pretrain_pages(*given))
     return run(lambda: pretrain(args.config, args.overrides, args.dir, args.out, args.count, args.shuffled))
 
 

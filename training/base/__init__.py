@@ -1,8 +1,17 @@
-"""The embedded base policy: the curriculum that teaches it to read charts, and what it reads of them.
+"""The embedded base policies: the courses that teach them to read charts or pages, and what they read.
 
 May import everything of training but jobs and commands.
 """
 
 from pathlib import Path
 
+from configs.domains import find
+
 SHIPPED = Path(__file__).parent / "policy"  # a Hugging Face folder in bfloat16, made by `make base`
+
+
+def shipped(domain: str) -> Path:
+    """The policy that `policy.path=embedded` means: the domain's own, or that of charts where it has none. Raises
+    configs.domains.Unusable."""
+    own = SHIPPED.with_name(f"policy_{find(domain).name}")
+    return own if own.is_dir() else SHIPPED

@@ -39,14 +39,14 @@ def rgb(program: str) -> np.ndarray:
     return picture
 
 
-def resized(pictures: list[np.ndarray]) -> np.ndarray:
+def resized(pictures: list[np.ndarray], height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """As the policy's image processor does it: bicubic with antialiasing, on bytes."""
     import torch
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2.functional import resize
 
     stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    small = resize(stacked, [HEIGHT, WIDTH], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    small = resize(stacked, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
     return small.permute(0, 2, 3, 1).contiguous().numpy()
 
 

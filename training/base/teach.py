@@ -1,19 +1,20 @@
-"""Supervised training of the base policy: next-token loss on dialogues about labelled charts.
+"""Supervised training of a base policy: next-token loss on dialogues about labelled pictures, as a course gives them.
 
 Guarantees: it runs on a GPU where there is one; after kill -9 it goes on from the last checkpoint (weights, optimisers,
-step; the batch of a step depends on the step alone); a checkpoint is published by one rename; held-out figures of every
-kind are logged as it goes.
+step; the batch of a step depends on the step and, where seconds are the limit, on the share of them that is spent); a
+checkpoint is published by one rename; held-out figures are logged as it goes.
 """
 
 import json
-import math
 import os
 import time
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,18 +24,38 @@ from actors.dialogue import Codec, Dialogue
 from actors.families.tokens import banned_ids
 from actors.files import beside, publish
 from configs.schema import Prompts
-from training.base import curriculum, lessons, repairs
-from training.base.curriculum import Item
-from training.base.pictures import HEIGHT, WIDTH, Pools
-from training.data.chart_looks import Look
-from training.data.synthetic_charts import SIZE
+from training.base.repairs import lay
 from training.learner.model import Policy, load_model
 from training.learner.packing import Row, build
 
 MATRIX_LR, OTHER_LR = 0.02, 2e-3  # Muon (Jordan et al. 2024) on matrices, AdamW on the rest
 SAVE_EVERY = 150  # steps
 PATCH, MERGE = 14, 2
-GRID = (1, HEIGHT // PATCH, WIDTH // PATCH)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture, (height, width, 3) bytes as the image processor resizes it, and the dialogue about it: the answer,
+    after `tried` (attempts: text, taught or not, feedback) where there are any. `last`: no further call is offered."""
+
+    name: str  # of the picture; equal names are equal pictures
+    picture: np.ndarray
+    answer: str
+    tried: tuple[dict[str, Any], ...] = ()
+    last: bool = False
+
+
+class Course(Protocol):
+    """What is taught when. `done`: the share of the training that is over, 0 to 1."""
+
+    def batch(self, step: int, done: float) -> list[Sample]:
+        """The samples of one optimiser step."""
+
+    def rate(self, step: int, done: float) -> tuple[float, float]:
+        """Share of the full learning rate, and the decay of matrices' weights."""
+
+    def held_out(self, teacher: "Teacher", step: int, done: float) -> dict[str, Any]:
+        """Figures of pictures that are never taught."""
 
 
 class Shape:
@@ -47,10 +68,10 @@ class Shape:
         return grid[0] * grid[1] * grid[2] // self.merge**2
 
 
-def patches(stack: np.ndarray, mean: float, std: float) -> Tensor:
-    """(n, HEIGHT, WIDTH, 3) bytes as the image processor's patches, but once instead of once for each of the temporal
+def patches(stack: np.ndarray, mean: float, std: float, device: torch.device | str = "cpu") -> Tensor:
+    """(n, height, width, 3) bytes as the image processor's patches, but once instead of once for each of the temporal
     pair: (n * patches, 3 * PATCH**2), float32."""
-    x = (torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 255 - mean) / std
+    x = (torch.from_numpy(stack).to(device).permute(0, 3, 1, 2).float() / 255 - mean) / std
     n, c, h, w = x.shape
     x = x.view(n, c, h // PATCH // MERGE, MERGE, PATCH, w // PATCH // MERGE, MERGE, PATCH)
     x = x.permute(0, 2, 5, 3, 6, 1, 4, 7)  # n, gh, gw, mh, mw, c, ph, pw
@@ -110,10 +131,9 @@ def optimisers(model: Any) -> list[torch.optim.Optimizer]:
 
 
 class Teacher:
-    """A policy folder, its pictures and what is asked of it."""
+    """A policy folder and what is asked of it."""
 
-    def __init__(self, path: Path, pools: Pools, prompts: Prompts, shuffled: bool = False) -> None:
-        self.pools, self.shuffled = pools, shuffled
+    def __init__(self, path: Path, prompts: Prompts) -> None:
         self.codec = Codec.load(str(path), prompts)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(path)
@@ -129,131 +149,89 @@ class Teacher:
             freeze_vision=False,
         ).to(self.device)
         self.image_token = self.model.config.image_token_id
-        self.blank = _png()
-        self.lessons: dict[tuple[str, str, int, str], dict[str, str]] = {}
-        self.repairs: list[dict[str, Any]] = []
+        self._openings: dict[tuple[bool, tuple[int, ...]], Dialogue] = {}
 
-    def lesson(self, item: Item) -> dict[str, str]:
-        """What was tried first and what was said of it; drawn by `training.base.lessons`."""
-        if not self.lessons:
-            path = self.pools.wait_for(lessons.FILE)
-            self.lessons = {(x["kind"], x["look"], x["index"], x["form"]): x for x in map(json.loads, path.open())}
-        return self.lessons[item.kind, item.look, item.index, item.form]
+    def opening(self, direct: bool, shape: tuple[int, ...]) -> Dialogue:
+        """A dialogue about a picture of that shape, before the first answer."""
+        if (direct, shape) not in self._openings:
+            self._openings[direct, shape] = Dialogue.start(self.codec, _png(*shape[:2]), direct=direct)
+        return deepcopy(self._openings[direct, shape], {id(self.codec): self.codec})
 
-    def told(self, number: int) -> dict[str, Any]:
-        """One of the dialogues of `training.base.repairs`."""
-        if not self.repairs:
-            self.repairs = [json.loads(line) for line in self.pools.wait_for(repairs.FILE).open()]
-        return self.repairs[number % len(self.repairs)]
-
-    def row(self, item: Item, split: str) -> tuple[Row, np.ndarray]:
-        if item.form == "told":
-            told = self.told(item.index)
-            item = Item(told["kind"], told["look"], told["index"], "told")
-            dialogue = repairs.lay(Dialogue.start(self.codec, self.blank), told)
-            return self._packed(dialogue, item, split)
-        found = self.pools.chart(split, item.kind, item.look, item.index)  # type: ignore[arg-type]
-        dialogue = Dialogue.start(self.codec, self.blank, direct=item.form == "direct")
-        if item.form == "direct":
-            dialogue.add_text(found.answer)
-        else:
-            first = self.lesson(item)
-            think = found.answer.split("<answer>")[0]
-            dialogue.add_text(f"{think}<tool_call>\n{first['attempt']}</tool_call>")
-            if first["attempt"] != found.program:
-                dialogue.sampled = [False] * len(dialogue.sampled)  # a mistake is shown, not taught
-            dialogue.add_feedback(first["feedback"])
-            dialogue.add_text(found.answer)
-        return self._packed(dialogue, item, split)
-
-    def _packed(self, dialogue: Dialogue, item: Item, split: str) -> tuple[Row, np.ndarray]:
+    def row(self, sample: Sample) -> Row:
+        dialogue = self.opening(not sample.tried, sample.picture.shape)
+        lay(dialogue, {"turns": sample.tried, "answer": sample.answer, "last": sample.last})
         ids = np.asarray(dialogue.full_ids, dtype=np.int64)
         sampled = np.asarray(dialogue.sampled, dtype=bool)
         zeros = np.zeros(len(ids), dtype=np.float32)
-        name = f"{split}/{item.kind}/{item.look}/{item.index}"
-        row = Row(ids, sampled, zeros, zeros.astype(np.int64), (name,), (GRID,), 0, 0, weight=1.0)
-        seen = item.index ^ (self.shuffled and split == "train")  # neighbours have each other's picture
-        return row, self.pools.picture(split, item.kind, item.look, seen)  # type: ignore[arg-type]
+        grid = (1, sample.picture.shape[0] // PATCH, sample.picture.shape[1] // PATCH)
+        return Row(ids, sampled, zeros, zeros.astype(np.int64), (sample.name,), (grid,), 0, 0, weight=1.0)
 
-    def logp(self, items: list[Item], split: str) -> tuple[Tensor, Any]:
-        done = [self.row(i, split) for i in items]
-        batch = build([(replace(r, group=n),) for n, (r, _) in enumerate(done)], self.image_token, Shape())  # type: ignore[arg-type]
+    def logp(self, samples: Sequence[Sample]) -> tuple[Tensor, Any]:
+        """Log-probabilities of what is taught, and the batch they belong to; all pictures have one size."""
+        rows = [self.row(sample) for sample in samples]
+        batch = build([(replace(r, group=n),) for n, r in enumerate(rows)], self.image_token, Shape())  # type: ignore[arg-type]
         # equal pictures of one batch are laid out once
-        by_name = {r.images[0]: p for r, p in done}
+        by_name = {sample.name: sample.picture for sample in samples}
         stack = np.stack([by_name[name] for name in batch.images])
-        grids = torch.tensor([GRID] * len(batch.images), device=self.device)
+        grids = torch.tensor([rows[0].grids[0]] * len(batch.images), device=self.device)
         batch = batch.to(self.device)
         # kernels for packed rows take bfloat16
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            logp, _ = self.policy(batch, patches(stack, self.mean, self.std).to(self.device), grids)
+            logp, _ = self.policy(batch, patches(stack, self.mean, self.std, self.device), grids)
         return logp, batch
 
+    @torch.no_grad()
+    def scores(self, samples: Sequence[Sample]) -> list[tuple[Tensor, Tensor]]:
+        """Teacher-forced: the taught tokens of each sample and their log-probabilities."""
+        logp, batch = self.logp(samples)
+        logp, target, sequence = logp.cpu(), batch.target.cpu(), batch.sequence.cpu()
+        return [(target[sequence == n], logp[sequence == n]) for n in range(len(samples))]
 
-def _png() -> bytes:
+
+def _png(height: int, width: int) -> bytes:
     import io
 
     from PIL import Image
 
     out = io.BytesIO()
-    Image.new("RGB", SIZE).save(out, "PNG")
+    Image.new("RGB", (width, height)).save(out, "PNG")
     return out.getvalue()
-
-
-def held_out(teacher: Teacher, kinds: tuple[str, ...], looks: tuple[Look, ...], count: int = 48) -> dict[str, Any]:
-    """Per kind and look, teacher-forced: nats a value and shares of values, colours and titles that come first."""
-    ends = teacher.codec.encode("</think>")[0]
-    found: dict[str, Any] = {}
-    for kind in kinds:
-        for look in looks:
-            hits = defaultdict(list)
-            for start in range(0, count, 16):
-                items = [Item(kind, look, i, "direct") for i in range(start, start + 16)]
-                with torch.no_grad():
-                    logp, batch = teacher.logp(items, "heldout")
-                for n, item in enumerate(items):
-                    mine = batch.sequence == n
-                    target, score = batch.target[mine], logp[mine]
-                    end = int((target == ends).nonzero()[0])
-                    size = len(teacher.pools.chart("heldout", kind, look, item.index).values)
-                    values = score[end - size : end]
-                    hits["nats"].append(-values.mean().item())
-                    hits["values"].append((values > math.log(0.5)).float().mean().item())
-                    hits["colour"].append(float(score[end - size - 2] > math.log(0.5)))
-                    hits["title"].append(float(score[end - size - 4] > math.log(0.5)))
-            found[f"{kind}/{look}"] = {k: round(sum(v) / len(v), 3) for k, v in hits.items()}
-    return found
 
 
 def train(
     path: Path,
     folder: Path,
-    pools: Pools,
+    course: Course,
     prompts: Prompts,
     seed: int,
     out: Path,
     *,
-    steps: int = curriculum.TOTAL,
-    shuffled: bool = False,
+    steps: int = 0,
+    seconds: float = 0.0,
 ) -> None:
-    """From the untrained policy at `path` to the trained one at `out`; state and log in `folder`. `shuffled`: every
-    training chart comes with another's picture."""
+    """From the untrained policy at `path` to the trained one at `out`, in a number of steps or of seconds; state and
+    log in `folder`."""
     torch.manual_seed(seed)
-    teacher = Teacher(path, pools, prompts, shuffled)
+    teacher = Teacher(path, prompts)
     tools = optimisers(teacher.model)
     state = folder / "state.pt"
-    step, spent = 0, 0.0
+    step, spent, lasted = 0, 0.0, 0.0
     if state.exists():
         saved = torch.load(state, weights_only=True, map_location=teacher.device)
-        step, spent = saved["step"], saved["seconds"]
+        step, spent, lasted = saved["step"], saved["seconds"], saved.get("wall", 0.0)
         teacher.model.load_state_dict(saved["model"])
         for tool, kept in zip(tools, saved["optimisers"], strict=True):
             tool.load_state_dict(kept)
     log = (folder / "log.jsonl").open("a", buffering=1)
-    losses: list[float] = []
-    started, clock = time.monotonic(), time.process_time()
-    while step < steps:
-        rate = curriculum.learning_rate(step)
-        logp, batch = teacher.logp(curriculum.batch(step, seed), "train")
+    losses: list[Tensor] = []
+    started, clock = time.monotonic() - lasted, time.process_time()
+
+    def done() -> float:
+        return min(1.0, (time.monotonic() - started) / seconds if seconds else step / steps)
+
+    while (share := done()) < 1.0:
+        rate, decay = course.rate(step, share)
+        logp, batch = teacher.logp(course.batch(step, share))
         loss = -logp.mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(teacher.model.parameters(), 1.0)
@@ -261,32 +239,30 @@ def train(
             for group in tool.param_groups:
                 group["lr"] = base * rate
                 if isinstance(tool, Muon):
-                    group["decay"] = curriculum.stage_of(step)[0].decay
+                    group["decay"] = decay
             tool.step()
             tool.zero_grad(set_to_none=True)
-        losses.append(loss.item())
+        losses.append(loss.detach())
         step += 1
-        if step % 50 == 0 or step == steps:
-            wall = time.monotonic() - started
-            line: dict[str, Any] = {"step": step, "loss": round(sum(losses) / len(losses), 4), "rate": round(rate, 3)}
+        last = done() >= 1.0
+        if step % 50 == 0 or last:
+            line: dict[str, Any] = {"step": step, "loss": round(torch.stack(losses).mean().item(), 4)}
             line |= {
-                "wall_s": round(wall),
+                "rate": round(rate, 3),
+                "wall_s": round(time.monotonic() - started),
                 "cpu_s": round(spent + time.process_time() - clock),
                 "tokens": len(batch.ids),
             }
             losses.clear()
-            if step % 250 == 0 or step == steps:
-                stage, _ = curriculum.stage_of(step - 1)
-                looks: tuple[Look, ...] = ("plain",)
-                looks += ("mild",) if stage.mild else ()
-                looks += ("cosmetic",) if stage.cosmetic else ()
-                line["held_out"] = held_out(teacher, stage.kinds, looks)
+            if step % 250 == 0 or last:
+                line["held_out"] = course.held_out(teacher, step, share)
             print(json.dumps(line), flush=True)
             print(json.dumps(line), file=log)
-        if step % SAVE_EVERY == 0 or step == steps:
+        if step % SAVE_EVERY == 0 or last:
             part = state.with_suffix(f".{os.getpid()}")
-            kept = {"step": step, "seconds": spent + time.process_time() - clock, "model": teacher.model.state_dict()}
-            torch.save(kept | {"optimisers": [tool.state_dict() for tool in tools]}, part)
+            kept = {"step": step, "seconds": spent + time.process_time() - clock, "wall": time.monotonic() - started}
+            kept |= {"model": teacher.model.state_dict(), "optimisers": [tool.state_dict() for tool in tools]}
+            torch.save(kept, part)
             part.rename(state)
     fresh = beside(out)
     teacher.model.save_pretrained(fresh)

@@ -1,6 +1,7 @@
 """Texts that the base policy's tokenizer is trained on: its own programs, its prompts, and the language of feedback."""
 
 from training.data.synthetic_charts import CALLS, chart
+from training.data.synthetic_pages import page
 
 FEEDBACK = """\
 The picture matches the target. The picture is blank. The title differs. The title is missing. The text \
@@ -18,6 +19,14 @@ Program failed. NameError: name is not defined. AttributeError: module has no at
 too low, further right, further left, by about a tenth, a quarter, a third, twice as high, half as high, wrong \
 kind of chart, number of bars, number of points, steps, yellow, black, lightgray, dark"""
 PROMPTS = ("tool", "direct", "Draw this.", "system", "user", "assistant", " Answer now.", "\n")
+
+
+PAGE_WORDS = r'[A-Z][a-z]+|[a-z]+(?=")'  # words of pages and values of attributes are words wherever they stand
+
+
+def page_texts(seed: int) -> list[str]:
+    """The same for pages."""
+    return [page(1 + i % 5, i, seed, "train").answer for i in range(1500)] + list(PROMPTS) * 60
 
 
 def texts(seed: int) -> list[str]:

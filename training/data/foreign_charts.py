@@ -4,17 +4,15 @@ Guarantees: a picture depends on (seed, set, index) alone; facts of the held-out
 `is_held_out`). The axes lie about where Matplotlib's default axes lie, for the base policy reads no other frame.
 """
 
-import hashlib
 import io
 import json
 import random
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
-from actors.files import beside, publish
+from training.data import shipped
 from training.data.synthetic_charts import KINDS, SIZE, Chart, Split, chart
 
 SEED = 22
@@ -40,7 +38,7 @@ def picture(name: str, index: int) -> bytes:
     """PNG of picture `index` of a set."""
     rng = random.Random(f"{SEED}/{name}/{index}")
     draw = pillow if name == "third" else vega
-    return _small(draw(facts(name, index), rng))
+    return shipped.small(draw(facts(name, index), rng))
 
 
 def vega(found: Chart, rng: random.Random) -> Image.Image:
@@ -153,37 +151,10 @@ def pillow(found: Chart, rng: random.Random) -> Image.Image:
     return image.resize(SIZE, Image.Resampling.LANCZOS)
 
 
-def _small(image: Image.Image) -> bytes:
-    """A PNG with a palette of 64 colours: a third of the bytes, no difference to the eye."""
-    out = io.BytesIO()
-    image.quantize(64, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
-    return out.getvalue()
-
-
-def unpack(cache: Path) -> Path:
-    """Folder under `cache` with the shipped pictures, one folder a set, each with its manifest.jsonl; made once for
-    each version of the file."""
-    folder = cache / f"foreign-{hashlib.sha256(SHIPPED.read_bytes()).hexdigest()[:12]}"
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = beside(folder)
-        with zipfile.ZipFile(SHIPPED) as file:
-            file.extractall(fresh)
-        publish(fresh, folder)
-    return folder
-
-
 def write(path: Path) -> None:
     """All sets with their manifest in one zip."""
     import matplotlib
     import vl_convert
 
     vl_convert.register_font_directory(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf"))
-    with zipfile.ZipFile(path, "w") as out:  # members carry no date: the same pictures give the same file
-        for name, (count, _) in SETS.items():
-            lines = []
-            for index in range(count):
-                shown = facts(name, index)
-                out.writestr(zipfile.ZipInfo(f"{name}/{index:04d}.png"), picture(name, index))
-                lines.append(json.dumps({"file": f"{index:04d}.png", **shown.facts}) + "\n")
-            out.writestr(zipfile.ZipInfo(f"{name}/manifest.jsonl"), "".join(lines))
+    shipped.write(path, {name: count for name, (count, _) in SETS.items()}, facts, picture)

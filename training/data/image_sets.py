@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from actors.images import SUFFIXES, normalise
-from configs.domains import find
+from configs.domains import DEFAULT
 from configs.load import ConfigError
 from configs.schema import Config
 from training.data import examples
-from training.data.foreign_charts import unpack
+from training.data.labels import labels_of
+from training.data.shipped import unpack
 
 LAYOUT = "data.images is a folder of pictures (sub-folders are searched): " + ", ".join(SUFFIXES)
 
@@ -27,9 +28,10 @@ class ImageSet:
     paths: tuple[str, ...]
     facts: tuple[dict[str, Any], ...] = ()
     rejected: tuple[str, ...] = ()  # one line for each file left out
+    domain: str = DEFAULT  # of the facts
 
     def head(self, count: int) -> "ImageSet":
-        return ImageSet(self.name, self.paths[:count], self.facts[:count], self.rejected)
+        return replace(self, paths=self.paths[:count], facts=self.facts[:count])
 
 
 def folder(path: str | Path, max_pixels: int) -> ImageSet:
@@ -52,27 +54,29 @@ def folder(path: str | Path, max_pixels: int) -> ImageSet:
     return ImageSet(root.name, tuple(good), (), tuple(bad))
 
 
-def drawn(root: Path, name: str) -> ImageSet:
+def drawn(root: Path, name: str, domain: str = DEFAULT) -> ImageSet:
     """A folder of PNGs and a manifest.jsonl with one line each: its file and what it shows."""
     rows = [json.loads(line) for line in (root / "manifest.jsonl").read_text().splitlines()]
-    return ImageSet(name, tuple(str((root / row["file"]).resolve()) for row in rows), tuple(rows))
+    return ImageSet(name, tuple(str((root / row["file"]).resolve()) for row in rows), tuple(rows), domain=domain)
 
 
 def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list[ImageSet]]:
-    """The set to learn from, and the held-out sets. `drawn`: Vega-Lite's pictures (`heldout`) and those of a third
-    renderer that training never meets (`third`); of a domain without shipped pictures its own examples. A folder is
-    split: its last tenth (at most `evaluate.count`, at least one image) is held out and never trained on."""
+    """The set to learn from, and the held-out sets. `drawn`: the shipped pictures of another renderer (`heldout`) and a
+    set unlike those that training meets (charts: `third`, by a third renderer; pages: `gallery`, of another form); of a
+    domain without shipped pictures its own examples. A folder is split: its last tenth (at most `evaluate.count`, at
+    least one image) is held out and never trained on."""
     if config.data.images != "drawn":
         every = folder(config.data.images, config.data.max_pixels)
         held = min(config.evaluate.count, max(1, len(every.paths) // 10)) if len(every.paths) > 1 else 0
         train = every.paths[: len(every.paths) - held]
         sets = [ImageSet("heldout", every.paths[-held:])] if held else []
         return ImageSet("train", train, (), every.rejected), sets
-    if not find(config.data.domain).shipped_pictures:
+    domain = config.data.domain
+    if (labels := labels_of(domain)) is None:
         return _own(config, cache, "train", config.data.count), [_own(config, cache, "heldout", config.evaluate.count)]
-    root = unpack(cache)
-    known = drawn(root / "train", "train").head(config.data.count)
-    return known, [drawn(root / name, name).head(config.evaluate.count) for name in ("heldout", "third")]
+    root = unpack(labels.file, cache)
+    known = drawn(root / "train", "train", domain).head(config.data.count)
+    return known, [drawn(root / name, name, domain).head(config.evaluate.count) for name in labels.held_out]
 
 
 def _own(config: Config, cache: Path, split: examples.Split, count: int) -> ImageSet:

@@ -22,6 +22,7 @@ TAGS = (
     "</tool_response>",
 )  # fmt: skip
 VOCABULARY = 1024
+QUOTED = r"[A-Za-z:]+(?=')"  # what is quoted in a program is a word wherever it stands
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}<|im_start|>{{ message['role'] }}\n"
     "{%- if message['content'] is string -%}{{ message['content'] }}"
@@ -32,8 +33,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer(texts: Iterable[str]) -> Any:
-    """A byte-level BPE of VOCABULARY entries with digits apart; every tag and control token is one token."""
+def tokenizer(texts: Iterable[str], words: str = QUOTED) -> Any:
+    """A byte-level BPE of VOCABULARY entries with digits apart, and what the pattern `words` finds; every tag and
+    control token is one token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -42,7 +44,7 @@ def tokenizer(texts: Iterable[str]) -> Any:
         [
             pre_tokenizers.Split(Regex(r",?\d"), "isolated"),
             pre_tokenizers.Split(Regex(r"\n"), "isolated"),
-            pre_tokenizers.Split(Regex(r"[A-Za-z:]+(?=')"), "isolated"),  # what is quoted is a word wherever it stands
+            pre_tokenizers.Split(Regex(words), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -127,8 +129,9 @@ def processor(tokens: Any) -> Any:
     )
 
 
-def build(path: Path, seed: int, texts: Iterable[str] | None = None) -> Path:
-    """Write an untrained policy to `path`; `texts` train the tokenizer (the embedded charts' programs by default)."""
+def build(path: Path, seed: int, texts: Iterable[str] | None = None, words: str = QUOTED) -> Path:
+    """Write an untrained policy to `path`; `texts` train the tokenizer (the embedded charts' programs by default), and
+    `words` is what it keeps apart."""
     from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
     if texts is None:
@@ -136,7 +139,7 @@ def build(path: Path, seed: int, texts: Iterable[str] | None = None) -> Path:
 
         texts = [draw(i, seed, "train").program for i in range(300)]
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    tokens = tokenizer(texts)
+    tokens = tokenizer(texts, words)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(configuration(tokens)).float()
     model.generation_config = GenerationConfig(

@@ -1,8 +1,8 @@
 """A run's own evaluation: one image, one answer, no tool, as in the paper; every image counts.
 
 Guarantees: the denominator is the number of images asked for; a program that does not run scores 0; an outage is
-retried and then raises, it is never counted as a score. Where the set says what was drawn, kind, colour, title and
-values are read from the *program's* text; they are reported beside the similarity and never trained on. Every answer is
+retried and then raises, it is never counted as a score. Where the set says what was drawn, its attributes
+are read from the *program's* text; they are reported beside the similarity and never trained on. Every answer is
 also scored against another picture's facts: what a policy that does not look would get.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from actors.contracts import Outage
 from actors.files import write_whole
@@ -22,7 +23,7 @@ from actors.rollout.unforeseen import Unforeseen
 from actors.trajectory import Trajectory
 from configs.schema import Config
 from training.data.image_sets import ImageSet
-from training.data.synthetic_charts import Chart, attributes, hits, shown_by
+from training.data.labels import Labels, labels_of
 
 MODES = {"sampled": 1.0, "greedy": 0.0}  # temperatures at which a run measures itself
 
@@ -84,18 +85,22 @@ async def evaluate(
         finished += 1
         progress(finished, len(images.paths))
         around = [images.facts[i % len(images.facts)] for i in (index, index + 1)] if images.facts else []
-        return row_of(path, played, [shown_by(facts) for facts in around])
+        labels = labels_of(images.domain) if around else None
+        return row_of(path, played, around, labels)
 
     return list(await asyncio.gather(*(one(i) for i in range(len(images.paths)))))
 
 
-def row_of(path: str, played: Trajectory, shown: Sequence[Chart]) -> Row:
-    """What one answer came to. `shown`: what its target shows and what another does, or nothing where that is not
-    known."""
+def row_of(path: str, played: Trajectory, shown: Sequence[dict[str, Any]], labels: Labels | None) -> Row:
+    """What one answer came to. `shown`: facts of its target and of another, which `labels` can read, or nothing where
+    they are not known."""
     turn = played.turns[-1] if played.turns else None
     executed = turn is not None and turn.render is not None and turn.render.ok
-    found = attributes(turn.code) if turn is not None and turn.code is not None and executed else None
-    read, chance = [hits(chart, found) for chart in shown] or [{}, {}]
+    read: dict[str, float] = {}
+    chance: dict[str, float] = {}
+    if labels is not None:
+        found = labels.attributes(turn.code) if turn is not None and turn.code is not None and executed else None
+        read, chance = (labels.hits(labels.shown_by(facts), found) for facts in shown)
     return Row(
         path=path,
         executed=executed,

@@ -21,8 +21,9 @@ from actors.files import write_whole
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
 from training.base import SHIPPED
-from training.data.foreign_charts import unpack
+from training.data.foreign_charts import SHIPPED as PICTURES
 from training.data.image_sets import ImageSet, drawn, training_and_evaluation
+from training.data.shipped import unpack
 from training.data.synthetic_charts import shown_by, write_images
 from training.evaluation.heldout import Evaluation
 from training.jobs.train import CACHE
@@ -137,7 +138,7 @@ def best_rate(file: str, settings: Sequence[str], folder: Path, arm: str, config
     """Of RATES the one whose policy draws the validation pictures most alike, greedy."""
     kept = folder / f"{arm}-rate.json"
     if not kept.exists():
-        known = drawn(unpack(CACHE) / "validation", "validation")
+        known = drawn(unpack(PICTURES, CACHE) / "validation", "validation")
         found = {}
         for rate in RATES:
             run = folder / f"{arm}-rate-{rate:g}"

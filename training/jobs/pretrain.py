@@ -1,7 +1,7 @@
-"""Making the base policy and measuring what it reads, before it is shipped.
+"""Making a base policy and measuring what it reads, before it is shipped.
 
 Guarantees: stopped or killed, it goes on when started again; run.seed decides pictures, order and weights; what it
-reads of held-out charts is measured and written into its card.
+reads of held-out pictures is measured and written into its card.
 """
 
 import json
@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from configs.load import load
-from training.base import SHIPPED, make
-from training.base.read import measure, own
+from configs.schema import Config
+from training.base import SHIPPED, card, make, page_blocks
 
 
 def pretrain(
     file: str, overrides: Sequence[str], folder: Path, out: Path | None, count: int, shuffled: bool = False
 ) -> None:
-    """Make the policy in `folder` and ship it to `out` (default: the package's own). `shuffled`: the control alone,
-    which ships nothing."""
+    """Make the policy of charts in `folder` and ship it to `out` (default: the package's own). `shuffled`: the control
+    alone, which ships nothing."""
     torch.set_num_threads(1)
     config = load(file, overrides)
     if shuffled:
@@ -27,12 +27,42 @@ def pretrain(
             print(f"{kind}, pictures shuffled in training: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
         return
     trained = make.make(folder, config.prompts, config.run.seed)
+    card.ship(trained, out or SHIPPED, _facts(config, folder, trained, count), card.CHARTS)
+
+
+def pretrain_pages(
+    file: str,
+    overrides: Sequence[str],
+    folder: Path,
+    out: Path | None,
+    count: int,
+    seconds: float,
+    train_only: bool = False,
+) -> None:
+    """The same for pages: `folder`/blocks.npz is drawn where it is not there, and trained on for so many seconds.
+    `train_only`: no browser is needed; nothing is shipped."""
+    torch.set_num_threads(1)
+    config = load(file, overrides)
+    drawn = folder / "blocks.npz"
+    if not train_only and not drawn.exists():
+        page_blocks.write(drawn, config.run.seed)
+    trained = make.make_pages(folder, config.prompts, config.run.seed, drawn, seconds)
+    if train_only:
+        print(trained)
+        return
+    own = SHIPPED.with_name(f"policy_{config.data.domain}")
+    card.ship(trained, out or own, _facts(config, folder, trained, count), card.PAGES)
+
+
+def _facts(config: Config, folder: Path, trained: Path, count: int) -> dict[str, object]:
+    """For the card: how it was trained, and what it reads of pictures that it never saw."""
+    from training.base.read import measure, own
+
     last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
     facts = {"seed": config.run.seed, "steps": last["step"], "cpu_s": last["cpu_s"], "held_out": last["held_out"]}
-    facts["charts"] = count
-    shown, pictures = own(count)
+    facts["pictures"] = count
+    shown, pictures = own(config, count)
     for name, temperature in (("greedy", 0.0), ("temperature 1", 1.0)):
-        print(f"reading {count} held-out charts, {name}", flush=True)
-        facts[name] = measure(trained, config.prompts, shown, pictures, temperature)
-    make.ship(trained, out or SHIPPED, facts)
-    print(out or SHIPPED)
+        print(f"reading {count} held-out pictures, {name}", flush=True)
+        facts[name] = measure(trained, config, shown, pictures, temperature)
+    return facts

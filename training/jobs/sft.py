@@ -27,7 +27,7 @@ from PIL import Image
 from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
-from training.base import SHIPPED
+from training.base import shipped
 from training.run.ray_env import set_environment
 from training.run.watchdog import watch
 
@@ -263,7 +263,7 @@ def learn(file: str, data: Path, overrides: Sequence[str], resume: Path | None) 
     folder = (resume or Path(config.run.dir) / config.run.name).resolve()
     if resume is None and folder.exists():
         raise ConfigError(f"{folder} exists; choose another run.name, or --resume it")
-    model = str(SHIPPED) if config.policy.path == "embedded" else config.policy.path
+    model = str(shipped(config.data.domain)) if config.policy.path == "embedded" else config.policy.path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(dump(config))
     config.grpo.surrogate, config.grpo.aggregate = "likelihood", "token"  # of this job; not a choice of a config

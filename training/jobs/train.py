@@ -21,7 +21,7 @@ from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
 from configs.runs import step_of
 from configs.schema import Config
-from training.base import SHIPPED
+from training.base import shipped
 from training.data.image_sets import ImageSet, training_and_evaluation
 from training.run.preflight import plan
 from training.run.ray_env import set_environment
@@ -202,7 +202,8 @@ class Run:
         """Folder or hub name of the policy; `embedded` is the one that comes with the package, in the run's folder
         where other nodes have to read it."""
         if self.config.policy.path == "embedded":
-            return str(shutil.copytree(SHIPPED, self.folder / "policy", dirs_exist_ok=True) if shared else SHIPPED)
+            own = shipped(self.config.data.domain)
+            return str(shutil.copytree(own, self.folder / "policy", dirs_exist_ok=True) if shared else own)
         local = Path(self.config.policy.path)
         return str(local.resolve()) if local.is_dir() else self.config.policy.path
 

@@ -181,7 +181,12 @@ class Cluster:
             client,
             self.renderer,
             self.judge,
-            Recorder(self.folder, f"rollout-{number}", self.config.run.trajectories_mb / self.config.rollout.actors),
+            Recorder(
+                self.folder,
+                f"rollout-{number}",
+                self.config.run.trajectories_mb / self.config.rollout.actors,
+                self.config.data.domain,
+            ),
         )
 
     def start_rollouts(self) -> None:

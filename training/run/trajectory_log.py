@@ -18,7 +18,8 @@ from typing import Any
 
 from actors.files import write_whole
 from actors.trajectory import Group, Trajectory, Turn
-from training.data.synthetic_charts import attributes
+from configs.domains import DEFAULT
+from training.data.labels import Labels, labels_of
 
 READ_CHARS = 120
 FOLDER, PICTURES, ADVANTAGES = "trajectories", "pictures", "advantages.jsonl"
@@ -28,8 +29,9 @@ log = logging.getLogger(__name__)
 class Recorder:
     """One rollout actor's file, RUN/trajectories/NAME.jsonl; `limit_mb` is its share of the disk."""
 
-    def __init__(self, run: Path, name: str, limit_mb: float) -> None:
+    def __init__(self, run: Path, name: str, limit_mb: float, domain: str = DEFAULT) -> None:
         self._run = run
+        self._labels = labels_of(domain)
         self._path = run / FOLDER / f"{name}.jsonl"
         self._limit = limit_mb * 2**20
         self._used = -1.0  # not known before the first line
@@ -112,7 +114,7 @@ class Recorder:
             found |= {
                 "text": turn.text,
                 "code": turn.code,
-                "read": _read(turn.code),
+                "read": _read(turn.code, self._labels),
                 "message": render.message or None if render is not None else None,  # how it failed, or what it lacks
                 "picture": self._picture(render.png) if render is not None and render.png is not None else None,
                 "sub_scores": {k: round(v, 4) for k, v in verdict.sub_scores.items()} if verdict is not None else {},
@@ -129,9 +131,9 @@ class Recorder:
         return name
 
 
-def _read(code: str | None) -> str | None:
+def _read(code: str | None, labels: Labels | None) -> str | None:
     """What the program says its picture shows, in a few words; None where it draws nothing that is known."""
-    found = attributes(code) if code is not None else None
+    found = labels.attributes(code) if labels is not None and code is not None else None
     return found.read_out[:READ_CHARS] if found is not None else None
 
 

@@ -11,9 +11,10 @@ import torch
 from configs.load import load
 from configs.schema import Prompts
 from training.base import SHIPPED, curriculum, pictures, teach
+from training.base.charts import Charts
 from training.base.pictures import draw_shard, resized, rgb
-from training.base.read import Reader, grey, hits, own, table
-from training.data.synthetic_charts import Chart, chart
+from training.base.read import Reader, grey, own, table
+from training.data.synthetic_charts import Chart, chart, hits
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def reader() -> Reader:
 
 def test_it_reads_what_a_picture_shows_and_nothing_when_pictures_are_exchanged(reader: Reader) -> None:
     card = json.loads((SHIPPED / "card.json").read_text())["greedy"]
-    shown, seen = own(48)
+    shown, seen = own(load("configs/tiny_chart.yaml"), 48)
     found = table(shown, reader.answers(seen))
     assert found["answered"] > 0.95
     for name in ("kind", "colour", "value"):
@@ -35,7 +36,7 @@ def test_it_reads_what_a_picture_shows_and_nothing_when_pictures_are_exchanged(r
 
 
 def test_sampling_depends_on_the_seed_alone(reader: Reader) -> None:
-    _, seen = own(2)
+    _, seen = own(load("configs/tiny_chart.yaml"), 2)
     first = reader.answers(seen, temperature=1.0, samples=2, seed=3)
     assert first == reader.answers(seen, temperature=1.0, samples=2, seed=3)
     assert [len(mine) for mine in first] == [2, 2]
@@ -66,14 +67,14 @@ def test_a_killed_training_ends_at_the_same_weights(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(curriculum, "BATCH", 2)
     monkeypatch.setattr(curriculum, "POOL", {"plain": 8})
     monkeypatch.setattr(teach, "SAVE_EVERY", 2)
-    monkeypatch.setattr(teach, "held_out", lambda *rest: {})
+    monkeypatch.setattr(Charts, "held_out", lambda *rest: {})
     prompts = Prompts(system="tool", direct_system="direct", user="Draw this.")
     draw_shard(tmp_path, "train", "bar", "plain", 0, 0)
 
     def train(name: str) -> None:
         (tmp_path / name).mkdir(exist_ok=True)
         pools = pictures.Pools(tmp_path, 0)
-        teach.train(SHIPPED, tmp_path / name, pools, prompts, 0, tmp_path / name / "trained", steps=4)
+        teach.train(SHIPPED, tmp_path / name, Charts(pools, 0), prompts, 0, tmp_path / name / "trained", steps=4)
 
     train("whole")
 
@@ -105,10 +106,11 @@ def test_the_control_learns_from_exchanged_pictures_and_is_measured_on_true_ones
     for split in ("train", "heldout"):
         draw_shard(tmp_path, split, "bar", "plain", 0, 0)  # type: ignore[arg-type]
     pools, prompts = pictures.Pools(tmp_path, 0), Prompts(system="tool", direct_system="direct", user="Draw this.")
-    control = teach.Teacher(SHIPPED, pools, prompts, shuffled=True)
+    control, teacher = Charts(pools, 0, shuffled=True), teach.Teacher(SHIPPED, prompts)
     item = curriculum.Item("bar", "plain", 2, "direct")
     for split, shown in (("train", 3), ("heldout", 2)):
-        row, picture = control.row(item, split)
-        assert np.array_equal(picture, pools.picture(split, "bar", "plain", shown))  # type: ignore[arg-type]
+        sample = control.sample(item, split)
+        assert np.array_equal(sample.picture, pools.picture(split, "bar", "plain", shown))  # type: ignore[arg-type]
         own = chart("bar", "plain", 2, 0, split)  # type: ignore[arg-type]
-        assert own.title in control.codec.decode(row.ids[row.sampled].tolist())
+        row = teacher.row(sample)
+        assert own.title in teacher.codec.decode(row.ids[row.sampled].tolist())

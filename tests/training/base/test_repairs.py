@@ -57,7 +57,7 @@ def test_a_fault_is_shown_and_what_follows_is_taught() -> None:
     codec = Codec.load(str(SHIPPED), PROMPTS)
     spoken = repairs.spoken(next(p for p in plans() if len(p["turns"]) == 2), 0)  # type: ignore[arg-type]
     assert all(one["feedback"] for one in spoken["turns"])
-    laid = repairs.lay(Dialogue.start(codec, _png()), spoken)
+    laid = repairs.lay(Dialogue.start(codec, _png(140, 196)), spoken)
     taught = codec.decode([i for i, mine in zip(laid.full_ids, laid.sampled, strict=True) if mine])
     assert spoken["turns"][0]["text"] not in taught
     assert taught == spoken["turns"][1]["text"] + spoken["answer"]

@@ -9,6 +9,7 @@ import pytest
 
 from actors.contracts import RenderResult, Verdict
 from actors.trajectory import Group, Reward, Trajectory, Turn
+from training.data.labels import CHARTS
 from training.run import trajectory_log
 from training.run.trajectory_log import Recorder, write_advantages
 
@@ -102,4 +103,4 @@ def test_advantages_are_one_line_a_step(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_program_reads_off_its_picture_is_kept_in_a_few_words(code: str | None, read: str | None) -> None:
-    assert trajectory_log._read(code) == read
+    assert trajectory_log._read(code, CHARTS) == read
