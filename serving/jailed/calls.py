@@ -322,16 +322,14 @@ def read_chartmimic(
 def read_plot2code(
     painted: Any, state: dict[str, bool], namespace: dict[str, Any], ran: bool, units: bool = True
 ) -> tuple[dict[str, Any], list[Any]]:
-    """Visible texts with where each stands in its own coordinates, tick labels included, and the figure's inches. A
-    text at no finite place stands alone; without `units`, as in the original, so does one at a date or a category."""
+    """Visible texts with where each stands in its own coordinates, tick labels included, the figure's inches, and
+    whether its picture shows anything. A text at no finite place stands alone; without `units`, as in the original, so
+    does one at a date or a category."""
     from matplotlib import pyplot
     from matplotlib.text import Text
 
-    figure, words = pyplot.gcf(), []
-    try:
-        figure.canvas.draw()
-    except Exception:
-        ran = False
+    figure, words, shown = pyplot.gcf(), [], shows(pyplot.gcf())
+    ran &= shown is not None
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
             place: Any = text.get_position()
@@ -343,7 +341,8 @@ def read_plot2code(
                 place = []
             whole = len(place) == 2 and all(map(math.isfinite, place))
             words.append([text.get_text(), *(place if whole else ())])
-    return {"ran": ran, "words": words, "inches": [float(side) for side in figure.get_size_inches()]}, []
+    inches = [float(side) for side in figure.get_size_inches()]
+    return {"ran": ran, "words": words, "inches": inches, "shown": shown is True}, []
 
 
 def read_pass(
@@ -351,18 +350,25 @@ def read_pass(
 ) -> tuple[dict[str, Any], list[Any]]:
     """Whether Plot2Code counts a program as passing: it ran, and the current figure, if need be a new one, is saved and
     not all white."""
+    from matplotlib import pyplot
+
+    shown = shows(pyplot.gcf()) is True
+    return {"ran": ran and shown, "words": [], "inches": [0.0, 0.0], "shown": shown}, []
+
+
+def shows(figure: Any) -> bool | None:
+    """Whether a figure's saved picture is not all white; None where it cannot be saved."""
     import io
 
     from matplotlib import pyplot
 
     try:
         file = io.BytesIO()
-        pyplot.gcf().savefig(file, format="png")
+        figure.savefig(file, format="png", pil_kwargs={"compress_level": 0})
         file.seek(0)
-        ran &= bool((pyplot.imread(file) != 1).any())
+        return bool((pyplot.imread(file) != 1).any())
     except Exception:
-        ran = False
-    return {"ran": ran, "words": [], "inches": [0.0, 0.0]}, []
+        return None
 
 
 READERS: dict[str, Callable[..., tuple[dict[str, Any], list[Any]]]] = {

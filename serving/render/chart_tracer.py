@@ -38,6 +38,7 @@ class Trace:
     colors: frozenset[tuple[str, str]] = frozenset()  # (function, #RRGGBB or colour map)
     words: tuple[tuple[str, float, float], ...] = ()  # plot2code: visible texts and where they stand, NaN for nowhere
     inches: tuple[float, float] = (0.0, 0.0)
+    shown: bool = False  # plot2code: its saved picture is not all white
     axes: int = 0  # all of them
 
 
@@ -91,7 +92,8 @@ def read(body: bytes, mode: Mode) -> Trace:
         if mode.endswith("plot2code"):
             words = tuple(_word(*w) for w in _all(found.pop("words"), list))
             width, height = _all(found.pop("inches"), float, 2)
-            return Trace(ran, failure, words=words, inches=(_number(width), _number(height)))
+            shown = _one(found.pop("shown"), bool)
+            return Trace(ran, failure, words=words, inches=(_number(width), _number(height)), shown=shown)
         drawn = _one(found.pop("drawn"), bool)
         layout = tuple(_all(place, int, 6) for place in _all(found.pop("layout"), list))
         axes = _one(found.pop("axes"), int)

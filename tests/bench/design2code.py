@@ -2,7 +2,8 @@
 
 The two ways take turns over a sample of the pairs with the original's figures. The other way is the published one in
 its costs: three pictures a page, each by a Chromium of its own in a Python of its own; every pixel of two of them
-compared in Python; one mask of the whole page for each text. Its merging is left out, which is to its advantage.
+compared in Python; one mask of the whole page for each text. Its merging is left out, which is to its advantage. With
+a clone in RRVF_OFFICIAL it is the original's own code, over every pair.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from PIL import Image
 from serving.render.web import WebRenderer
 from serving.render.web_browser import find_browser
 from tests.data import real
+from tests.published import beside, clone_of
 from tests.ratios import ratios
 from training.metrics.design2code import score
 from training.metrics.design2code.pages import SHIFT, cleaned, painted, texts
@@ -79,6 +81,8 @@ async def measure() -> list[tuple[float, float]]:
 
     try:
         await shoot("<p>x")  # the browser starts before the clock
+        if clone := clone_of("design2code"):
+            return await beside("design2code", clone, lambda golden, generated: score(golden, generated, shoot))
         for pair in pairs[::SAMPLE]:
             golden, generated = ((folder / pair[side]).read_text() for side in ("golden", "generated"))
             started = time.perf_counter()

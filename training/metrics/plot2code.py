@@ -1,11 +1,13 @@
 """Plot2Code's scores (arXiv 2405.07990 and its repository): pass rate, text match and rating.
 
-Guarantees: programs run in the jail, once for their texts (the original runs them in its own process) and once more the
-original's way for its pass rate, which is within a function; the text match counts a reference's text only where the
-same text stands near its place, and is a Jaccard ratio; averages over passing samples are the `_pass` columns, the
-headline ones are those times the pass rate, as published. `official`: texts at dates and categories match nothing.
+Guarantees: programs run in the jail, once for their texts (the original runs them in its own process) and, where that
+can make a difference, once more the original's way for its pass rate, within a function; the text match counts a
+reference's text only where the same text stands near its place, and is a Jaccard ratio; averages over passing samples
+are the `_pass` columns, the headline ones are those times the pass rate, as published. `official`: texts at dates and
+categories match nothing.
 """
 
+import ast
 import asyncio
 import io
 import math
@@ -22,6 +24,9 @@ from serving.render.chart_tracer import ChartTracer, Trace
 
 NEAR = 0.8  # of exp(-distance / 100)
 RATING = re.compile(r"Rating:\s*\[\[(\d+(?:\.\d+)?)\]\]")
+INNER = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+INNER |= ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+SCOPES = frozenset({"globals", "locals", "vars", "dir", "exec", "eval"})
 # the names that the original's modules happen to offer to a program
 NAMES = """import json, os, multiprocessing, matplotlib
 import matplotlib.pyplot as plt
@@ -47,6 +52,17 @@ def at_top(source: str) -> str:
     return f"{NAMES}exec({source!r})\n"
 
 
+def flat(source: str) -> bool:
+    """Whether a program that runs by itself does the same within a function: nothing in it has a scope of its own, and
+    nothing asks for one."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    asks = any(isinstance(node, ast.Global) or (isinstance(node, ast.Name) and node.id in SCOPES) for node in nodes)
+    return not asks and not any(isinstance(node, INNER) for node in nodes)
+
+
 @dataclass(frozen=True)
 class Scores:
     """`passed`: by the original's way of execution; `text`: 0..1, None where the reference does not run."""
@@ -67,15 +83,17 @@ class Scorer:
     async def score(self, golden: str, generated: str) -> Scores:
         """One pair of sources. Raises Outage."""
 
-        async def candidate() -> tuple[Trace, Trace]:
-            passed = await self._generated.trace(in_function(generated), "pass_plot2code")
-            return passed, await self._texts(self._generated, generated)
+        async def candidate() -> tuple[bool, Trace]:
+            texts = await self._texts(self._generated, generated)
+            if texts.ran and flat(generated):
+                return texts.shown, texts
+            return (await self._generated.trace(in_function(generated), "pass_plot2code")).ran, texts
 
         reference, (passed, texts) = await asyncio.gather(self._texts(self._golden, golden), candidate())
         if not reference.ran:
-            return Scores(passed.ran, None, f"its reference does not run here ({reference.failure})")
+            return Scores(passed, None, f"its reference does not run here ({reference.failure})")
         good = texts.ran and not texts.tampered
-        return Scores(passed.ran, text_match(reference, texts) if good else 0.0, texts.failure)
+        return Scores(passed, text_match(reference, texts) if good else 0.0, texts.failure)
 
     async def _texts(self, tracer: ChartTracer, source: str) -> Trace:
         if self._official:

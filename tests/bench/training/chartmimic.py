@@ -2,7 +2,8 @@
 
 The two ways take turns over a sample of the sixty pairs, so that a change of the machine's pace meets both; our way is
 then measured over all of them as well. The other way is the published one: for each score and each of the two
-programs an interpreter of its own, which imports Matplotlib and saves the figure (here `tests/.../by_hand.py`).
+programs an interpreter of its own, which imports Matplotlib and saves the figure (here `tests/.../by_hand.py`). With a
+clone in RRVF_OFFICIAL, the original's own code is set against ours over the pairs with its figures.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+from tests.published import beside, clone_of
+from tests.ratios import ratios
 from tests.training.metrics import by_hand
 from tests.training.metrics.pairs import pairs
 from training.metrics.chartmimic import Scorer
@@ -65,17 +68,27 @@ async def measure() -> tuple[list[float], list[tuple[float, float]]]:
     return ours, both
 
 
+async def official(clone: Path) -> list[tuple[float, float]]:
+    scorer = Scorer()
+    try:
+        return await beside("chartmimic", clone, scorer.score)
+    finally:
+        await scorer.close()
+
+
 def main(out_dir: Path) -> dict:
+    if clone := clone_of("chartmimic"):
+        return ratios(asyncio.run(official(clone)))
     ours, both = asyncio.run(measure())
-    ratios = [theirs / mine for mine, theirs in both]
+    each = [theirs / mine for mine, theirs in both]
     result = {
         "pairs": len(ours),
         "ours_s": round(sum(ours), 2),
         "ours_pair_s": round(median(ours), 3),
         "sampled": len(both),
         "interpreters_pair_s": round(median(t for _, t in both), 2),
-        "ratio_median": round(median(ratios), 1),
-        "ratio_least": round(min(ratios), 1),
+        "ratio_median": round(median(each), 1),
+        "ratio_least": round(min(each), 1),
         "ratio_of_sums": round(sum(t for _, t in both) / sum(m for m, _ in both), 1),
     }
     print(json.dumps(result))

@@ -3,7 +3,7 @@
 The two ways take turns over a sample of the pairs with the original's figures. The other way is the published one in
 its costs: each candidate runs in a process of its own, forked from one that has Matplotlib, and saves its picture; then
 reference and candidate run again, in one process, and save theirs. That process starts once for all pairs, as there,
-and its start is left out, which is to its advantage.
+and its start is left out, which is to its advantage. With a clone in RRVF_OFFICIAL it is the original's own code.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from tests.data import real
+from tests.published import beside, clone_of
 from tests.ratios import ratios
 from training.metrics.official import PATIENT
 from training.metrics.plot2code import Scorer
@@ -55,7 +56,13 @@ for line in sys.stdin:
 
 
 async def measure() -> list[tuple[float, float]]:
-    """Seconds of each sampled pair both ways."""
+    """Seconds of each sampled pair both ways, of every pair with a clone of the original."""
+    if clone := clone_of("plot2code"):
+        scorer = Scorer(PATIENT)
+        try:
+            return await beside("plot2code", clone, scorer.score)
+        finally:
+            await scorer.close()
     folder = real("official") / "plot2code"
     rows = [json.loads(line) for line in (folder / "official.jsonl").read_text().splitlines()][::SAMPLE]
     pairs = [tuple((folder / row[side]).read_text() for side in ("golden", "generated")) for row in rows]

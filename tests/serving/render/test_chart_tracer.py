@@ -48,7 +48,7 @@ def test_what_is_no_trace_counts_as_tampered_with(wrong: bytes) -> None:
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", '"1"', "1", "1e999"])
 def test_places_of_words_are_finite_numbers(number: str) -> None:
-    rest = '"calls": [], "texts": [], "colors": [], "ran": true, "error": "", "inches": [6.4, 4.8]'
+    rest = '"calls": [], "texts": [], "colors": [], "ran": true, "error": "", "shown": true, "inches": [6.4, 4.8]'
     assert read(b"{%s, %s}" % (rest.encode(), b'"words": [["a", 0.5, 1.0]]'), "plot2code").words == (("a", 0.5, 1.0),)
     assert read(f'{{{rest}, "words": [["a", 0.5, {number}]]}}'.encode(), "plot2code").tampered
     assert read(b"{%s, %s}" % (rest.encode(), b'"words": [["a", 0.5]]'), "plot2code").tampered

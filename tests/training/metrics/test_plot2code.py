@@ -11,7 +11,7 @@ from PIL import Image
 from serving.render.chart_tracer import ChartTracer, Trace
 from training.evaluation.answers import plot2code, program
 from training.metrics.chartmimic import PATIENT
-from training.metrics.plot2code import Scorer, headline, parse_rating, passes, text_match
+from training.metrics.plot2code import Scorer, flat, headline, parse_rating, passes, text_match
 
 
 def trace(*words: tuple[str, float, float], inches: tuple[float, float] = (6.4, 4.8)) -> Trace:
@@ -58,6 +58,24 @@ def test_a_white_picture_does_not_pass() -> None:
         return out.getvalue()
 
     assert not passes(None) and not passes(png(255)) and passes(png(254))
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        ("import math\nfor i in range(3):\n    print(math.pi)", True),
+        ("a = 1\ndef f():\n    return a", False),
+        ("print([i for i in (1, 2)])", False),
+        ("print(sorted((1, 2), key=lambda x: -x))", False),
+        ("class A:\n    b = 1", False),
+        ("globals()['x'] = 1", False),
+        ("global x\nx = 1", False),
+        ("no python", False),
+        ("x = 1\0", False),
+    ],
+)
+def test_a_program_without_scopes_of_its_own_runs_once(source: str, same: bool) -> None:
+    assert flat(source) is same
 
 
 def test_published_headline_figures_come_out() -> None:
