@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from actors.contracts import Domain, Outage, Verdict
 from actors.gauges import export
+from actors.images import read_image
 from configs import domains
 from configs.domains import DEFAULT
 from configs.relations import BACKENDS, parts_of
@@ -28,6 +29,7 @@ from serving.judge.blend import Blend, attributes
 from serving.judge.own import Own
 from serving.judge.perceptual import BACKEND as PERCEPTUAL
 from serving.judge.perceptual import compare, settled
+from serving.judge.perceptual.features import MAX_PIXELS
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -327,7 +329,7 @@ class JudgeClient:
 
 async def judge_files(config: Settings, target: Path, render: Path, domain: Domain) -> Verdict:
     """The verdict on two picture files. Raises Outage; OSError and ValueError for what is no readable picture."""
-    pictures = target.read_bytes(), render.read_bytes()
+    pictures = read_image(target, MAX_PIXELS), read_image(render, MAX_PIXELS)
     judge = VisualJudge(config)
     try:
         return await judge.compare(*pictures, domain)

@@ -57,10 +57,12 @@ def read(path: Path) -> list[Example]:
         raise ConfigError(f"{path}: no such file; it is to hold lines like {{'image': PATH, 'code': PROGRAM}}")
     found = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a JSON text may hold other line ends
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             turns = row["turns"] if "turns" in row else [{"text": f"<think></think><answer>\n{row['code']}</answer>"}]

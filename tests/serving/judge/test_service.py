@@ -185,6 +185,11 @@ def test_the_command_prints_a_verdict_or_one_line(tmp_path: Path, picture: Draw)
     done = run(str(a), str(b))
     verdict = json.loads(done.stdout)
     assert done.returncode == 0 and 0 < verdict["score"] < 1 and "blue" in verdict["feedback"]
+    turned = Image.open(a).transpose(Image.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    assert json.loads(run(str(a), str(tmp_path / "turned.jpg")).stdout)["score"] > 0.9
     for target, render in ((junk, a), (a, tmp_path / "absent.png")):
         done = run(str(target), str(render))
         assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1

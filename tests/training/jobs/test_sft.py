@@ -29,6 +29,7 @@ def write(folder: Path, *rows: dict) -> Path:
 def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
     turns = [{"text": "a", "feedback": "b", "taught": False}, {"text": "c"}]
     path = write(tmp_path, {"image": "1.png", "code": "draw()"}, {"image": "1.png", "turns": turns})
+    path.write_text(path.read_text() + "\r\n", encoding="utf-8-sig")  # as some editors write it
     image = str(tmp_path / "1.png")
     assert read(path) == [
         Example(image, (TargetTurn("<think></think><answer>\ndraw()</answer>"),)),

@@ -247,7 +247,8 @@ def test_the_command_prints_a_line_a_pair(tmp_path: Path, capsys: pytest.Capture
     for name, source in (("a.py", FULL + END), ("b.py", FULL.replace("tab:red", "tab:pink") + END), ("c.py", "1/0")):
         (tmp_path / name).write_text(source)
     rows = [{"golden": "a.py", "generated": name} for name in ("a.py", "b.py", "c.py")]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "pairs.jsonl").write_text(lines, encoding="utf-8-sig")  # as some editors write it
     assert main(["--pairs", str(tmp_path / "pairs.jsonl")]) == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [list(row) for row in found] == [["exec", "text", "layout", "type", "color"]] * 3

@@ -21,7 +21,7 @@ from training.metrics.chartmimic import Result, Scorer, is_graph
 def read_pairs(path: Path) -> list[tuple[Path, Path]]:
     """The pairs of a file. Raises ValueError with one line that names file, line and fault."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a JSON text may hold other line ends
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
     pairs = []
@@ -60,7 +60,7 @@ async def score_all(pairs: list[tuple[Path, Path]], details: bool, official: boo
     scorer = Scorer(official=official)
     try:
         for golden, generated in pairs:
-            texts = [file.read_text(encoding="utf-8", errors="replace") for file in (golden, generated)]
+            texts = [file.read_text(encoding="utf-8-sig", errors="replace") for file in (golden, generated)]
             result = await scorer.score(*texts, graph=is_graph(golden))
             if result.reference:
                 print(f"warning: {golden}: the reference does not run here ({result.reference})", file=sys.stderr)

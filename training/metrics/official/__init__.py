@@ -49,7 +49,7 @@ class Row:
 async def compared(folder: Path, benchmark: str, *, official: bool) -> AsyncIterator[Row]:
     """The rows of one benchmark. Raises Outage, OSError, ValueError."""
     scorers = {"chartmimic": _chartmimic, "plot2code": _plot2code, "design2code": _design2code}
-    lines = (folder / benchmark / "official.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / benchmark / "official.jsonl").read_text(encoding="utf-8-sig").splitlines()
     pairs = [json.loads(line) for line in lines if line.strip()]
     async for pair, found in scorers[benchmark](folder / benchmark, pairs, official):
         for column, (ours, low, high) in found.items():
@@ -61,7 +61,7 @@ Found = AsyncIterator[tuple[dict[str, Any], dict[str, tuple[float, float, float]
 
 
 def _sources(folder: Path, pair: dict[str, Any]) -> tuple[str, str]:
-    golden, generated = ((folder / pair[k]).read_text(encoding="utf-8") for k in ("golden", "generated"))
+    golden, generated = ((folder / pair[k]).read_text(encoding="utf-8-sig") for k in ("golden", "generated"))
     return golden, generated
 
 
