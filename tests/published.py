@@ -23,7 +23,8 @@ from typing import Self
 from tests.data import real
 
 LOOP = """import contextlib, io, json, os, runpy, sys, time
-out, sys.stdout = sys.stdout, sys.stderr  # what they print is no answer
+out = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # what they and theirs print is no answer
 clone, here = sys.argv[1], os.getcwd()
 {setup}
 for line in sys.stdin:

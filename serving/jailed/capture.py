@@ -8,6 +8,7 @@ the place of one with something. A figure whose dpi makes too many pixels is dra
 
 import contextlib
 import io
+import itertools
 import re
 import sys
 from typing import Any
@@ -17,6 +18,7 @@ from serving.jailed.protocol import MAX_SIDE
 USUAL_DPI = 100.0
 ROOM = 16  # times `max_pixels`: a figure of more is not drawn at all, not even to be measured
 READS = re.compile(r"\b(open|os|pathlib|Path|shutil|glob|imread|Image|cv2|base64|zipfile)\b")
+MOST_FRAMES = 200  # of an animation whose first one is empty
 SAVED, SHOWN, LEFT = 3, 2, 1  # ranks of what makes a picture
 
 
@@ -207,7 +209,8 @@ def has_content(figure: Any) -> bool:
 
 
 def _start_animations(figure: Any) -> None:
-    """Have each animation of a figure draw its first frame, as a window would; else only empty axes are there."""
+    """Have each animation of a figure draw its first frame, as a window would; its last one where the first is empty,
+    as where a line grows. Without, only empty axes are there."""
     animation = sys.modules.get("matplotlib.animation")
     if animation is None:
         return
@@ -216,3 +219,13 @@ def _start_animations(figure: Any) -> None:
         if isinstance(running, animation.Animation):
             figure.canvas.draw()
             running._step()
+            if not any(_shows_data(axes) for axes in figure.axes):
+                for frame in itertools.islice(running.frame_seq, MOST_FRAMES):
+                    running._draw_next_frame(frame, False)
+
+
+def _shows_data(axes: Any) -> bool:
+    """Whether there is more on axes than lines and marks without points."""
+    points = [len(line.get_xdata(orig=False)) for line in axes.lines]
+    points += [min(len(c.get_offsets()), len(c.get_paths())) for c in axes.collections]
+    return any(points) or bool(axes.patches or axes.images or axes.texts or axes.tables)

@@ -63,6 +63,7 @@ def update(i):
     return line,
 moving = FuncAnimation(fig, update, frames=6, init_func=clear)
 """
+GROWING = ANIMATED.replace("range(i + 4), range(i + 4)", "range(2 * i), range(2 * i)").replace(", init_func=clear", "")
 SAYS = {  # program -> kind, what to do about it
     "%matplotlib inline\n" + BAR: ("syntax", "are for notebooks: leave them out"),
     "!pip install plotly\n": ("syntax", "are for notebooks: leave them out"),
@@ -81,6 +82,7 @@ SAYS = {  # program -> kind, what to do about it
 @pytest.fixture(scope="module")
 def drawn() -> Iterator[dict[str, RenderResult]]:
     programs = [*CHARTS.items(), ("first_frame", ANIMATED + "plt.show()"), ("unshown", ANIMATED)]
+    programs += [("growing", GROWING + "plt.show()"), ("endless", GROWING.replace("frames=6, ", "") + "plt.show()")]
     programs += [("saved_frames", ANIMATED + "moving.save('x.gif', writer=PillowWriter(fps=2))")]
     programs += [(said, said) for said in SAYS]
     programs += [
@@ -119,7 +121,7 @@ def test_a_resolution_that_does_not_fit_is_reported(drawn: dict[str, RenderResul
     assert drawn["fits_200"].size == (800, 600) and drawn["fits_200"].message == drawn["plain"].message == ""
 
 
-@pytest.mark.parametrize("name", ["first_frame", "unshown", "saved_frames"])
+@pytest.mark.parametrize("name", ["first_frame", "unshown", "saved_frames", "growing", "endless"])
 def test_an_animation_shows_a_frame_and_no_empty_axes(drawn: dict[str, RenderResult], name: str) -> None:
     inside = pixels(drawn[name])[45:260, 60:350]  # of the axes
     assert (inside < 200).sum() > 30
