@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from configs.schema import Prompts
-from training.base import curriculum, lessons, pictures, repairs, teach
+from training.base import SHIPPED, curriculum, lessons, pictures, repairs, teach
 from training.base.charts import Charts
 from training.base.page_blocks import Blocks
 from training.base.pages import Pages
@@ -45,13 +45,14 @@ def make(folder: Path, prompts: Prompts, seed: int) -> Path:
 
 
 def make_pages(folder: Path, prompts: Prompts, seed: int, drawn: Path, seconds: float) -> Path:
-    """The trained policy of pages, in float32, from the file of blocks alone; no browser is needed."""
+    """The trained policy of pages, in float32, from that of charts, which knows letters and colours, and the file of
+    blocks; no browser is needed."""
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "trained"
     if done.exists():
         return done
     if not (untrained := folder / "untrained").exists():
-        tiny_policy.build(untrained, seed, page_texts(seed), PAGE_WORDS)
+        tiny_policy.build(untrained, seed, page_texts(seed), PAGE_WORDS, start=SHIPPED)
     teach.train(untrained, folder, Pages(Blocks(drawn), seed), prompts, seed, done, seconds=seconds)
     return done
 

@@ -13,11 +13,11 @@ from training.base.page_blocks import Blocks
 from training.base.teach import Sample, Teacher
 from training.data.synthetic_pages import COLOURS, KINDS, WORDS
 
-BATCH = 48
+BATCH = 96
 # up to which share of the training, and how often which level of page is shown in it
-STAGES = ((0.06, (1,)), (0.14, (1, 2)), (0.26, (2, 3)), (0.42, (3, 4)), (1.0, (3, 4, 5, 5, 5)))
-LOOKS_FROM, LOOKS = 0.55, 0.6  # and the share of pages in a look from then on
-DECAYS_FROM = 0.55
+STAGES = ((0.10, (1,)), (0.18, (1, 2)), (0.30, (2, 3)), (0.42, (3, 4)), (1.0, (3, 4, 5, 5, 5)))
+LOOKS_FROM, LOOKS = 0.5, 0.6  # and the share of pages in a look from then on
+DECAYS_FROM = 0.6
 WARM_UP = 30  # steps
 
 

@@ -129,9 +129,12 @@ def processor(tokens: Any) -> Any:
     )
 
 
-def build(path: Path, seed: int, texts: Iterable[str] | None = None, words: str = QUOTED) -> Path:
+def build(
+    path: Path, seed: int, texts: Iterable[str] | None = None, words: str = QUOTED, start: Path | None = None
+) -> Path:
     """Write an untrained policy to `path`; `texts` train the tokenizer (the embedded charts' programs by default), and
-    `words` is what it keeps apart."""
+    `words` is what it keeps apart. `start`: a trained policy, of which it takes all weights but the embeddings of
+    tokens that the other tokenizer does not know."""
     from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
     if texts is None:
@@ -142,6 +145,8 @@ def build(path: Path, seed: int, texts: Iterable[str] | None = None, words: str 
     tokens = tokenizer(texts, words)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(configuration(tokens)).float()
+    if start is not None:
+        _take_over(model, tokens, start)
     model.generation_config = GenerationConfig(
         eos_token_id=tokens.eos_token_id, pad_token_id=tokens.pad_token_id, do_sample=True
     )
@@ -151,3 +156,20 @@ def build(path: Path, seed: int, texts: Iterable[str] | None = None, words: str 
     processor(tokens).save_pretrained(fresh)
     fresh.rename(path)
     return path
+
+
+@torch.no_grad()
+def _take_over(model: Any, tokens: Any, start: Path) -> None:
+    """Weights of the policy at `start`; rows of the embeddings by the token that they stand for."""
+    from transformers import AutoTokenizer, Qwen2_5_VLForConditionalGeneration
+
+    other = Qwen2_5_VLForConditionalGeneration.from_pretrained(start, dtype=torch.float32)
+    known = AutoTokenizer.from_pretrained(start).get_vocab()
+    both = [(mine, known[token]) for token, mine in tokens.get_vocab().items() if token in known]
+    mine, theirs = (torch.tensor(side) for side in zip(*both, strict=True))
+    for part in ("get_input_embeddings", "get_output_embeddings"):
+        weight = getattr(model, part)().weight
+        rows = weight.clone()
+        rows[mine] = getattr(other, part)().weight[theirs]
+        getattr(other, part)().weight.copy_(rows)
+    model.load_state_dict(other.state_dict())
