@@ -15,6 +15,7 @@ from serving.judge.perceptual.charts.shades import shades
 from serving.judge.perceptual.colour import names
 from serving.judge.perceptual.features import Features
 from serving.judge.perceptual.lines import PARTS, Lines
+from serving.judge.perceptual.ranges import findings
 from serving.judge.perceptual.score import Comparison
 from serving.judge.perceptual.values import borders, layers, tells
 from serving.judge.perceptual.words import background
@@ -40,7 +41,7 @@ PLACES = {"title": "at the top", "bottom": "below the axes", "left": "left of th
 def chart_findings(c: Comparison) -> list[Difference]:
     """Findings about a chart, the most severe first (stable)."""
     kind = _kind(c)
-    marks = [] if kind else [*_panels(c), *_range(c), *(_marks(c) if tells(c.target) else shades(c.target, c.render))]
+    marks = [] if kind else [*_panels(c), *_ranges(c), *(_marks(c) if tells(c.target) else shades(c.target, c.render))]
     found = [*kind, *marks, *_colours(c), *background(c), *_text(c), *_arrangement(c)]
     return sorted(found, key=lambda d: -d.severity)
 
@@ -67,9 +68,11 @@ def _panels(c: Comparison) -> list[Difference]:
     return [Difference("layout", 3, "figure", f"Draw {want} panel{'s' * (want > 1)}, not {have}.")]
 
 
-def _range(c: Comparison) -> list[Difference]:
+def _ranges(c: Comparison) -> list[Difference]:
     assert c.chart is not None
     values = c.chart.values
+    if c.chart.ranges is not None:
+        return findings(c.chart.ranges, c.target.shapes.kind)
     if values.fitted == 0 or abs(values.stretch - 1) < 0.04:
         return []
     axis, way = ("x", ("longer", "shorter")) if values.axis == 0 else ("y", ("taller", "shorter"))

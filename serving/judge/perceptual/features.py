@@ -22,6 +22,7 @@ from serving.judge.perceptual.charts.glyphs import Words, find_words
 from serving.judge.perceptual.charts.legend import FRAME_INK, keys
 from serving.judge.perceptual.charts.panels import Boxes, find_panels
 from serving.judge.perceptual.charts.register import Registration, Side, apply, register
+from serving.judge.perceptual.charts.scales import find_scales
 from serving.judge.perceptual.colour import Lab, to_lab
 from serving.judge.perceptual.palette import HUED, Palette, Way, find_palette
 from serving.judge.perceptual.shapes import Shapes, find_shapes
@@ -82,7 +83,7 @@ class Survey:
 
 
 NO_PANELS: Boxes = np.zeros((0, 4), np.float32)
-NO_SIDE = Side((1, 1), NO_PANELS, np.zeros((1, 1), np.float32), None, np.zeros((0, 2), np.float32))
+NO_SIDE = Side((1, 1), NO_PANELS, np.zeros((1, 1), np.float32), None, np.zeros((0, 2), np.float32), (None, None))
 NO_WORDS = find_words(TextLines(np.zeros((0, 4), np.int32), np.zeros((1, 1), bool), np.zeros((1, 1), np.uint8), ()), 0)
 
 
@@ -202,10 +203,11 @@ def survey(rgb: Rgb, look: Look, target: Features | None = None) -> Survey:
     # the pale border of a coloured stroke is no text
     text = find_text(mass, lines, cv2.dilate(chroma, np.ones((3, 3), np.uint8)))  # type: ignore[arg-type]
     panels = find_panels(small, mass, paper)
-    around = (float(v) for v in frame) if frame else (0.0, 0.0, float(canvas[0]), float(canvas[1]))
+    around = tuple(map(float, frame or (0, 0, *canvas)))
     if len(panels):
-        around = (*map(float, panels[:, :2].min(axis=0)), *map(float, panels[:, 2:].max(axis=0)))  # type: ignore[assignment]
+        around = (*map(float, panels[:, :2].min(axis=0)), *map(float, panels[:, 2:].max(axis=0)))
     x0, y0, x1, y1 = around
+    scales = find_scales(rgb, paper, text.boxes, canvas, (x0, y0, x1, y1)) if len(panels) < 2 else (None, None)
     coloured = (chroma > HUED) & (mass > 0.15)
     words = find_words(text, x0)
     first = keys(words.boxes.astype(np.int32), (mass > FRAME_INK) & ~text.mask & ~lines, coloured, (x0, y0, x1, y1))
@@ -221,7 +223,7 @@ def survey(rgb: Rgb, look: Look, target: Features | None = None) -> Survey:
     inside = np.zeros(len(outlines), bool)
     for x0, y0, x1, y1 in panels:
         inside |= (x > x0 + 3) & (x < x1 - 3) & (y > y0 + 3) & (y < y1 - 3)
-    side = Side(canvas, panels, plain, box, outlines[inside] if len(panels) else outlines)
+    side = Side(canvas, panels, plain, box, outlines[inside] if len(panels) else outlines, scales)
     return Survey(small, (rgb.shape[1], rgb.shape[0]), paper, lab, mass, text, letters, words, first >= 0, panels, side)
 
 

@@ -35,6 +35,7 @@ from serving.judge.perceptual.colour import difference
 from serving.judge.perceptual.features import Features, Rgb, Survey, extract, lay, moved, norm, shifted, survey
 from serving.judge.perceptual.lines import Lines, match_lines
 from serving.judge.perceptual.palette import Pairing, pair
+from serving.judge.perceptual.ranges import RANGE, Ranges, compare_ranges, in_units
 from serving.judge.perceptual.shapes import THIN, similarity
 from serving.judge.perceptual.spread import overlap
 from serving.judge.perceptual.text import TextLines, match
@@ -48,7 +49,6 @@ BOLDER = 1.6  # strokes may be that much wider or thinner: they keep their width
 AXES, AXES_MOST = 1.6, 0.4  # what marks cost that stand right but for the range of an axis
 MEET = 0.93  # of the values, for another range of an axis that registration took to be believed
 LETTERS = 0.02  # of what letters are larger or smaller
-RANGE = 0.02  # of AXES, for another range of an axis however small
 MARGIN = 0.15  # of what plotting areas are off
 WHERE = 0.4
 TITLE = 0.4  # of the text term, where there is a title
@@ -80,6 +80,7 @@ class Chart:
     registration: Registration
     lines: Lines
     values: Values
+    ranges: Ranges | None  # None: no axis that can be read is another one
 
 
 def compare_features(target: Features, rgb: Rgb, look: Look) -> Comparison:
@@ -92,15 +93,25 @@ def _compare_charts(target: Features, rgb: Rgb, look: Look) -> Comparison:
     render, registration = lay(found, rgb, target)
     pairing = pair(target.palette, render.palette, "plot")
     values = compare_values(target, render, pairing)
-    if registration.fitted > 0 and tells(target) and values.agreement < MEET:
+    read = any(a and b for a, b in zip(target.side.scales, found.side.scales, strict=True))
+    if registration.fitted > 0 and (read or (tells(target) and values.agreement < MEET)):
         registration = registration.framed()
         render, _ = lay(found, rgb, target, registration)
         pairing = pair(target.palette, render.palette, "plot")
         values = compare_values(target, render, pairing)
     lines = match_lines(target, found, registration.whole)
-    fitted, ranged = registration.fitted, values
-    if len(registration.panels) != 1:
+    fitted, ranged, seen, inside = registration.fitted, values, render, 1.0
+    ranges = compare_ranges(target, found, registration, render) if len(registration.panels) < 2 else None
+    if len(registration.panels) > 1:
         ranged = Values(values.agreement)
+    elif ranges is not None:  # equal values on each other, whatever the ranges of the axes
+        seen, agreement, inside = in_units(target, found, rgb, registration, render, pairing, ranges)
+        if agreement > values.agreement:
+            render, pairing = seen, pair(target.palette, seen.palette, "plot")
+        else:  # what looks right is of other values
+            ranges = ranges.of_other_values()
+        fitted += ranges.cost * agreement
+        values = ranged = Values(agreement)
     elif values.fitted > 0:  # the same marks on an axis of another range
         way = registration.ranged(values.axis, values.stretch, values.shift)
         other, _ = lay(found, rgb, target, way)
@@ -109,18 +120,19 @@ def _compare_charts(target: Features, rgb: Rgb, look: Look) -> Comparison:
             ranged = Values(values.agreement)
         else:
             fitted += RANGE + abs(float(np.log(values.stretch))) / 2
-            render, values = other, again
+            seen = render = other
+            values = again
             pairing = pair(target.palette, render.palette, "plot")
     strokes = float(target.shapes.shares[THIN].sum()) > 0.5
-    terms = {"ink": _ink(target, render, BOLDER if strokes else 1.0)} if target.mass.any() or render.mass.any() else {}
+    terms = {"ink": _ink(target, seen, BOLDER if strokes else 1.0)} if target.mass.any() or seen.mass.any() else {}
     if len(target.palette.weights) or len(render.palette.weights):
         terms["palette"] = pairing.agreement
-    if target.edges.any() or render.edges.any():
-        terms["edges"] = _edges(target, render)
+    if target.edges.any() or seen.edges.any():
+        terms["edges"] = _edges(target, seen)
     if len(lines.known) or len(lines.found):
         terms["text"] = lines.score
     if target.shapes.count or render.shapes.count:
-        terms["data"] = overlap(target.shapes.spread, render.shapes.spread)
+        terms["data"] = inside * overlap(target.shapes.spread, seen.shapes.spread)
         terms["kind"] = similarity(target.shapes, render.shapes)
         if tells(target):
             terms["values"] = values.agreement
@@ -140,7 +152,7 @@ def _compare_charts(target: Features, rgb: Rgb, look: Look) -> Comparison:
         pairing,
         lines.found,
         lines.known,
-        Chart(found, registration, lines, ranged),
+        Chart(found, registration, lines, ranged, ranges),
     )
 
 

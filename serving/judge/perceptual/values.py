@@ -79,6 +79,39 @@ def compare_values(target: Features, render: Features, pairing: Pairing) -> Valu
     return best
 
 
+def in_units(
+    target: Features, render: Features, pairing: Pairing, stretch: tuple[float, float], shift: tuple[float, float]
+) -> float:
+    """The agreement once the render's marks are stretched and shifted along x and y. Borders move as numbers, so that
+    none is cut off; marks that come to lie beside the picture agree with nothing."""
+    x0, y0, x1, y1 = target.frame
+    wide, high = max(8, x1 - x0), max(8, y1 - y0)
+    pairs = layers(target, render, pairing)
+    columns = [_moved(borders(r), (0, 1), stretch, shift) for _, r in pairs]
+    rows = [_moved(borders(r.T), (1, 0), stretch, shift) for _, r in pairs]
+    upright = _agreement([(borders(t), r) for (t, _), (r, _) in zip(pairs, columns, strict=True)], high)
+    flat = _agreement([(borders(t.T), r) for (t, _), (r, _) in zip(pairs, rows, strict=True)], wide)
+    kept = [float(np.mean([share for _, share in sides])) if sides else 1.0 for sides in (columns, rows)]
+    return (upright * kept[0] + flat * kept[1]) / 2
+
+
+def _moved(
+    side: Borders, axes: tuple[int, int], stretch: tuple[float, float], shift: tuple[float, float]
+) -> tuple[Borders, float]:
+    """Borders whose columns lie along the first of `axes` and whose pixels along the other, and the share of the
+    columns with marks that is still there."""
+    along, across = axes
+    there, first, last = side
+    place = np.arange(len(there))
+    source = np.round((place - shift[along]) / stretch[along]).astype(int)
+    inside = (source >= 0) & (source < len(there))
+    source = np.clip(source, 0, len(there) - 1)
+    at = np.flatnonzero(there) * stretch[along] + shift[along]
+    kept = float(((at > -0.5) & (at < len(there) - 0.5)).mean()) if len(at) else 1.0
+    by, to = stretch[across], shift[across]
+    return (there[source] & inside, first[source] * by + to, last[source] * by + to), kept
+
+
 def borders(mask: Mask) -> Borders:
     """For each column whether it has marks, and their first and last row."""
     there: Mask = np.asarray(mask.any(axis=0))

@@ -26,7 +26,7 @@ def find_panels(small: NDArray[np.uint8], mass: NDArray[np.float32], paper: NDAr
         same = (np.abs(small.astype(np.int16) - colour).max(axis=2) <= 6).astype(np.uint8)
         closed = cv2.morphologyEx(same, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)).astype(np.uint8, copy=False)
         whole = _opened(closed, (9, 9)).astype(bool)  # without ticks and labels of the same gray
-        boxes += [box for box in _boxes(whole) if _is_patch(whole, box)]
+        boxes += [box for box in _boxes(whole) if _is_patch(whole, box) and not _is_even(small, colour, box)]
     return _ordered(_outermost(boxes), h)
 
 
@@ -87,6 +87,13 @@ def _is_patch(mask: Mask, box: Box) -> bool:
     part = mask[y0:y1, x0:x1]
     sides = sorted(float(side.mean()) for side in (part[1], part[-2], part[:, 1], part[:, -2]))
     return bool(part.mean() > 0.35 and sides[1] > 0.8)
+
+
+def _is_even(small: NDArray[np.uint8], colour: NDArray[np.int16], box: Box) -> bool:
+    """Whether nothing is drawn in it: a bar, no plotting area."""
+    x0, y0, x1, y1 = (int(v) for v in box)
+    inner = small[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3].astype(np.int16)
+    return int((np.abs(inner - colour).max(axis=2) > 24).sum()) < 4
 
 
 def _outermost(boxes: list[Box]) -> list[Box]:

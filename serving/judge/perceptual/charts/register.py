@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from serving.judge.perceptual.charts.panels import Boxes
+from serving.judge.perceptual.charts.scales import Scale
 
 COARSE = 4  # candidates are compared at this fraction of the canvas
 TRUST = 0.2  # what plotting areas may agree less from afar than another map and still be taken
@@ -68,26 +69,31 @@ class Registration:
         """With the one panel laid on its partner and its marks where they then are."""
         return Registration(Map.between(*self.panels[0]), self.panels, self.matched, 0.0)
 
-    def ranged(self, axis: int, stretch: float, shift: float) -> "Registration":
-        """With the marks of the one panel stretched and shifted along `axis` (0 is x), its borders cut off."""
+    def ranged(self, axis: int, stretch: float, shift: float, inner: Box | None = None) -> "Registration":
+        """With the marks of the one panel stretched and shifted along `axis` (0 is x), its borders cut off. Without a
+        panel they lie in the box `inner` of the render's canvas."""
         scale, offset = list(self.whole.scale), list(self.whole.offset)
         scale[axis] *= stretch
         offset[axis] = offset[axis] * stretch + shift
         whole = Map((scale[0], scale[1]), (offset[0], offset[1]))
-        inner = whole.boxes(np.array([self.panels[0][0]], np.float32))[0] + np.array([3, 3, -3, -3], np.float32)
-        return Registration(whole, self.panels, self.matched, self.fitted, tuple(map(float, inner)))  # type: ignore[arg-type]
+        box = self.panels[0][0] if self.panels else inner
+        if box is None:
+            return Registration(whole, self.panels, self.matched, self.fitted)
+        cut = whole.boxes(np.array([box], np.float32))[0] + np.array([3, 3, -3, -3], np.float32) * len(self.panels)
+        return Registration(whole, self.panels, self.matched, self.fitted, tuple(map(float, cut)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Side:
     """What registration sees of a picture: the size of its canvas, panels, the ink that is no text, the box of its
-    marks (None: no marks) and the places [n, 2] (x, y) of their outlines."""
+    marks (None: no marks), the places [n, 2] (x, y) of their outlines."""
 
     canvas: tuple[int, int]  # width, height
     panels: Boxes
     ink: NDArray[np.float32]
     marks: Box | None
     outlines: NDArray[np.float32]
+    scales: tuple[Scale | None, Scale | None]  # of its x and y axis, as far as they can be read
 
 
 def register(target: Side, render: Side, distance: NDArray[np.float32]) -> Registration:
@@ -122,6 +128,16 @@ def register(target: Side, render: Side, distance: NDArray[np.float32]) -> Regis
     corners = np.abs(chosen.boxes(np.array([source], np.float32))[0] - np.array(goal))
     fitted = float((corners / np.array([goal[2] - goal[0], goal[3] - goal[1]] * 2)).mean())
     return Registration(chosen, tuple(pairs), len(pairs) / most, max(0.0, fitted - NOISE))
+
+
+def measured(found: Registration, target: Side, render: Side, axis: int) -> tuple[float, float]:
+    """Stretch and shift along `axis`, after `found`, by which equal values of both sides lie on each other, as their
+    tick labels tell; 1, 0 where an axis cannot be read."""
+    a, b = target.scales[axis], render.scales[axis]
+    if a is None or b is None:
+        return 1.0, 0.0
+    stretch, shift = b.slope / a.slope, (b.origin - a.origin) / a.slope
+    return stretch / found.whole.scale[axis], shift - stretch * found.whole.offset[axis] / found.whole.scale[axis]
 
 
 def _snapped(source: Box, goal: Box) -> Box:
