@@ -18,14 +18,18 @@ TARGETS = (  # of the text model, whatever it is called
 
 
 def add(model: nn.Module, rank: int, alpha: int) -> None:
-    """Put adapters of `rank`, scaled by alpha / rank, on every linear layer of the language model; freeze the rest."""
+    """Put adapters of `rank`, scaled by alpha / rank, on every linear layer of the language model; freeze the rest, and
+    with it routed experts, whose matrices are one tensor and no layers."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise ValueError(f"learner.lora_rank={rank} needs peft: pip install peft") from None
 
     model.requires_grad_(False)
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=TARGETS, lora_dropout=0.0), model)
+    # Inside a module without a `config` peft takes the targets as they are. With one it reads them as leaf names in
+    # some families with experts: towers would get adapters, and experts some that `added` does not know.
+    settings = LoraConfig(r=rank, lora_alpha=alpha, target_modules=TARGETS, lora_dropout=0.0)
+    inject_adapter_in_model(settings, nn.ModuleList([model]))
 
 
 def _layers(model: nn.Module) -> dict[str, Any]:

@@ -27,6 +27,18 @@ def tokenizer(*special: str) -> Any:
     return tokens
 
 
+def named_tokenizer(**special: str) -> Any:
+    """A tokenizer that knows its picture tokens by name, as InternVL's and SmolVLM's do."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = tokenizer(*special.values())
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokens._tokenizer, eos_token=tokens.eos_token, pad_token=tokens.pad_token,
+        clean_up_tokenization_spaces=False, extra_special_tokens=special,
+        additional_special_tokens=[t for t in tokens.all_special_tokens if t not in special.values()],
+    )  # fmt: skip
+
+
 def ends(tokens: Any) -> dict[str, Any]:
     return {"eos_token_id": tokens.eos_token_id, "pad_token_id": tokens.pad_token_id, "bos_token_id": None}
 
@@ -91,16 +103,47 @@ def qwen3_vl_moe() -> tuple[Any, Any]:
     return _qwen3(moe=True)
 
 
+def qwen3_5() -> tuple[Any, Any]:
+    """Linear attention in all layers but the last: bfloat16 alone on CPUs."""
+    from transformers import Qwen3_5Config
+
+    tokens = tokenizer()
+    rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True,
+            "partial_rotary_factor": 0.5}  # fmt: skip
+    linear = {"linear_key_head_dim": 64, "linear_value_head_dim": 64, "linear_num_key_heads": 2,
+              "linear_num_value_heads": 4}  # fmt: skip
+    config = Qwen3_5Config(
+        text_config={**TEXT, "num_hidden_layers": 4, "vocab_size": len(tokens), "head_dim": 64,
+                     "num_attention_heads": 3, "num_key_value_heads": 3, "rope_parameters": rope, **linear,
+                     **ends(tokens), "tie_word_embeddings": False},
+        vision_config={"depth": 2, "hidden_size": 128, "intermediate_size": 256, "num_heads": 4, "out_hidden_size": 192,
+                       "num_position_embeddings": 64},
+        tie_word_embeddings=False, **qwen_ids(tokens), **ends(tokens),
+    )  # fmt: skip
+    return config, grid_processor("Qwen3VL", tokens, tiny_policy.CHAT_TEMPLATE, patch=16)
+
+
 def glm4v() -> tuple[Any, Any]:
-    from transformers import Glm4vConfig
+    return _glm(moe=False)
+
+
+def glm4v_moe() -> tuple[Any, Any]:
+    return _glm(moe=True)
+
+
+def _glm(moe: bool) -> tuple[Any, Any]:
+    from transformers import Glm4vConfig, Glm4vMoeConfig
 
     names = ("<|image|>", "<|video|>", "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>",
              "<|end_of_video|>")  # fmt: skip
     tokens = tokenizer(*names)
     image, video, image_start, image_end, video_start, video_end = tokens.convert_tokens_to_ids(list(names))
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3], "partial_rotary_factor": 0.5}
-    config = Glm4vConfig(
-        text_config={**TEXT, "vocab_size": len(tokens), "rope_parameters": rope, **ends(tokens)},
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "head_dim": 32,
+               "use_qk_norm": False}  # fmt: skip
+    config = (Glm4vMoeConfig if moe else Glm4vConfig)(
+        text_config={**TEXT, "vocab_size": len(tokens), "rope_parameters": rope, **ends(tokens),
+                     **(experts if moe else {})},
         vision_config={"depth": 2, "hidden_size": 128, "intermediate_size": 256, "num_heads": 4, "out_hidden_size": 192,
                        "image_size": 112},
         image_token_id=image, video_token_id=video, image_start_token_id=image_start, image_end_token_id=image_end,
@@ -170,8 +213,67 @@ def llava_onevision() -> tuple[Any, Any]:
     return config, processor
 
 
+def internvl() -> tuple[Any, Any]:
+    """InternVL3 and 3.5 in the form of `-hf`: tiles of one size."""
+    from transformers import GotOcr2ImageProcessor, InternVLConfig, InternVLProcessor, InternVLVideoProcessor
+
+    tokens = named_tokenizer(
+        start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>", video_token="<video>"
+    )
+    config = InternVLConfig(
+        vision_config={**VISION, "image_size": 112, "patch_size": 14},
+        text_config={**TEXT, "model_type": "qwen2", "vocab_size": len(tokens), "tie_word_embeddings": False,
+                     **ends(tokens)},
+        image_token_id=tokens.convert_tokens_to_ids("<IMG_CONTEXT>"), image_seq_length=16, tie_word_embeddings=False,
+        **ends(tokens),
+    )  # fmt: skip
+    pictures = GotOcr2ImageProcessor(size={"height": 112, "width": 112}, max_patches=4, crop_to_patches=True, **NORM)
+    processor = InternVLProcessor(
+        image_processor=pictures, tokenizer=tokens, image_seq_length=16,
+        video_processor=InternVLVideoProcessor(size={"height": 112, "width": 112}),
+        chat_template=template("", "<IMG_CONTEXT>", ""),
+    )  # fmt: skip
+    return config, processor
+
+
+def smolvlm() -> tuple[Any, Any]:
+    from transformers import SmolVLMConfig, SmolVLMImageProcessor, SmolVLMProcessor, SmolVLMVideoProcessor
+
+    rows = {f"row{r}{c}_token": f"<row_{r}_col_{c}>" for r in range(1, 5) for c in range(1, 5)}
+    tokens = named_tokenizer(
+        image_token="<image>", fake_image_token="<fake_token_around_image>", global_image_token="<global-img>",
+        end_of_utterance_token="<end_of_utterance>", **rows,
+    )  # fmt: skip
+    config = SmolVLMConfig(
+        vision_config={**VISION, "image_size": 112, "patch_size": 14},
+        text_config={**TEXT, "model_type": "llama", "vocab_size": len(tokens), "tie_word_embeddings": False,
+                     **ends(tokens)},
+        image_token_id=tokens.convert_tokens_to_ids("<image>"), scale_factor=2, tie_word_embeddings=False,
+        **ends(tokens),
+    )  # fmt: skip
+    edges = {"size": {"longest_edge": 224}, "max_image_size": {"longest_edge": 112}}
+    processor = SmolVLMProcessor(
+        image_processor=SmolVLMImageProcessor(**edges, do_image_splitting=True, **NORM), tokenizer=tokens,
+        video_processor=SmolVLMVideoProcessor(), image_seq_len=16, chat_template=template("", "<image>", ""),
+    )  # fmt: skip
+    return config, processor
+
+
 FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
-    f.__name__: f for f in (qwen2_vl, qwen3_vl, qwen3_vl_moe, glm4v, mistral3, pixtral, llava_onevision)
+    f.__name__: f
+    for f in (
+        qwen2_vl,
+        qwen3_vl,
+        qwen3_vl_moe,
+        qwen3_5,
+        glm4v,
+        glm4v_moe,
+        internvl,
+        mistral3,
+        smolvlm,
+        pixtral,
+        llava_onevision,
+    )
 }
 
 
@@ -191,7 +293,8 @@ def build(name: str, folder: Path, scale: float = 3.0) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     file = folder / "model.safetensors"
-    save_file({in_hub_layout(n): w for n, w in load_file(file).items()}, file, metadata={"format": "pt"})
+    if "siglip" in config.vision_config.model_type:
+        save_file({in_hub_layout(n): w for n, w in load_file(file).items()}, file, metadata={"format": "pt"})
     return folder
 
 

@@ -21,7 +21,7 @@ from training.learner.model import named_weights
 from training.learner.ranks import Ranks
 from training.learner.update import Learner
 
-WHOLE = {"mistral3", "pixtral", "llava_onevision"}  # no adapter: the generic path
+WHOLE = {"qwen3_5", "internvl", "mistral3", "smolvlm", "pixtral", "llava_onevision"}  # no adapter: the generic path
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
