@@ -117,6 +117,7 @@ def load_model(path: str | Path) -> Any:
     try:
         adapter = adapter_of(AutoConfig.from_pretrained(path).model_type)
         model = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
+        _back_to_disk(model)
         tower(model)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be trained: {str(error).splitlines()[0]}") from error
@@ -125,6 +126,15 @@ def load_model(path: str | Path) -> Any:
         model.config._attn_implementation = attention.NAME
         adapter.prepare(model)
     return model
+
+
+def _back_to_disk(model: Any) -> None:
+    """Have transposed experts transposed back in checkpoints and syncs. transformers transposes them where the shape is
+    not the model's own, which on the way back it always is (transformers 5.19, `Transpose.check_dims`)."""
+    for conversion in getattr(model, "_weight_conversions", None) or ():
+        for operation in getattr(conversion, "operations", ()):
+            if getattr(operation, "check_dims", False):
+                operation.check_dims = False
 
 
 def load_policy(path: str | Path, config: Config, banned: Sequence[int]) -> Policy:

@@ -142,7 +142,8 @@ def _glm(moe: bool) -> tuple[Any, Any]:
     experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "head_dim": 32,
                "use_qk_norm": False}  # fmt: skip
     config = (Glm4vMoeConfig if moe else Glm4vConfig)(
-        text_config={**TEXT, "vocab_size": len(tokens), "rope_parameters": rope, **ends(tokens),
+        # without attention_bias, which the published configurations have, vLLM leaves the biases out
+        text_config={**TEXT, "vocab_size": len(tokens), "rope_parameters": rope, "attention_bias": True, **ends(tokens),
                      **(experts if moe else {})},
         vision_config={"depth": 2, "hidden_size": 128, "intermediate_size": 256, "num_heads": 4, "out_hidden_size": 192,
                        "image_size": 112},
@@ -293,13 +294,17 @@ def build(name: str, folder: Path, scale: float = 3.0) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     file = folder / "model.safetensors"
-    if "siglip" in config.vision_config.model_type:
-        save_file({in_hub_layout(n): w for n, w in load_file(file).items()}, file, metadata={"format": "pt"})
+    weights = dict(in_hub_layout(name, value, config) for name, value in load_file(file).items())
+    save_file(weights, file, metadata={"format": "pt"})
     return folder
 
 
-def in_hub_layout(name: str) -> str:
-    """SigLIP's towers are saved without the level that their published checkpoints have."""
-    return name.replace("vision_tower.encoder", "vision_tower.vision_model.encoder").replace(
-        "vision_tower.embeddings", "vision_tower.vision_model.embeddings").replace(
-        "vision_tower.post_layernorm", "vision_tower.vision_model.post_layernorm")  # fmt: skip
+def in_hub_layout(name: str, value: torch.Tensor, config: Any) -> tuple[str, torch.Tensor]:
+    """What published checkpoints have and transformers does not write: SigLIP's towers have one level more, and
+    Qwen3-VL-MoE's experts are transposed."""
+    if config.vision_config.model_type.startswith("siglip"):
+        for part in ("encoder", "embeddings", "post_layernorm"):
+            name = name.replace(f"vision_tower.{part}", f"vision_tower.vision_model.{part}")
+    if config.model_type == "qwen3_vl_moe" and value.dim() == 3 and ".experts." in name:
+        value = value.transpose(1, 2).contiguous()
+    return name, value

@@ -76,7 +76,9 @@ def test_packed_is_plain_and_a_step_trains(folder: Path) -> None:
     shards, screened = learner.plan([played(folder)])
     assert not screened.dropped and len(screened.rows) == 2
     before = dict(named_weights(learner.policy, torch.float32))
-    assert before.keys() == load_file(folder / "model.safetensors").keys()
+    disk = load_file(folder / "model.safetensors")
+    assert before.keys() == disk.keys()
+    assert not [name for name in disk if not torch.equal(before[name], disk[name])]
     [[bundles]] = shards[0].updates
     with torch.no_grad():
         _, together, _ = learner._forward(learner.policy, bundles, shards[0].images)
