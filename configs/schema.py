@@ -59,7 +59,7 @@ class Data:
 class PolicyModel:
     """The vision-language model that is trained."""
 
-    path: str = text("embedded", "a hub name, a local folder, or `embedded`: the one that comes with the package")
+    path: str = text("embedded", "a hub name, a local folder, or `embedded`: the package's own for the domain")
     dtype: str = one_of(
         "float32",
         "number format of engine and learner",

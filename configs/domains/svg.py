@@ -109,18 +109,18 @@ def bare(text: str) -> str | None:
 
 
 def example(rng: Random) -> str:
-    """One or two plain shapes on a grid of 9 by 6: what a small policy can learn to write."""
+    """One or two plain shapes on a grid of 9 by 6, from left to right: what a small policy can learn to write."""
     shapes = []
-    for colour in rng.sample(COLOURS, rng.choice((1, 1, 2))):
+    for colour in rng.sample(COLOURS, rng.choice((1, 2))):
         if rng.random() < 0.5:
             size = rng.randint(1, 2)
             x, y = rng.randint(size, 9 - size), rng.randint(size, 6 - size)
-            shapes.append(f'<circle cx="{x}" cy="{y}" r="{size}" fill="{colour}"/>')
+            shapes.append((x - size, f"<circle cx='{x}' cy='{y}' r='{size}' fill='{colour}'/>"))
         else:
             width, height = rng.randint(1, 4), rng.randint(1, 3)
             x, y = rng.randint(0, 9 - width), rng.randint(0, 6 - height)
-            shapes.append(f'<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="{colour}"/>')
-    return '<svg viewBox="0 0 9 6">' + "".join(shapes) + "</svg>"
+            shapes.append((x, f"<rect x='{x}' y='{y}' width='{width}' height='{height}' fill='{colour}'/>"))
+    return "<svg viewBox='0 0 9 6'>" + "".join(shape for _, shape in sorted(shapes)) + "</svg>"
 
 
 DOMAIN = Domain(

@@ -1,4 +1,5 @@
-"""The embedded base policies: the courses that teach them to read charts or pages, and what they read.
+"""The embedded base policies: the courses that teach them to read charts or pages, what they read, and the start that
+another domain gets from them.
 
 May import everything of training but jobs and commands.
 """

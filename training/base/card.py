@@ -6,6 +6,7 @@ Guarantees: the folder appears whole; the card has the plan, the hashes of weigh
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class Kind:
     made: str
     plan: dict[str, Any]
     sources: tuple[str, ...]
+    page: Callable[[dict[str, Any]], str] | None = None  # the card for people, where it is another
 
 
 CHARTS = Kind(
@@ -68,7 +70,7 @@ def ship(trained: Path, target: Path, facts: dict[str, Any], kind: Kind) -> None
 
     fresh = beside(target)
     for file in trained.iterdir():
-        if file.suffix != ".safetensors":
+        if file.suffix in (".json", ".jinja") and file.name != "state.json":
             shutil.copyfile(file, fresh / file.name)
     weights = {name: value.to(torch.bfloat16) for name, value in load_file(trained / "model.safetensors").items()}
     save_file(weights, fresh / "model.safetensors", metadata={"format": "pt"})
@@ -78,7 +80,7 @@ def ship(trained: Path, target: Path, facts: dict[str, Any], kind: Kind) -> None
     card = facts | {"parameters": sum(value.numel() for value in weights.values()), "weights_sha256": digest}
     card |= kind.plan | {"sources_sha256": {name: _sha(Path(__file__).parents[1] / name) for name in kind.sources}}
     write_whole(fresh / "card.json", json.dumps(card, indent=2) + "\n")
-    write_whole(fresh / "MODEL_CARD.md", _page(card, kind))
+    write_whole(fresh / "MODEL_CARD.md", kind.page(card) if kind.page else _page(card, kind))
     shutil.rmtree(target, ignore_errors=True)
     publish(fresh, target)
 

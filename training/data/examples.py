@@ -2,15 +2,17 @@
 
 Guarantees: a picture depends on (domain, seed, split, index) alone and is drawn by the production renderer; no source
 of `heldout` is one of `train`, by content; a folder is written whole or not at all. The reward never sees a source: it
-is there for a supervised start (`python -m training.sft`) and for evaluation.
+is there for a supervised start (`python -m training.sft`) and for evaluation. A lesson shows a first attempt, right or
+with one fault, and the judge's real feedback on it; a fault is shown and not taught.
 """
 
 import asyncio
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from actors.files import beside, publish
 from configs.domains import find, version
@@ -19,6 +21,7 @@ from configs.schema import Render, Sandbox
 
 INDEX = "index.jsonl"  # {"image": file, "code": source}: what training.sft and the benchmark `pairs` read
 Split = Literal["train", "heldout"]
+LESSONS = "lessons.jsonl"  # the same pairs, and dialogues with a call of the tool, as training.sft reads them
 TRIES = 200  # in a row that give nothing new: the domain has no more examples
 
 
@@ -46,29 +49,66 @@ def _endless(domain: str, split: Split, count: int, seed: int) -> Iterator[str]:
         yield source
 
 
-def write(root: Path, domain: str, split: Split, count: int, seed: int) -> Path:
-    """The folder under `root` with NUMBER.png and INDEX, made once. Raises ConfigError, Outage."""
-    folder = root / f"{version(domain)}-{split}-{count}-{seed}"
+def write(root: Path, domain: str, split: Split, count: int, seed: int, lessons: int = 0, max_chars: int = 160) -> Path:
+    """The folder under `root` with NUMBER.png and INDEX, made once; with `lessons`, the first so many examples as tool
+    dialogues in LESSONS, whose feedback has at most `max_chars` characters. Raises ConfigError, Outage."""
+    folder = root / f"{version(domain)}-{split}-{count}-{seed}{f'-{lessons}' if lessons else ''}"
     if not (folder / INDEX).exists():
-        asyncio.run(_write(folder, domain, sources(domain, split, count, seed)))
+        asyncio.run(_write(folder, domain, sources(domain, split, count, seed), lessons, max_chars))
     return folder
 
 
-async def _write(folder: Path, domain: str, texts: list[str]) -> None:
+async def _write(folder: Path, domain: str, texts: list[str], lessons: int, max_chars: int) -> None:
     from serving.render.sandbox import LAYERS
     from serving.render.service import Renders
 
     fresh = beside(folder)
     # sources of our own: a layer that this machine lacks is not missed, nor is a picture other without it
     renders = Renders(Render(cache_mb=0, sandbox=Sandbox(allow_missing=list(LAYERS))))
+    pairs, dialogues = [], []
     try:
-        with (fresh / INDEX).open("w") as index:
-            for number, source in enumerate(texts):
-                found = await renders.render(source, domain)
-                if found.png is None:
-                    raise ConfigError(f"example {number} of the domain is not drawn: {found.kind}: {found.message}")
-                (fresh / f"{number:05d}.png").write_bytes(found.png)
-                index.write(json.dumps({"image": f"{number:05d}.png", "code": source}) + "\n")
+        for number, source in enumerate(texts):
+            found = await renders.render(source, domain)
+            if found.png is None:
+                raise ConfigError(f"example {number} of the domain is not drawn: {found.kind}: {found.message}")
+            image = f"{number:05d}.png"
+            (fresh / image).write_bytes(found.png)
+            pairs.append({"image": image, "code": source})
+            if number < lessons:
+                turns = await _lesson(renders, source, found.png, domain, max_chars)
+                dialogues.append({"image": image, "turns": turns})
     finally:
         await renders.close()
+    (fresh / INDEX).write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    if lessons:
+        (fresh / LESSONS).write_text("".join(json.dumps(row) + "\n" for row in pairs + dialogues))
     publish(fresh, folder)
+
+
+async def _lesson(renders: Any, source: str, target: bytes, domain: str, max_chars: int) -> list[dict[str, Any]]:
+    from actors.rollout.episode import words
+    from serving.judge.perceptual import compare
+
+    attempt = faulty(source, random.Random(source))
+    found = await renders.render(attempt, domain)
+    verdict = None if found.png is None else compare(target, found.png, domain)
+    first = {
+        "text": f"<think></think><tool_call>\n{attempt}</tool_call>",
+        "feedback": words(found, verdict, max_chars),
+        "taught": attempt == source,
+    }
+    return [first, {"text": f"<think></think><answer>\n{source}</answer>"}]
+
+
+def faulty(source: str, rng: random.Random) -> str:
+    """The source in two of five cases, else with another digit or without one character: what a weak policy writes."""
+    digits = [place.start() for place in re.finditer(r"\d", source)]
+    dice = rng.random()
+    if dice < 0.4:
+        return source
+    if digits and dice < 0.9:
+        place = rng.choice(digits)
+        other = rng.choice([digit for digit in "0123456789" if digit != source[place]])
+        return source[:place] + other + source[place + 1 :]
+    place = rng.randrange(len(source))
+    return source[:place] + source[place + 1 :]

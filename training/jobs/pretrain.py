@@ -10,18 +10,31 @@ from pathlib import Path
 
 import torch
 
+from configs.domains import find
 from configs.load import load
 from configs.schema import Config
 from training.base import SHIPPED, card, make, page_blocks
+from training.data import examples
+from training.run.checkpoint import latest
+
+EXAMPLES, LESSONS = 1500, 300  # of a domain that draws its own
+STEPS, BATCH = 400, 16
+SUPERVISED = (
+    "run.name=sft", f"run.steps={STEPS}", "run.checkpoint_every=50", f"sft.batch={BATCH}", "learner.lr=1e-3",
+    "learner.schedule=linear", "learner.warmup_steps=20",
+)  # fmt: skip
 
 
 def pretrain(
     file: str, overrides: Sequence[str], folder: Path, out: Path | None, count: int, shuffled: bool = False
 ) -> None:
     """Make the policy of charts in `folder` and ship it to `out` (default: the package's own). `shuffled`: the control
-    alone, which ships nothing."""
+    alone, which ships nothing. Of a domain that draws its own examples it is a start from that policy."""
     torch.set_num_threads(1)
     config = load(file, overrides)
+    if not (domain := find(config.data.domain)).shipped_pictures and domain.example is not None:
+        supervised(file, overrides, folder, out, count)
+        return
     if shuffled:
         for kind, figures in make.control(folder, config.prompts, config.run.seed).items():
             print(f"{kind}, pictures shuffled in training: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))
@@ -66,3 +79,29 @@ def _facts(config: Config, folder: Path, trained: Path, count: int) -> dict[str,
         print(f"reading {count} held-out pictures, {name}", flush=True)
         facts[name] = measure(trained, config, shown, pictures, temperature)
     return facts
+
+
+def supervised(file: str, overrides: Sequence[str], folder: Path, out: Path | None, count: int) -> None:
+    """The policy of charts with a domain's words, taught the domain's examples and calls of the tool. They are of
+    another seed than what a run of the same settings learns from."""
+    from training.base import start
+    from training.jobs.sft import learn
+
+    config = load(file, overrides)
+    domain, seed, most = config.data.domain, config.run.seed, config.feedback.max_chars
+    drawn = examples.write(folder / "examples", domain, "train", EXAMPLES, seed + 1, LESSONS, most)
+    model = start.with_words(folder / "untrained", start.texts(drawn / examples.LESSONS), seed)
+    run = folder / "sft"
+    if (found := latest(run)) is None or found.name != f"step_{STEPS:06d}":
+        mine = [*overrides, *SUPERVISED, f"run.dir={folder}", f"policy.path={model}"]
+        learn(file, drawn / examples.LESSONS, mine, run if run.is_dir() else None)
+    trained = latest(run)
+    assert trained is not None
+    held = examples.write(folder / "examples", domain, "heldout", count, seed)
+    print(f"reading {count} held-out pictures", flush=True)
+    name = find(domain).name
+    facts = {"domain": name, "config": file, "seed": seed, "steps": STEPS, "batch": BATCH, "pictures": count}
+    facts |= {"examples": EXAMPLES, "lessons": LESSONS, "base_sha256": start.base_sha256()}
+    target = out or SHIPPED.with_name(f"policy_{name}")
+    card.ship(trained, target, facts | start.measure(trained, config, held), start.KIND)
+    print(target)
