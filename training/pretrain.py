@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.command import run
+from training.base.pages import PEAK
 from training.jobs.pretrain import pretrain, pretrain_pages
 
 
@@ -27,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--shuffled", action="store_true", help="a control: exchange the pictures, ship nothing")
     parser.add_argument("--pages", action="store_true", help="the policy of pages, from DIR/blocks.npz")
     parser.add_argument("--seconds", type=float, default=420.0, help="how long pages are trained on")
+    parser.add_argument("--peak", type=float, default=PEAK, help="pages: largest share of the full learning rate")
     parser.add_argument("--train-only", action="store_true", help="pages: the blocks are there; ship nothing")
     args = parser.parse_intermixed_args(argv)
     if args.pages:
-        given = (args.config, args.overrides, args.dir, args.out, args.count, args.seconds, args.train_only)
+        given = (args.config, args.overrides, args.dir, args.out, args.count, args.seconds, args.peak, args.train_only)
         return run(lambda: pretrain_pages(*given))
     return run(lambda: pretrain(args.config, args.overrides, args.dir, args.out, args.count, args.shuffled))
 

@@ -44,7 +44,7 @@ def make(folder: Path, prompts: Prompts, seed: int) -> Path:
     return done
 
 
-def make_pages(folder: Path, prompts: Prompts, seed: int, drawn: Path, seconds: float) -> Path:
+def make_pages(folder: Path, prompts: Prompts, seed: int, drawn: Path, seconds: float, peak: float) -> Path:
     """The trained policy of pages, in float32, from that of charts, which knows letters and colours, and the file of
     blocks; no browser is needed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def make_pages(folder: Path, prompts: Prompts, seed: int, drawn: Path, seconds: 
         return done
     if not (untrained := folder / "untrained").exists():
         tiny_policy.build(untrained, seed, page_texts(seed), PAGE_WORDS, start=SHIPPED)
-    teach.train(untrained, folder, Pages(Blocks(drawn), seed), prompts, seed, done, seconds=seconds)
+    teach.train(untrained, folder, Pages(Blocks(drawn), seed, peak), prompts, seed, done, seconds=seconds)
     return done
 
 

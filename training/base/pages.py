@@ -19,13 +19,14 @@ STAGES = ((0.10, (1,)), (0.18, (1, 2)), (0.30, (2, 3)), (0.42, (3, 4)), (1.0, (3
 LOOKS_FROM, LOOKS = 0.5, 0.6  # and the share of pages in a look from then on
 DECAYS_FROM = 0.6
 WARM_UP = 30  # steps
+PEAK = 0.3  # a full rate would undo in some steps what the policy that it begins with knows
 
 
 class Pages:
-    """A course over the blocks of one file."""
+    """A course over the blocks of one file. `peak`: the largest share of the full learning rate."""
 
-    def __init__(self, blocks: Blocks, seed: int, batch: int = BATCH) -> None:
-        self.blocks, self.seed, self.size = blocks, seed, batch
+    def __init__(self, blocks: Blocks, seed: int, peak: float = PEAK, batch: int = BATCH) -> None:
+        self.blocks, self.seed, self.peak, self.size = blocks, seed, peak, batch
 
     def batch(self, step: int, done: float) -> list[Sample]:
         rng = random.Random(f"{self.seed}/batch/{step}")
@@ -38,9 +39,9 @@ class Pages:
         return samples
 
     def rate(self, step: int, done: float) -> tuple[float, float]:
-        """A warm-up, then the full rate, then a linear decay to nothing."""
+        """A warm-up, then the peak, then a linear decay to nothing."""
         falling = min(1.0, (1 - done) / (1 - DECAYS_FROM))
-        return min(1.0, (step + 1) / WARM_UP) * falling, 0.0 if done < DECAYS_FROM else 0.1
+        return self.peak * min(1.0, (step + 1) / WARM_UP) * falling, 0.0 if done < DECAYS_FROM else 0.1
 
     def held_out(self, teacher: Teacher, step: int, done: float) -> dict[str, Any]:
         """Teacher-forced, by level and look: shares of words, colours and kinds of blocks that come first, and of pages

@@ -50,6 +50,7 @@ def pretrain_pages(
     out: Path | None,
     count: int,
     seconds: float,
+    peak: float,
     train_only: bool = False,
 ) -> None:
     """The same for pages: `folder`/blocks.npz is drawn where it is not there, and trained on for so many seconds.
@@ -59,7 +60,7 @@ def pretrain_pages(
     drawn = folder / "blocks.npz"
     if not train_only and not drawn.exists():
         page_blocks.write(drawn, config.run.seed)
-    trained = make.make_pages(folder, config.prompts, config.run.seed, drawn, seconds)
+    trained = make.make_pages(folder, config.prompts, config.run.seed, drawn, seconds, peak)
     if train_only:
         print(trained)
         return
