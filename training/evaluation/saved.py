@@ -102,7 +102,7 @@ def rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(whole, dict):
         yield "", whole
     else:
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # a JSON text may hold other line ends
             if line.strip():
                 try:
                     yield "", json.loads(line)
