@@ -126,7 +126,7 @@ class Renders:
             raise ValueError(f"the source has more than {most} bytes")
         try:
             async with asyncio.timeout(limit):
-                return await asyncio.to_thread(spec.written, source)
+                made = await asyncio.to_thread(spec.written, source)
         except ValueError:
             raise
         except TimeoutError:
@@ -134,6 +134,9 @@ class Renders:
         except Exception as error:
             words = f"{type(error).__name__}: {one_line(str(error))[:MAX_WORDS]}"
             raise Outage("render", f"`written` of the domain {spec.name} raised {words}") from error
+        if not isinstance(made, str):
+            raise Outage("render", f"`written` of the domain {spec.name} gave {type(made).__name__}, no text")
+        return made
 
     def _check_awaited(self, key: bytes) -> None:
         """Whoever asked may have gone while the request stood in line; others wait behind it."""

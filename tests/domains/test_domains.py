@@ -115,7 +115,12 @@ def test_a_path_is_the_same_from_every_folder(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize(
-    ("body", "said"), [("raise KeyError('x')", "raised KeyError: 'x'"), ("time.sleep(9)", "took longer")]
+    ("body", "said"),
+    [
+        ("raise KeyError('x')", "raised KeyError: 'x'"),
+        ("time.sleep(9)", "took longer"),
+        ("return float('nan')", "gave float, no text"),
+    ],
 )
 def test_a_domain_that_fails_or_hangs_is_an_outage_and_no_failed_program(body: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(
