@@ -14,7 +14,8 @@ from configs.domains import find
 from serving.judge.perceptual import compare
 from serving.judge.perceptual.charts.digits import read
 from serving.judge.perceptual.features import decode, survey
-from training.data.foreign_charts import unpack
+from training.data.foreign_charts import SHIPPED
+from training.data.shipped import unpack
 
 KINDS = ("bar", "barh", "plot", "scatter")
 VALUES = (3, 7, 1, 6, 4)
@@ -117,7 +118,7 @@ def test_an_empty_patch_says_nothing() -> None:
 
 
 def test_axes_of_the_other_renderers_are_read(tmp_path: Any) -> None:
-    folder = unpack(tmp_path)
+    folder = unpack(SHIPPED, tmp_path)
     found = [
         survey(decode((folder / name / f"{index:04d}.png").read_bytes()), find("chart").look).side.scales
         for name in ("validation", "third")

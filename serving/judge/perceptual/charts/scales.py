@@ -17,6 +17,7 @@ SHARE = 0.012
 LINE = 1.5  # half of an axis' line, pixels of the canvas
 DOUBT = 4.0  # what a reading that falls behind by 1 loses of a label's vote
 USUAL = 0.5  # of a vote: values grow to the right and upwards
+STEPS = np.array([1, 2, 2.5, 3, 4, 5, 6, 8])  # times a power of ten
 VOTES = 0.6  # of the labels that are read, which must agree
 
 Box = tuple[float, float, float, float]
@@ -87,5 +88,17 @@ def _fit(readings: list[Reading], axis: int, factor: float) -> Scale | None:
     if count[k] < max(2, VOTES * len(readings)):
         return None
     agree = vote[k] > -1
+    if count[k] == 2 and not _is_even(np.unique(values[agree])):
+        return None
     slope_k, origin_k = np.polyfit(at[owner[agree]], values[agree], 1)
     return Scale(float(slope_k) * factor, float(origin_k))
+
+
+def _is_even(values: NDArray[np.float64]) -> bool:
+    """Whether two labels are multiples of their step, and that one as steps are: nothing else bears them out."""
+    step = float(np.ptp(values))
+    if step == 0:
+        return False
+    head = step / 10 ** np.floor(np.log10(step) + 1e-9)
+    times = values / step
+    return bool(np.abs(head - STEPS).min() < 0.01 and np.abs(times - np.round(times)).max() < 0.01)
