@@ -142,7 +142,7 @@ def _glm(moe: bool) -> tuple[Any, Any]:
     experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "head_dim": 32,
                "use_qk_norm": False}  # fmt: skip
     config = (Glm4vMoeConfig if moe else Glm4vConfig)(
-        # without attention_bias, which the published configurations have, vLLM leaves the biases out
+        # without attention_bias vLLM leaves the biases out, and says nothing
         text_config={**TEXT, "vocab_size": len(tokens), "rope_parameters": rope, "attention_bias": True, **ends(tokens),
                      **(experts if moe else {})},
         vision_config={"depth": 2, "hidden_size": 128, "intermediate_size": 256, "num_heads": 4, "out_hidden_size": 192,
