@@ -147,10 +147,9 @@ def _merge(centres: Lab, counts: NDArray[np.float64], background: Lab, paler: fl
     heads: list[int] = []
     strong = np.argsort(-counts * lengths**2, kind="stable") if paler > 2 else np.arange(len(centres))
     for i in strong.tolist():
-        for j in heads:
-            if same[i, j]:
-                owner[i] = j
-                break
+        alike = [j for j in heads if same[i, j]]
+        if alike:  # of two colours that it may be a blend of, it is one of the nearer ray
+            owner[i] = min(alike, key=lambda j: min(off_ray[i, j], apart[i, j]))
         else:
             heads.append(i)
     return owner

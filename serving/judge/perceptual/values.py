@@ -7,6 +7,7 @@ nothing; where most borders agree but for another range of the value axis, that 
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,8 @@ FREE = 0.014  # of the plotting area: borders that near are equal
 FULL = 0.25  # of it: borders that far apart have nothing in common
 LEAST_WEIGHT = 0.08  # of a colour that is a layer of its own
 MOST_MARKS, MOST_LAYERS = 60, 4
+SOLID = 0.6  # of a colour is left by opening where its marks are areas
+SPECK, LEAST_PIECE = 3, 0.02  # pixels of a piece of a stroke, and its share of the colour
 STANDS = 0.7  # share of the marks' feet on the floor
 AGREE = 0.5  # share of the borders that must meet for another range to be believed
 
@@ -54,7 +57,20 @@ def layers(target: Features, render: Features, pairing: Pairing) -> list[tuple[M
     rest_t, rest_r = sorted(large_t - {i for i, _ in pairs}), sorted(large_r - {j for _, j in pairs})
     if rest_t or rest_r:
         found.append((a.data & np.isin(a.labels, rest_t), b.data & np.isin(b.labels, rest_r)))
-    return found
+    return [(without_seams(t), without_seams(r)) for t, r in found]
+
+
+def without_seams(mask: Mask) -> Mask:
+    """The marks of one colour without what blends of two other colours leave of it: lines a pixel wide along filled
+    areas, and specks beside strokes."""
+    ink = mask.astype(np.uint8)
+    solid = cv2.morphologyEx(ink, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    if solid.sum() > SOLID * ink.sum():
+        return solid.astype(bool)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= max(SPECK, LEAST_PIECE * float(ink.sum()))
+    large[0] = False
+    return large[labels] if large.any() else mask
 
 
 def compare_values(target: Features, render: Features, pairing: Pairing) -> Values:

@@ -118,7 +118,7 @@ def register(target: Side, render: Side, distance: NDArray[np.float32]) -> Regis
     bonus, chosen = sane[best]
     most = max(len(target.panels), len(render.panels))
     if bonus == 0.0 or len(pairs) == 0:
-        bare = len(target.panels) > 0 and len(render.panels) == 0
+        bare = len(target.panels) > 0 and len(render.panels) == 0 and not any(render.scales)
         return Registration(_refined(chosen, render.outlines, distance), (), 0.0 if bare else 1.0, 0.0)
     if len(pairs) > 1:
         fine = tuple((_fine(source, goal, render.outlines, distance), goal) for source, goal in pairs)
