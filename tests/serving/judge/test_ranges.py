@@ -44,7 +44,11 @@ def along(kind: str, axes: Axes) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("change", [lambda v: v / 2, lambda v: v * 2, lambda v: v * 10, lambda v: v + 3], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [lambda v: v / 2, lambda v: v * 2, lambda v: v * 10, lambda v: v + 3],
+    ids=["half", "twice", "tenfold", "up"],
+)
 def test_all_values_wrong_cost_more_than_one(kind: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Drawn by Matplotlib's own ranges they look the same but for the numbers at the axis."""
     target = drawn(kind)
