@@ -43,6 +43,12 @@ def wait_until(what: str, check: Callable[[], object], limit: float) -> None:
         time.sleep(0.3)
 
 
+def answers(url: str) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(urllib.request.urlopen(url, timeout=2).status == 200)
+    return False
+
+
 class Rig:
     """A head, and nodes by name."""
 
@@ -68,12 +74,7 @@ class Rig:
             ],
             [],
         )  # fmt: skip
-        wait_until("the dashboard", self._up, START_S)
-
-    def _up(self) -> bool:
-        with contextlib.suppress(OSError):
-            return bool(urllib.request.urlopen(f"{self.dashboard}/api/version", timeout=2).status == 200)
-        return False
+        wait_until("the dashboard", lambda: answers(f"{self.dashboard}/api/version"), START_S)
 
     def add(self, name: str, number: int, cpus: int, *options: str) -> None:
         """A node on 127.0.0.NUMBER with disks of its own."""
@@ -87,17 +88,24 @@ class Rig:
         self, name: str, ip: str, cpus: int, options: list[str], shell: list[str], space: Mapping[str, str] = {}
     ) -> None:
         command = [*ray_command(), "start", "--block", f"--num-cpus={cpus}", f"--node-ip-address={ip}", *options]
-        command += [f"--dashboard-agent-listen-port={free_port()}", "--object-store-memory=200000000"]
         log = self._folder / f"{name}.txt"
         environment = self.environment | dict(space) | {"RRVF_NODE": name}
-        for _ in range(TRIES):  # a raylet on a busy machine may miss Ray's own 30 seconds
+        for _ in range(TRIES):  # a raylet or its agent on a busy machine may miss Ray's own 30 seconds, and ends then
+            agent = free_port()
+            own = [f"--dashboard-agent-listen-port={agent}", "--object-store-memory=200000000"]
             with log.open("wb") as out:
                 node = subprocess.Popen(
-                    [*shell, *command], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT,
+                    [*shell, *command, *own], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )  # fmt: skip
             self.nodes[name] = node
-            wait_until(f"node {name}", lambda n=node: n.poll() is not None or STARTED in log.read_text(), START_S)
+
+            def ready(node: subprocess.Popen[bytes] = node, agent: int = agent) -> bool:
+                if node.poll() is not None:
+                    return True
+                return STARTED in log.read_text() and answers(f"http://{ip}:{agent}/api/local_raylet_healthz")
+
+            wait_until(f"node {name}", ready, START_S)
             if node.poll() is None:
                 return
             self.kill(name)
