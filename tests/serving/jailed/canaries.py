@@ -3,6 +3,7 @@
 Every attack gets a set of its own, so that a touch names who did it.
 """
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -86,4 +87,19 @@ def knows_the_secret(pid: int) -> bool:
         with contextlib.suppress(OSError):
             if SECRET.encode() in Path("/proc", str(member), "environ").read_bytes():
                 return True
+    return False
+
+
+async def kill_whole(jail: int) -> None:
+    """Kill a jail and wait until what runs in it is gone too: the kernel ends that a moment later."""
+    inside = family(jail)
+    os.kill(jail, 9)
+    async with asyncio.timeout(60):
+        while any(alive(pid) for pid in inside):
+            await asyncio.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     return False

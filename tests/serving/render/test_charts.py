@@ -15,7 +15,7 @@ from actors.contracts import RenderResult
 from configs.schema import Render, Sandbox
 from serving.render import charts
 from serving.render.charts import ChartRenderer, encode_png
-from tests.serving.jailed.canaries import SECRET, Canaries, family, knows_the_secret, secret_in_environment
+from tests.serving.jailed.canaries import SECRET, Canaries, family, kill_whole, knows_the_secret, secret_in_environment
 from tests.serving.jailed.hostile_charts import ATTACKS, source
 
 REFERENCE = """import random, numpy, matplotlib.pyplot as plt
@@ -181,7 +181,7 @@ async def test_a_message_names_the_error_the_line_and_the_source_line() -> None:
 async def test_a_killed_server_is_replaced_and_draws_the_same_bytes() -> None:
     renderer = ChartRenderer(QUICK)
     before = await renderer.render(REFERENCE)
-    os.kill(renderer.pids[0], 9)
+    await kill_whole(renderer.pids[0])
     after = await renderer.render(REFERENCE)
     await renderer.close()
     assert before.ok and before.png == after.png and renderer.starts == 2

@@ -22,7 +22,7 @@ from serving.render import web, web_page
 from serving.render.web import WebRenderer
 from serving.render.web_browser import BrowserMissing, find_browser
 from tests.data import real
-from tests.serving.jailed.canaries import GREEN, Canaries, family, knows_the_secret, secret_in_environment
+from tests.serving.jailed.canaries import GREEN, Canaries, family, kill_whole, knows_the_secret, secret_in_environment
 from tests.serving.render.hostile_pages import ATTACKS, source
 
 REFERENCE = """<h1 style='color:teal'>Reference</h1><p style='animation: k 1s infinite'>text <a href='#t' id=t>link</a>
@@ -212,21 +212,6 @@ async def test_a_context_is_left_after_its_share_and_after_a_failure(monkeypatch
     monkeypatch.undo()
     assert renderer._browser is not None and renderer._browser.idle == []
     await renderer.close()
-
-
-async def kill_whole(jail: int) -> None:
-    """Kill a browser's jail and wait until what runs in it is gone too: the kernel ends that a moment later."""
-    inside = family(jail)
-    os.kill(jail, 9)
-    async with asyncio.timeout(60):
-        while any(alive(pid) for pid in inside):
-            await asyncio.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
 
 
 async def test_a_killed_browser_is_replaced_and_an_old_one_retired() -> None:
