@@ -7,14 +7,12 @@ clone in RRVF_OFFICIAL, the original's own code is set against ours over the pai
 """
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
 from tests.published import beside, clone_of
 from tests.ratios import ratios
@@ -80,16 +78,4 @@ def main(out_dir: Path) -> dict:
     if clone := clone_of("chartmimic"):
         return ratios(asyncio.run(official(clone)))
     ours, both = asyncio.run(measure())
-    each = [theirs / mine for mine, theirs in both]
-    result = {
-        "pairs": len(ours),
-        "ours_s": round(sum(ours), 2),
-        "ours_pair_s": round(median(ours), 3),
-        "sampled": len(both),
-        "interpreters_pair_s": round(median(t for _, t in both), 2),
-        "ratio_median": round(median(each), 1),
-        "ratio_least": round(min(each), 1),
-        "ratio_of_sums": round(sum(t for _, t in both) / sum(m for m, _ in both), 1),
-    }
-    print(json.dumps(result))
-    return result
+    return {"programs": len(ours), "ours_s": round(sum(ours), 2), **ratios(both)}
