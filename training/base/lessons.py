@@ -8,6 +8,7 @@ import asyncio
 import json
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,31 +18,46 @@ from actors.rollout.episode import words
 from serving.judge.perceptual import compare
 from training.base.pictures import rgb
 from training.data.chart_looks import Look, drawing
-from training.data.synthetic_charts import COLOURS, TITLES, Chart, chart, render_results
+from training.data.synthetic_charts import COLOURS, KINDS, TITLES, Chart, chart, render_results
 
 FAULTS = ("colour", "title", "value", "value", "kind", "length", "syntax")
+BROKEN = ("length", "syntax")  # do not run
 MAX_CHARS = 160
 FILE = "lessons.jsonl"
+
+
+def altered(found: Chart, fault: str, rng: random.Random, kinds: Sequence[str] = KINDS) -> Chart:
+    """The chart with another colour, title, kind, value or number of values."""
+    if fault == "colour":
+        return replace(found, colour=rng.choice([c for c in COLOURS if c != found.colour]))
+    if fault == "title":
+        return replace(found, title=rng.choice([t for t in TITLES if t != found.title]))
+    if fault == "kind":
+        return replace(found, kind=rng.choice([k for k in kinds if k != found.kind]))
+    values = list(found.values)
+    if fault == "count":
+        if len(values) > 2 and rng.random() < 0.6:
+            del values[rng.randrange(len(values))]
+        else:
+            values.insert(rng.randrange(len(values) + 1), rng.randint(1, 9))
+    else:
+        place = rng.randrange(len(values))
+        values[place] = rng.choice([v for v in range(1, 10) if v != values[place]])
+    return replace(found, values=tuple(values))
+
+
+def broken(found: Chart, fault: str, rng: random.Random) -> str:
+    """The chart's program with a fault that keeps it from running."""
+    if fault == "length":
+        shorter = (r",\d\],\[", "],["), (r"\],\[\d,", "],[")
+        return re.sub(*rng.choice(shorter), found.program, count=1)
+    return found.program.replace(*rng.choice((("]", ""), ("')", "'"))), 1)
 
 
 def faulty(found: Chart, kinds: tuple[str, ...], rng: random.Random) -> str:
     """The chart's program with one fault that a weak policy makes."""
     fault = rng.choice(FAULTS)
-    if fault == "colour":
-        return replace(found, colour=rng.choice([c for c in COLOURS if c != found.colour])).program
-    if fault == "title":
-        return replace(found, title=rng.choice([t for t in TITLES if t != found.title])).program
-    if fault == "kind":
-        return replace(found, kind=rng.choice([k for k in kinds if k != found.kind])).program
-    if fault == "value":
-        place = rng.randrange(len(found.values))
-        other = rng.choice([v for v in range(1, 10) if v != found.values[place]])
-        return replace(found, values=(*found.values[:place], other, *found.values[place + 1 :])).program
-    if fault == "length":  # the last place or the first value is missing
-        if rng.random() < 0.5:
-            return re.sub(r",\d\],\[", "],[", found.program, count=1)
-        return re.sub(r"\],\[\d,", "],[", found.program, count=1)
-    return found.program.replace("]", "", 1) if rng.random() < 0.5 else found.program.replace("')", "'", 1)
+    return broken(found, fault, rng) if fault in BROKEN else altered(found, fault, rng, kinds).program
 
 
 def make(folder: Path, kinds: tuple[str, ...], looks: tuple[Look, ...], count: int, seed: int) -> None:

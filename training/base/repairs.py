@@ -10,15 +10,16 @@ itself misread in a varied picture. `follow` goes on to a second repair half of 
 """
 
 import asyncio
+import io
 import json
 import random
-import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from actors.contracts import RenderResult
 from actors.files import write_whole
@@ -26,43 +27,15 @@ from actors.rollout.episode import words
 from configs.schema import Prompts
 from serving.judge.perceptual import compare
 from serving.judge.perceptual.words import AGREED
+from training.base.lessons import BROKEN, MAX_CHARS, altered, broken
 from training.base.pictures import rgb
+from training.base.read import Reader
 from training.data.chart_looks import Look, drawing
-from training.data.synthetic_charts import COLOURS, KINDS, TITLES, Chart, chart, render_results
+from training.data.synthetic_charts import KINDS, Chart, chart, render_results
 
 FILE = "repairs.jsonl"
 LOOKS: tuple[Look, ...] = ("plain", "mild")
-MAX_CHARS = 160
 FAULTS = ("colour", "title", "value", "value", "kind", "count", "length", "syntax")
-BROKEN = ("length", "syntax")  # do not run
-
-
-def altered(found: Chart, fault: str, rng: random.Random) -> Chart:
-    """The chart with another colour, title, kind, value or number of values."""
-    if fault == "colour":
-        return replace(found, colour=rng.choice([c for c in COLOURS if c != found.colour]))
-    if fault == "title":
-        return replace(found, title=rng.choice([t for t in TITLES if t != found.title]))
-    if fault == "kind":
-        return replace(found, kind=rng.choice([k for k in KINDS if k != found.kind]))
-    values = list(found.values)
-    if fault == "count":
-        if len(values) > 2 and rng.random() < 0.6:
-            del values[rng.randrange(len(values))]
-        else:
-            values.insert(rng.randrange(len(values) + 1), rng.randint(1, 9))
-    else:
-        place = rng.randrange(len(values))
-        values[place] = rng.choice([v for v in range(1, 10) if v != values[place]])
-    return replace(found, values=tuple(values))
-
-
-def broken(found: Chart, fault: str, rng: random.Random) -> str:
-    """The chart's program with a fault that keeps it from running."""
-    if fault == "length":
-        shorter = (r",\d\],\[", "],["), (r"\],\[\d,", "],[")
-        return re.sub(*rng.choice(shorter), found.program, count=1)
-    return found.program.replace(*rng.choice((("]", ""), ("')", "'"))), 1)
 
 
 def turn(read: Chart, program: str, tag: str) -> str:
@@ -117,13 +90,7 @@ def spoken(plan: dict[str, Any], seed: int) -> dict[str, Any]:
 def own_faults(policy: Path, prompts: Prompts, count: int, seed: int) -> list[dict[str, Any]]:
     """What the policy misreads in `count` varied pictures of each kind and look, sampled at temperature 1; answers that
     run and are right are left out."""
-    import io
-
-    from PIL import Image
-
-    from training.base.read import Reader
-
-    plans_: list[dict[str, Any]] = []
+    wrong: list[dict[str, Any]] = []
     places = [(kind, look, n) for kind in KINDS for look in ("mild", "cosmetic") for n in range(count)]
     pictures = []
     for kind, look, index in places:
@@ -139,11 +106,11 @@ def own_faults(policy: Path, prompts: Prompts, count: int, seed: int) -> list[di
         think = answer.text.split("</think>")[0]
         text = f"{think}</think><tool_call>\n{answer.program}</tool_call>"
         attempt = {"text": text, "program": answer.program, "taught": False, "wanted": None}
-        plans_.append(
+        wrong.append(
             {"kind": kind, "look": look, "index": index, "form": "own", "turns": [attempt], "silent": False}
             | {"answer": turn(found, found.program, "answer"), "last": index % 2 == 0}
         )
-    return plans_
+    return wrong
 
 
 def make(folder: Path, policy: Path, prompts: Prompts, count: int, seed: int, workers: int) -> None:

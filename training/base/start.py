@@ -1,21 +1,13 @@
-"""A start for a domain that draws its own examples: the shipped policy, given the words of that domain.
-
-Guarantees: the folder is an untrained policy's in all but its weights: a tokenizer trained on the domain's texts, the
-shipped policy's layers, and the shipped policy's rows for every token that both know; it appears whole or not at all.
-The same seed and texts give the same files.
+"""A start for a domain that draws its own examples: what its tokenizer is trained on, what the policy that is made from
+the shipped one (`training.data.tiny_policy.build`) reads of held-out pictures, and its card.
 """
 
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoModelForImageTextToText, AutoTokenizer
-
-from actors.files import beside, publish
 from configs.schema import Config, Render, Sandbox
 from serving.judge.perceptual import compare
 from serving.render.sandbox import LAYERS
@@ -24,7 +16,6 @@ from training.base import SHIPPED
 from training.base.card import Kind
 from training.base.read import Reader
 from training.base.wordlist import PROMPTS
-from training.data import tiny_policy
 from training.data.examples import INDEX
 
 
@@ -33,30 +24,6 @@ def texts(lessons: Path) -> list[str]:
     rows = [json.loads(line) for line in lessons.read_text().splitlines()]
     said = [f"<think></think><answer>\n{row['code']}</answer>" for row in rows if "code" in row]
     return said + [turn.get("feedback", "") for row in rows for turn in row.get("turns", ())] + list(PROMPTS) * 60
-
-
-def with_words(folder: Path, words: Iterable[str], seed: int, base: Path = SHIPPED) -> Path:
-    """The policy of `base` at `folder`, with a tokenizer of `words`; what is there already is kept."""
-    if folder.exists():
-        return folder
-    fresh = beside(folder)
-    fresh.rmdir()
-    tiny_policy.build(fresh, seed, words)
-    tokens, known = (AutoTokenizer.from_pretrained(path).get_vocab() for path in (fresh, base))
-    shared = [(tokens[token], known[token]) for token in tokens.keys() & known.keys()]
-    mine, theirs = (torch.tensor(ids) for ids in zip(*shared, strict=True))
-    old = dict(AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32).named_parameters())
-    model = AutoModelForImageTextToText.from_pretrained(fresh, dtype=torch.float32)
-    by_token = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    with torch.no_grad():
-        for name, weights in model.named_parameters():
-            if id(weights) in by_token:
-                weights[mine] = old[name][theirs]
-            else:
-                weights.copy_(old[name])
-    model.save_pretrained(fresh)
-    publish(fresh, folder)
-    return folder
 
 
 def measure(model: Path, config: Config, folder: Path) -> dict[str, dict[str, float]]:

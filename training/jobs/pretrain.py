@@ -14,7 +14,7 @@ from configs.domains import find
 from configs.load import load
 from configs.schema import Config
 from training.base import SHIPPED, card, make, page_blocks
-from training.data import examples
+from training.data import examples, tiny_policy
 from training.run.checkpoint import latest
 
 EXAMPLES, LESSONS = 1500, 300  # of a domain that draws its own
@@ -91,7 +91,8 @@ def supervised(file: str, overrides: Sequence[str], folder: Path, out: Path | No
     config = load(file, overrides)
     domain, seed, most = config.data.domain, config.run.seed, config.feedback.max_chars
     drawn = examples.write(folder / "examples", domain, "train", EXAMPLES, seed + 1, LESSONS, most)
-    model = start.with_words(folder / "untrained", start.texts(drawn / examples.LESSONS), seed)
+    if not (model := folder / "untrained").exists():
+        tiny_policy.build(model, seed, start.texts(drawn / examples.LESSONS), start=SHIPPED)
     run = folder / "sft"
     if (found := latest(run)) is None or found.name != f"step_{STEPS:06d}":
         mine = [*overrides, *SUPERVISED, f"run.dir={folder}", f"policy.path={model}"]

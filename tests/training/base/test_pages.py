@@ -12,7 +12,7 @@ from PIL import Image
 
 from configs.schema import Prompts, Render
 from serving.render.web import WebRenderer
-from training.base import SHIPPED, make, page_blocks, teach
+from training.base import make, page_blocks, teach
 from training.base.page_blocks import HEIGHT, ROWS, WIDTH, Blocks
 from training.base.pages import Pages
 from training.base.pictures import resized
@@ -78,17 +78,3 @@ def test_pages_are_trained_and_measured(file: Path, tmp_path: Path) -> None:
 
     before, after = (load_file(p / "model.safetensors") for p in (untrained, tmp_path / "trained"))
     assert any(not torch.equal(before[name], after[name]) for name in before)
-
-
-def test_a_policy_begins_with_what_the_other_one_knows(tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-    from transformers import AutoTokenizer
-
-    made = make.tiny_policy.build(tmp_path / "made", 0, make.page_texts(0), make.PAGE_WORDS, start=SHIPPED)
-    old, new = (load_file(path / "model.safetensors") for path in (SHIPPED, made))
-    apart = [name for name in old if not torch.equal(old[name].float(), new[name])]
-    assert len(apart) == 2 and all("embed_tokens" in name or "lm_head" in name for name in apart)
-    known, mine = (AutoTokenizer.from_pretrained(path).get_vocab() for path in (SHIPPED, made))
-    for name in apart:
-        for token in ("red", "Coffee", "<think>", "<|im_end|>"):
-            assert torch.equal(old[name][known[token]].float(), new[name][mine[token]])

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -11,7 +12,8 @@ from configs.domains import shipped
 from configs.load import load
 from training.base import SHIPPED, start
 from training.base import shipped as embedded
-from training.data import examples
+from training.base.wordlist import PAGE_WORDS, page_texts
+from training.data import examples, tiny_policy
 
 ROOT = Path(__file__).parents[3]
 SVG = "configs/tiny_svg.yaml"
@@ -24,10 +26,13 @@ def test_a_domain_has_its_own_embedded_policy_or_that_of_charts(tmp_path: Path) 
     assert embedded(str(tmp_path / "x.py")) == SHIPPED
 
 
-def test_other_words_keep_the_layers_and_the_rows_of_known_tokens(tmp_path: Path) -> None:
-    texts = ["<svg><rect fill='red' x='3'/></svg>"] * 20
-    made = start.with_words(tmp_path / "made", texts, 0)
-    assert start.with_words(made, ["other"], 1) == made  # kept
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [(["<svg><rect fill='red' x='3'/></svg>"] * 20, tiny_policy.QUOTED), (page_texts(0), PAGE_WORDS)],
+    ids=["svg", "pages"],
+)
+def test_other_words_keep_the_layers_and_the_rows_of_known_tokens(tmp_path: Path, texts: list[str], words: str) -> None:
+    made = tiny_policy.build(tmp_path / "made", 0, texts, words, start=SHIPPED)
     new, old = (AutoTokenizer.from_pretrained(path).get_vocab() for path in (made, SHIPPED))
     assert new != old
     mine, theirs = load_file(made / "model.safetensors"), load_file(SHIPPED / "model.safetensors")
