@@ -15,6 +15,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,18 +70,40 @@ def font_folders(root: Path) -> dict[str, Path]:
     return folders
 
 
+# ends with the test that started it, also where that is killed
+BUSY = f"""
+import ctypes, os
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG
+while os.getppid() == {os.getpid()}: sum(range(10**6))
+"""
+
+
 @contextlib.contextmanager
 def load() -> Iterator[None]:
-    """A process a core that computes without end."""
-    busy = [
-        subprocess.Popen([sys.executable, "-c", "while True: sum(range(10**6))"]) for _ in range(os.cpu_count() or 1)
-    ]
+    """A process a core that computes as long as this one lives; fewer where the machine is busy already."""
+    cores = os.cpu_count() or 1
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(cores - min(cores, int(os.getloadavg()[0])))]
     try:
         yield
     finally:
         for process in busy:
             process.kill()
             process.wait()
+
+
+def test_what_computes_ends_with_the_test_that_started_it() -> None:
+    script = f"import os, subprocess, sys\nBUSY = {BUSY!r}.replace({str(os.getpid())!r}, str(os.getpid()))\n"
+    script += "print(subprocess.Popen([sys.executable, '-c', BUSY], stdout=2).pid, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        busy = Path("/proc", parent.stdout.readline().decode().strip())
+        assert busy.exists()
+        parent.kill()
+    for _ in range(600):
+        if not busy.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it computes on")
 
 
 def outcome(result: RenderResult) -> str:
@@ -115,9 +138,9 @@ def test_the_same_bytes_always_and_everywhere(tmp_path: Path, monkeypatch: pytes
         for folder in font_folders(tmp_path).values():
             extra = ["--ro-bind", str(folder), "/usr/share/fonts"]
             monkeypatch.setattr(sandbox, "namespace_flags", lambda extra=extra: [*plain(), *extra])
-            for time in range(TIMES):
-                asyncio.run(drawn(time, seen, charts, sources))
-                print(folder.name, time, sum(len(found) > 1 for found in seen.values()), "differ", flush=True)
+            for turn in range(TIMES):
+                asyncio.run(drawn(turn, seen, charts, sources))
+                print(folder.name, turn, sum(len(found) > 1 for found in seen.values()), "differ", flush=True)
     different = {key: found for key, found in seen.items() if len(found) > 1}
     pictures = sum(len(next(iter(found))) == 64 for found in seen.values())
     print(f"{len(charts)} charts, {len(sources)} pages, {TIMES} times on 3 font folders: {len(different)} differ")
