@@ -124,12 +124,12 @@ def gpu_plan(c: Config, count: int, gib: float) -> tuple[list[str], list[str]]:
     lines.append(f"  tightest: {tightest}, {loads[tightest] / GIB:.1f} of {USABLE * gib:.1f} usable GiB")
     need = sum(p.gpus for p in found) - (1 if shared else 0)
     problems = [f"this config needs {need} GPUs, {count} are given"] if need > count else []
-    problems += [p for p in (*_memory(c, found, memory, shared),) if p]
+    problems += _memory(c, found, memory, shared, count - need)
     lines += list(_flow(c, found))
     return lines, problems
 
 
-def _memory(c: Config, found: Sequence[Part], memory: float, shared: bool) -> Iterator[str]:
+def _memory(c: Config, found: Sequence[Part], memory: float, shared: bool, spare: int) -> Iterator[str]:
     usable = USABLE * memory
     beside = 0.0
     for p in found:
@@ -137,7 +137,7 @@ def _memory(c: Config, found: Sequence[Part], memory: float, shared: bool) -> It
             if p.total + beside > usable:
                 yield (
                     f"learner: {(p.total + beside) / GIB:.1f} GiB do not fit {usable / GIB:.1f} usable ones; "
-                    f"{_relief(c, usable - beside, shared)}"
+                    f"{_relief(c, usable - beside, shared, spare)}"
                 )
             continue
         beside = p.total if shared and p.name == "policy" else 0.0
@@ -158,8 +158,9 @@ def _replicas(c: Config, name: str) -> int:
     return c.engine.replicas if name == "policy" else c.judge.replicas
 
 
-def _relief(c: Config, room: float, shared: bool) -> str:
-    """The first settings that make the learner fit `room` bytes, cheapest first."""
+def _relief(c: Config, room: float, shared: bool, spare: int) -> str:
+    """The first settings that make the learner fit `room` bytes, cheapest first, on the GPUs that are given: `spare` of
+    them are unused, engines of the policy may give away theirs."""
     floor = c.sampling.max_trajectory_tokens
     changes: list[tuple[str, dict[str, int | bool]]] = []
     chosen: dict[str, int | bool] = {}
@@ -179,12 +180,18 @@ def _relief(c: Config, room: float, shared: bool) -> str:
         over = learner(replace(c, learner=replace(c.learner, **chosen))).total - room  # type: ignore[arg-type]
         share = c.engine.gpu_memory_utilization * (1 - over / (room + over))
         return "set " + " ".join([*said, f"engine.gpu_memory_utilization={max(0.1, math.floor(20 * share) / 20):g}"])
-    for workers in (n for n in (2, 4, 8, 16, 32, 64) if n > c.learner.workers):
-        if learner(replace(c, learner=replace(c.learner, **chosen, workers=workers))).total <= room:  # type: ignore[arg-type]
-            return "set " + " ".join([*said, f"learner.workers={workers}"])
+    for more in range(1, spare + (c.engine.replicas - 1) * c.engine.gpus + 1):
+        chosen["workers"] = c.learner.workers + more
+        if learner(replace(c, learner=replace(c.learner, **chosen))).total <= room:  # type: ignore[arg-type]
+            said.append(f"learner.workers={chosen['workers']}")
+            if (taken := math.ceil((more - spare) / max(1, c.engine.gpus))) > 0:
+                said.append(f"engine.replicas={c.engine.replicas - taken}")
+            return "set " + " ".join(said)
     if not c.learner.lora_rank:
-        return "set " + " ".join([*said, "learner.lora_rank=32"])
-    return "take a smaller model"
+        chosen |= {"workers": c.learner.workers, "lora_rank": 32}
+        if learner(replace(c, learner=replace(c.learner, **chosen))).total <= room:  # type: ignore[arg-type]
+            return "set " + " ".join([*said, "learner.lora_rank=32"])
+    return "take a smaller model, or more GPUs"
 
 
 def _flow(c: Config, found: Sequence[Part]) -> Iterator[str]:

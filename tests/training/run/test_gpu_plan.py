@@ -36,8 +36,16 @@ def test_on_60_percent_of_the_memory_the_plan_refuses_and_what_it_proposes_fits(
     [problem] = gpu_plan(config, RECIPES[name], 48)[1]
     assert problem.startswith("learner:")
     settings = problem.split("; set ")[1].split()
+    # with the GPUs that are there: more workers for the learner are taken from the engines
     mended = recipe(name, *settings)
-    assert not gpu_plan(mended, 99, 48)[1], settings
+    assert not gpu_plan(mended, RECIPES[name], 48)[1], settings
+
+
+def test_unused_gpus_are_offered_before_engines_give_theirs_away_and_nothing_is_offered_that_does_not_fit() -> None:
+    config = recipe("chart_7b")
+    assert gpu_plan(config, 17, 48)[1][0].endswith("learner.workers=5")
+    assert gpu_plan(config, 16, 48)[1][0].endswith("learner.workers=5 engine.replicas=3")
+    assert "take a smaller model, or more GPUs" in gpu_plan(config, 16, 24)[1][0]
 
 
 @pytest.mark.parametrize("name", RECIPES)
