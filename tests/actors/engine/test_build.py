@@ -1,11 +1,14 @@
-"""What building an engine leaves of the process around it."""
+"""What an engine is built with, and what building it leaves of the process around it."""
 
 import logging
 import logging.config
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
-from actors.engine.build import buffered_logs_kept
+import pytest
+
+from actors.engine.build import buffered_logs_kept, build_engine
+from configs.schema import Engine
 
 
 def test_a_buffering_log_goes_on_after_another_library_set_up_logging(tmp_path: Path) -> None:
@@ -22,3 +25,15 @@ def test_a_buffering_log_goes_on_after_another_library_set_up_logging(tmp_path: 
     finally:
         log.removeHandler(buffer)
         file.close()
+
+
+def test_a_gpu_engine_computes_as_many_tokens_a_step_as_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """vLLM's own default for an AsyncLLM is 2,048: a prompt with a picture would take several steps."""
+    import vllm.engine.arg_utils
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    monkeypatch.setattr(vllm.engine.arg_utils, "AsyncEngineArgs", dict)  # the GPU is not here: its arguments are enough
+    monkeypatch.setattr(AsyncLLM, "from_engine_args", lambda arguments: arguments)
+    built = build_engine(str(tmp_path), Engine(gpus=1), dtype="bfloat16", images=4, seed=0, sync="nccl")
+    assert built["max_num_batched_tokens"] == 8192  # type: ignore[index]
+    assert built["weight_transfer_config"] == {"backend": "nccl"}  # type: ignore[index]

@@ -14,8 +14,9 @@ import torch
 from actors.contracts import Outage
 from actors.engine.policy import UpdateReport
 from configs.schema import Config
+from training.learner import model
 from training.learner.model import load_policy, named_shapes, named_weights
-from training.learner.weight_sync_gpu import Engines
+from training.learner.weight_sync_gpu import DeviceTransfer, Engines
 
 
 @ray.remote
@@ -144,3 +145,42 @@ def test_what_is_announced_is_what_is_sent(rank: int, tiny_model: Path) -> None:
     policy = load_policy(tiny_model, config, [])
     sent = [(name, tuple(value.shape)) for name, value in named_weights(policy, torch.bfloat16)]
     assert sent == named_shapes(policy) and len(sent) > 10
+
+
+def test_what_is_gathered_is_of_the_type_that_is_sent(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gathered in float32 and cast afterwards it would be twice the bytes between ranks."""
+    gathered: list[torch.dtype] = []
+
+    def note(value: torch.Tensor) -> torch.Tensor:
+        gathered.append(value.dtype)
+        return value
+
+    monkeypatch.setattr(model, "_gathered", note)
+    policy = load_policy(tiny_model, Config(), [])
+    assert next(policy.parameters()).dtype == torch.float32
+    sent = list(named_weights(policy, torch.bfloat16))
+    assert gathered == [torch.bfloat16] * len(sent)
+
+
+def test_weights_are_read_after_the_optimizers_step_and_their_memory_is_given_back(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transfer reads on streams of its own: an optimizer's step still running would tear the weights."""
+    calls: list[str] = []
+
+    class Trainer:
+        """Stands where vLLM's side of the transfer stands."""
+
+        def send_weights(self) -> None:
+            calls.append("send")
+
+    engines = Engines([Actor.remote(0)], gpus=1)  # type: ignore[attr-defined]
+    transfer = DeviceTransfer(engines, source=None, rank=1)  # type: ignore[arg-type]
+    monkeypatch.setattr(transfer, "_connect", Trainer)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    for name in ("synchronize", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: calls.append(name))
+    transfer.send(1, 60)
+    assert calls == ["synchronize", "send", "empty_cache"]
