@@ -41,6 +41,8 @@ def broken(c: Config) -> Iterator[str]:
             f"queue.max_staleness={c.queue.max_staleness} with grpo.proximal=learner and grpo.importance=off learns "
             "from old trajectories as if they were new; use grpo.importance=truncate, or queue.max_staleness=0"
         )
+    if c.judge.asks_model and not c.judge.url and not c.judge.model:
+        yield f"judge.backend={c.judge.backend} needs a model: judge.model=MODEL, or judge.url=ADDRESS"
     if c.judge.url and not c.judge.asks_model:
         yield f"judge.url={c.judge.url} is asked with judge.backend=mllm only, not with judge.backend={c.judge.backend}"
     engine, learner = c.engine, c.learner

@@ -107,7 +107,7 @@ class Judge:
     )
     deadline_s: float = num(120.0, "s", "deadline of one verdict, queueing included", gt=0, le=DAY)
     cache_entries: int = num(65_536, "verdicts", "verdicts that a front remembers", ge=0, le=100_000_000)
-    model: str = text("Qwen/Qwen2.5-VL-72B-Instruct", "a hub name or a local folder")
+    model: str = text("", "a hub name or a local folder; its name at `url`", empty="the first that `url` lists")
     url: str = text(
         "",
         "an OpenAI-compatible endpoint",

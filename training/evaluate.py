@@ -27,7 +27,7 @@ def parse(argv: Sequence[str] | None) -> Request:
     parser.add_argument("--model-name", default="", help="its name at that address; empty takes the first it lists")
     parser.add_argument("--data", type=Path, required=True, help="the benchmark's folder")
     parser.add_argument("--judge", default="", help="an OpenAI-compatible address, or perceptual")
-    parser.add_argument("--judge-model", default=Request.judge_model, help="its name at that address")
+    parser.add_argument("--judge-model", default="", help="its name at that address; empty takes the first it lists")
     parser.add_argument("--questions", type=Path, help="clone of the benchmark, for its judge's published question")
     parser.add_argument("--prompts", type=Path, help="clone of the benchmark, for its published prompt")
     parser.add_argument("--official", action="store_true", help="the original's scores and readings, faults included")

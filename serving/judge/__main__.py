@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--domain", default=DEFAULT, help="one of configs/domains, or FILE.py")
     parser.add_argument("--backend", choices=("perceptual", "mllm"), default="perceptual")
     parser.add_argument("--url", default="", help="an OpenAI-compatible endpoint, for --backend mllm")
-    parser.add_argument("--model", default=Judge.model, help="its model name")
+    parser.add_argument("--model", default="", help="its model name; empty takes the first it lists")
     chosen = parser.parse_args(argv)
     if chosen.backend == "mllm" and not chosen.url:
         parser.error("--backend mllm needs --url of an OpenAI-compatible endpoint")

@@ -3,10 +3,12 @@
 Guarantees: pooled connections; overload (429), server errors, timeouts, lost connections and broken bodies are
 `Transient`; a form of the question that the endpoint does not know is replaced by the next one, once for all questions;
 an answer that was refused, filtered, cut off or is empty is `Malformed` and says which; every other refusal (a wrong
-key, an unknown model) is an Outage at once. The key is read from the environment (RRVF_JUDGE_KEY) and appears in no
-message.
+key, an unknown model) is an Outage at once; without a name the first model that is listed is asked, and logged. The
+key is read from the environment (RRVF_JUDGE_KEY) and appears in no message.
 """
 
+import asyncio
+import logging
 import os
 import time
 from email.utils import parsedate_to_datetime
@@ -22,17 +24,21 @@ from serving.judge.mllm_forms import Form, body
 from serving.judge.mllm_question import Question
 from serving.judge.pace import Pace
 
+log = logging.getLogger("ray.serve")
 KEY = "RRVF_JUDGE_KEY"
 MAX_WAIT_S = 60.0  # a longer Retry-After is cut
 MOST_FORMS = 8  # that one question goes through
 
 
 class Endpoint:
-    """`judge.url` is the base (`http://host:port/v1`) of an endpoint that serves `judge.model`."""
+    """`judge.url` is the base (`http://host:port/v1`) of an endpoint that serves `judge.model`, or any."""
 
     def __init__(self, config: Settings) -> None:
         self._config = config
-        self._url = f"{config.url.rstrip('/')}/chat/completions"
+        self._base = config.url.rstrip("/")
+        self._url = f"{self._base}/chat/completions"
+        self._model = config.model
+        self._naming = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
         self._form = Form()
         self._pace = Pace(config.requests_per_minute, config.tokens_per_minute)
@@ -40,9 +46,10 @@ class Endpoint:
 
     async def ask(self, question: Question) -> str:
         """The text of one answer. Raises Transient, Outage; Malformed for an answer without a text."""
+        model = self._model or await self._first_listed()
         for _ in range(MOST_FORMS):
             form = self._form
-            answer = await self._post(body(self._config.model, question, form))
+            answer = await self._post(body(model, question, form))
             if isinstance(answer, str):
                 if self._form == form:  # else another question has learned it meanwhile
                     following = form.after(answer)
@@ -53,30 +60,54 @@ class Endpoint:
             return self._text(answer, form)
         raise Outage("judge", f"{self._url} refuses every form of the question")
 
+    async def _first_listed(self) -> str:
+        """Raises Transient, Outage."""
+        async with self._naming:
+            if not self._model:
+                url = f"{self._base}/models"
+                found = await self._call("GET", url, None)
+                if isinstance(found, str):
+                    raise Outage("judge", f"{url} refuses: {found}; set judge.model")
+                try:
+                    self._model = str(found["data"][0]["id"])
+                except (LookupError, TypeError):
+                    raise Outage("judge", f"{url} lists none: set judge.model") from None
+                log.info("judge: asks %s, the first model that %s lists", self._model, self._base)
+            return self._model
+
     async def _post(self, request: dict[str, Any]) -> dict[str, Any] | str:
         """The completion, or the text of a refusal of the request's form."""
         await self._pace.wait()
         self._counts["requests"] += 1
+        answer = await self._call("POST", self._url, request)
         try:
-            async with self._pool().post(self._url, json=request) as response:
+            if not isinstance(answer, str):
+                answer["choices"][0]["message"].keys()
+        except (LookupError, TypeError, AttributeError):
+            raise Transient(f"{self._url} answers with something else than a chat completion") from None
+        return answer
+
+    async def _call(self, method: str, url: str, request: dict[str, Any] | None) -> dict[str, Any] | str:
+        """The JSON of an answer, or the text of a refusal of the request's form. Raises Transient, Outage."""
+        try:
+            async with self._pool().request(method, url, json=request) as response:
                 if response.status == 429 or response.status >= 500:
                     wait_s = _wait(response.headers)
                     self._pace.hold(wait_s)
-                    raise Transient(f"HTTP {response.status} from {self._url}", wait_s)
+                    raise Transient(f"HTTP {response.status} from {url}", wait_s)
                 if response.status != 200:
                     text = " ".join((await response.text(errors="replace")).split())[:300]
                     if response.status in (400, 422):
                         return f"HTTP {response.status}: {text}"
-                    raise Outage("judge", f"{self._url} refuses with HTTP {response.status}: {text}")
-                answer = await response.json(content_type=None)
-                answer["choices"][0]["message"].keys()
-                return answer
+                    raise Outage("judge", f"{url} refuses with HTTP {response.status}: {text}")
+                found: dict[str, Any] = await response.json(content_type=None)
+                return found
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             late = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
-            fault = f"{type(error).__name__} at {self._url}: {' '.join(str(error).split())[:200]}"
+            fault = f"{type(error).__name__} at {url}: {' '.join(str(error).split())[:200]}"
             raise (Slow if late else Transient)(fault) from None
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise Transient(f"{self._url} answers with something else than a chat completion") from None
+        except ValueError:
+            raise Transient(f"{url} answers with something else than JSON") from None
 
     def _text(self, answer: dict[str, Any], form: Form) -> str:
         """What an answer says. Raises Malformed."""

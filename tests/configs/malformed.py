@@ -74,6 +74,7 @@ CONFIGS: dict[str, str] = {
     "learner: {token_budget: 512}\n": "sampling.max_trajectory_tokens=1024 does not fit learner.token_budget=512",
     "queue: {groups_per_step: 1}\nlearner: {workers: 5, updates: 2}\n": "too few for learner.workers=5 times",
     "grpo: {proximal: learner, importance: off}\n": "queue.max_staleness=2 with grpo.proximal=learner",
+    "judge: {backend: mllm}\n": "judge.backend=mllm needs a model: judge.model=MODEL, or judge.url=ADDRESS",
     "judge: {url: 'http://a/v1'}\n": "judge.url=http://a/v1 is asked with judge.backend=mllm only",
     "render: {sandbox: {cpu_s: 30}}\n": "render.sandbox.cpu_s=30 is more than render.sandbox.wall_s=20",
     "render: {deadline_s: 5}\n": "render.sandbox.wall_s=20 is more than render.deadline_s=5",

@@ -96,10 +96,6 @@ class EndpointAnswers:
         """The model's text about pictures, in order, and a prompt after or before them. Raises Outage."""
         try:
             async with self._under_way, asyncio.timeout(self._deadline_s):
-                async with self._asking:
-                    if not self._model:
-                        found = await self._caller.call(lambda: self._request("GET", "models", None))
-                        self._model = self.name = str(_at(found, "data", 0, "id"))
                 parts = [
                     {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(i).decode()}"}}
                     for i in images
@@ -107,7 +103,7 @@ class EndpointAnswers:
                 text = [{"type": "text", "text": prompt}]
                 user = {"role": "user", "content": [*text, *parts] if text_first else [*parts, *text]}
                 body = {
-                    "model": self._model,
+                    "model": await self.model(),
                     "messages": [*([{"role": "system", "content": system}] if system else []), user],
                     "temperature": 0,
                     "max_tokens": self._max_tokens,
@@ -119,6 +115,14 @@ class EndpointAnswers:
         if isinstance(content, list):  # some endpoints answer in parts, as they are asked
             content = "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
         return content if isinstance(content, str) else ""
+
+    async def model(self) -> str:
+        """Its name at the endpoint. Raises Outage."""
+        async with self._asking:
+            if not self._model:
+                found = await self._caller.call(lambda: self._request("GET", "models", None))
+                self._model = self.name = str(_at(found, "data", 0, "id"))
+            return self._model
 
     async def reach(self) -> None:
         """Raises ConfigError where nobody listens at the address; whatever is answered will do."""

@@ -158,7 +158,7 @@ class Request:
     answers: Path | None = None  # answers that exist: JSONL, JSON, or a folder of programs or pages
     model_name: str = ""  # its name at that address; empty takes the first it lists
     judge: str = ""  # an OpenAI-compatible address, or perceptual; empty asks none
-    judge_model: str = JudgeSettings.model
+    judge_model: str = ""  # its name at that address; empty takes the first it lists
     questions: Path | None = None  # clone of the benchmark, for its judge's published question
     prompts: Path | None = None  # clone of the benchmark, for its published prompt
     official: bool = False  # the original's scores and readings, faults included
@@ -191,17 +191,21 @@ async def evaluate(args: Request) -> int:
     config = settings_of(args)
     benchmark = benchmarks.load(args.benchmark, args.data, args.limit, config.data.domain)
     model = str(args.answers.resolve()) if args.answers else args.model.rstrip("/")
-    asks = args.judge not in ("", "perceptual")
+    asks = args.judge.startswith(("http://", "https://"))
+    if args.judge not in ("", "perceptual") and not asks:
+        raise ConfigError(f"--judge {args.judge}: neither perceptual nor an address")
     if args.questions and not asks:
         raise ConfigError("--questions: who answers them? --judge URL")
     question = questions.judge(args.benchmark, args.questions) if args.questions else None
     prompt = questions.prompt(args.benchmark, args.prompts) if args.prompts else find(benchmark.domain).request
     out = args.out or Path("evaluations") / f"{args.benchmark}-{re.sub(r'[^A-Za-z0-9.-]+', '_', Path(model).name)}"
-    judge_model = args.judge_model if args.judge not in ("", "perceptual") else ""
+    if asks and not args.judge_model:
+        args = replace(args, judge_model=await listed(args.judge))
     facts = {"benchmark": args.benchmark, "model": model, "model_name": args.model_name,
-             "data": str(args.data.resolve()), "judge": args.judge, "judge_model": judge_model, "clip": args.clip,
-             "config": args.config or "", "settings": " ".join(args.overrides), "official": args.official,
-             "questions": str(args.questions or ""), "prompts": str(args.prompts or "")}  # fmt: skip
+             "data": str(args.data.resolve()), "judge": args.judge, "judge_model": args.judge_model * asks,
+             "clip": args.clip, "config": args.config or "", "settings": " ".join(args.overrides),
+             "official": args.official, "questions": str(args.questions or ""),
+             "prompts": str(args.prompts or "")}  # fmt: skip
     done = open_folder(out, facts, args.resume)
     known = {case.name for case in benchmark.cases}
     done = {name: found for name, found in done.items() if name in known}
@@ -237,13 +241,23 @@ async def evaluate(args: Request) -> int:
     return 1 if left_open else 0
 
 
+async def listed(url: str) -> str:
+    """The first model that a judge's endpoint lists. Raises ConfigError, Outage."""
+    rater = EndpointAnswers(url, key=JUDGE_KEY)
+    try:
+        await rater.reach()
+        name = await rater.model()
+    finally:
+        await rater.close()
+    print(f"judge: {name}, the first model that {url} lists", file=sys.stderr)
+    return name
+
+
 def judge_of(args: Request) -> tuple[VisualJudge | None, EndpointAnswers | None]:
     """The judge of --judge, and a model that rates, where it is one."""
     if not args.judge:
         return None, None
     if args.judge == "perceptual":
         return VisualJudge(JudgeSettings()), None
-    if not args.judge.startswith(("http://", "https://")):
-        raise ConfigError(f"--judge {args.judge}: neither perceptual nor an address")
     settings = replace(JudgeSettings(), backend="mllm", url=args.judge, model=args.judge_model)
     return VisualJudge(settings), EndpointAnswers(args.judge, args.judge_model, key=JUDGE_KEY, max_tokens=1024)

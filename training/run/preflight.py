@@ -32,7 +32,13 @@ def plan(config: Config) -> tuple[list[str], list[str]]:
         f"  rollouts  {c.rollout.actors} actor(s), {c.rollout.concurrency} groups of {c.rollout.group_size} at once",
         f"  renderer  {workers.replicas}..{workers.max_replicas} replica(s), {_size(workers.cpus, 0)} each",
         f"  judge     {c.judge.replicas}..{c.judge.max_replicas} replica(s), {c.judge.backend}"
-        + (f", {c.judge.model}, {c.judge.gpus} GPU each" if own_judge else f" at {c.judge.url}" if c.judge.url else ""),
+        + (
+            f", {c.judge.model}, {c.judge.gpus} GPU each"
+            if own_judge
+            else f" at {c.judge.url} ({c.judge.model or 'the first model that it lists'})"
+            if c.judge.url
+            else ""
+        ),
         f"  learner   {c.learner.workers} worker(s), {_size(c.learner.cpus, c.learner.gpus)} each",
         f"  {c.run.steps} steps of {c.queue.groups_per_step} groups, staleness at most {c.queue.max_staleness}",
     ]

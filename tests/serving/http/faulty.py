@@ -20,6 +20,7 @@ class Faulty:
         self.script = list(script)
         self.requests: list[dict[str, Any]] = []
         self.authorization: list[str | None] = []
+        self.listed = ["first", "second"]  # the models it has
         self.at_once = 0
         self.most_at_once = 0
 
@@ -32,6 +33,9 @@ class Faulty:
             return await self._play(self.script.pop(0) if len(self.script) > 1 else self.script[0], request)
         finally:
             self.at_once -= 1
+
+    async def models(self, _: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": name} for name in self.listed]})
 
     async def _play(self, behaviour: str, request: web.Request) -> web.StreamResponse:
         text = VERDICT
@@ -71,6 +75,7 @@ async def serve(*script: str) -> AsyncIterator[tuple[Faulty, str]]:
     faulty = Faulty(*script)
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/v1/chat/completions", faulty.answer)
+    app.router.add_get("/v1/models", faulty.models)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -46,8 +46,12 @@ async def endpoint(reply: Reply) -> AsyncIterator[tuple[list[dict[str, Any]], st
         requests.append(await request.json())
         return reply(requests[-1], len(requests) - 1)
 
+    async def models(_: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "m"}]})
+
     app = web.Application(client_max_size=2**26)
     app.router.add_post("/v1/chat/completions", answer)
+    app.router.add_get("/v1/models", models)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -44,7 +45,7 @@ async def test_a_fault_that_passes_ends_in_a_verdict(picture, fault: str) -> Non
         ("error", "HTTP 500"),
         ("reset", "ServerDisconnected"),
         ("truncated", "ClientPayload"),
-        ("half", "chat completion"),
+        ("half", "else than JSON"),
         ("malformed", "no verdict, twice"),
     ],
 )
@@ -107,6 +108,23 @@ async def test_a_circuit_closes_when_the_endpoint_is_back(picture) -> None:
     async with serve(*["error"] * 7, "fine") as (_, url):
         found = await ask(url, picture, pairs=12, concurrency=4, deadline_s=60, retries=8)
     assert [v.score for v in found] == [pytest.approx(0.4)] * 12
+
+
+async def test_without_a_name_the_first_model_that_is_listed_is_asked_and_named(picture, caplog) -> None:
+    caplog.set_level("INFO", "ray.serve")
+    with patch.object(logging.getLogger("ray.serve"), "propagate", True):
+        async with serve("fine") as (faulty, url):
+            verdicts = await ask(url, picture, pairs=3)
+    assert [v.score for v in verdicts] == [pytest.approx(0.4)] * 3
+    assert [request["model"] for request in faulty.requests] == ["first"] * 3
+    assert [r.message for r in caplog.records] == [f"judge: asks first, the first model that {url} lists"]
+
+
+async def test_an_endpoint_that_lists_no_model_is_an_outage_that_says_what_to_set(picture) -> None:
+    async with serve("fine") as (faulty, url):
+        faulty.listed.clear()
+        [outage] = await ask(url, picture, retries=1)
+    assert isinstance(outage, Outage) and "/models lists none: set judge.model" in str(outage)
 
 
 async def test_the_request_is_what_an_endpoint_expects(picture) -> None:

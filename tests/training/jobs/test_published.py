@@ -84,7 +84,7 @@ def test_chartmimics_question_fills_the_published_columns(
     assert r"50.00 {\scriptsize [0.00, 90.00]}" in latex
 
 
-def test_plot2codes_question_stands_before_the_two_pictures(tmp_path: Path) -> None:
+def test_plot2codes_question_stands_before_the_two_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs, data, out = clone(tmp_path / "clone"), tmp_path / "python_matplotlib" / "test", tmp_path / "out"
     data.mkdir(parents=True)
     for number in range(3):
@@ -102,7 +102,10 @@ def test_plot2codes_question_stands_before_the_two_pictures(tmp_path: Path) -> N
     with stand_in(reply) as (url, asked):
         command = ["plot2code", "--model", url, "--data", str(tmp_path), "--out", str(out), "--judge", url]
         assert main([*command, "--questions", str(theirs), "--prompts", str(theirs)]) == 0
+    assert f"judge: stand-in, the first model that {url} lists" in capsys.readouterr().err
+    assert summary(out)["judge_model"] == "stand-in" and "Judge: stand-in; " in (out / "summary.md").read_text()
     judged = [body for body in asked if len(sizes(body)) == 2]
+    assert {body["model"] for body in judged} == {"stand-in"}
     assert len(judged) == 2
     for body in judged:
         assert body["messages"][0] == {"role": "system", "content": "You are a helpful judge."}
