@@ -6,6 +6,7 @@ keeps all of it. Relations to a machine (its GPUs, its disk) are checked where i
 
 from collections.abc import Iterator
 
+from configs import places
 from configs.domains import find
 from configs.outside import Unusable, defines
 from configs.schema import Config
@@ -23,6 +24,9 @@ def broken(c: Config) -> Iterator[str]:
         if c.data.images == "drawn" and not domain.shipped_pictures and domain.example is None:
             yield f"data.domain={c.data.domain} needs pictures of its own: data.images=DIR (it draws no examples)"
     yield from _judged(c)
+    for part, where in vars(c.cluster.place).items():
+        if isinstance(where, str) and len(places.parse(where)) < len(list(filter(None, where.split(",")))):
+            yield f"cluster.place.{part}={where} names one label twice; join its values with |"
     longest = c.sampling.max_trajectory_tokens
     if longest > c.engine.max_model_len:
         yield f"sampling.max_trajectory_tokens={longest} does not fit engine.max_model_len={c.engine.max_model_len}"

@@ -7,6 +7,7 @@ these defaults, `key=value` overrides both. `python -m configs.describe KEY` pri
 
 from dataclasses import dataclass, field
 
+from configs import places
 from configs.domains import DEFAULT, find
 from configs.fields import DAY, FUNCTION, flag, num, one_of, text
 from configs.schema_services import Inference, Judge, Render, ServeHttp
@@ -311,6 +312,26 @@ class Evaluate:
     before_after: bool = flag(True, "evaluate before the first and after the last step")
 
 
+def _where(part: str) -> str:
+    """The nodes that a part may run on, by their labels."""
+    return text(
+        "", f"labels of the nodes that {part} may run on", empty="any node", form=places.FORM, form_is=places.FORM_IS
+    )
+
+
+@dataclass
+class Place:
+    """Which part of a run goes where: `ray.io/market-type!=spot` keeps one off preemptible nodes."""
+
+    engines: str = _where("policy engines")
+    rollouts: str = _where("rollout actors")
+    queue: str = _where("the queue and its ledger")
+    learner: str = _where("learner workers")
+    renderers: str = _where("renderers")
+    judge: str = _where("the judge and its engine")
+    spread: bool = flag(False, "engines on as many nodes as there are, not packed on few")
+
+
 @dataclass
 class Cluster:
     """The Ray cluster that everything runs on."""
@@ -320,6 +341,7 @@ class Cluster:
     room_s: float = num(
         600.0, "s", "how long a start waits for room, for its turn and for an autoscaler; 0 refuses", ge=0, le=7 * DAY
     )
+    place: Place = field(default_factory=Place)
 
 
 @dataclass

@@ -2,15 +2,18 @@
 
     python -m tests.chaos [--kills 20] [--steps 60] [--seed 0] [--folder DIR]        (make chaos)
     python -m tests.chaos --outage 60 [--steps 12]        the judge stands still for a minute instead
+    python -m tests.chaos --nodes 20 --sigterms 10        whole nodes of a cluster die and come back, and the driver is
+                                                          told to stop, at random
 
 A run whose driver ends, because it was the one to be killed or because its learner was, is resumed. At the end no step
-may lack a group, no prompt may have been trained twice in its epoch or be lost, and the account must balance.
+may lack a group, no prompt may have been trained twice in its epoch or be lost, and the ledger must balance.
 """
 
 import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +59,7 @@ class Chaos:
     steps: int
     marker: str  # in the environment of every process that belongs to it
     lives: int = 0
+    environment: dict[str, str] = field(default_factory=dict)  # of the driver, besides ours
     killed: Counter[str] = field(default_factory=Counter)
     driver: subprocess.Popen[bytes] | None = None
 
@@ -79,7 +83,7 @@ class Chaos:
                 cwd=ROOT,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"RRVF_TEST": self.marker},
+                env=os.environ | self.environment | {"RRVF_TEST": self.marker},
                 start_new_session=True,
             )
 
@@ -191,6 +195,61 @@ def rampage(folder: Path, kills: int, steps: int, seed: int) -> dict[str, object
     return {"kills": dict(chaos.killed), "lives": chaos.lives, "seconds": seconds, **check(chaos.run, steps, 3)}
 
 
+def nodes(folder: Path, kills: int, sigterms: int, steps: int, seed: int) -> dict[str, object]:
+    """Kill whole nodes of a cluster and stop the driver by SIGTERM, in any order; a node comes back after up to half a
+    minute. The account at the end, and nothing of the run is left on any node."""
+    from tests.nodes.rig import Rig, wait_until
+
+    rng, marker = random.Random(seed), f"chaos-{os.getpid()}"
+    order = rng.sample(["node"] * kills + ["driver"] * sigterms, kills + sigterms)
+    rig = Rig(Path(tempfile.mkdtemp(prefix="rrvf-", dir="/tmp")) / "rig", marker)
+    members = {name: number for number, name in enumerate("abc", 2)}
+    waits: list[float] = []
+    chaos = Chaos(
+        rig.shared, [*SMALL, "run.restarts=99", "cluster.room_s=300"], steps, marker,
+        rig.environment | {"RAY_ADDRESS": rig.address},
+    )  # fmt: skip
+    try:
+        for name, number in members.items():
+            rig.add(name, number, 3)
+        started = time.monotonic()
+        chaos.start()
+        for what in order:
+            chaos.await_steps(1)
+            time.sleep(rng.uniform(0, 4))
+            began = time.monotonic()
+            if what == "node":
+                name = rng.choice(sorted(members))
+                rig.kill(name)
+                print(f"step {chaos.done()}: killed node {name}", flush=True)
+                time.sleep(rng.uniform(0, 30))
+                rig.add(name, members[name], 3)
+            elif chaos.driver is not None and chaos.driver.poll() is None:
+                print(f"step {chaos.done()}: SIGTERM to the driver", flush=True)
+                chaos.driver.terminate()
+                assert chaos.driver.wait(timeout=STALL_S) != 0, "a run that was stopped says so"
+            chaos.killed[what] += 1
+            chaos.await_steps(1)
+            waits.append(time.monotonic() - began)
+        chaos.finish()
+        seconds = round(time.monotonic() - started)
+
+        def left() -> list[int]:
+            return [pid for kind in KINDS for pid in chaos.pids(kind)]
+
+        wait_until("the end of the run's processes", lambda: not left(), 60)
+        found = check(chaos.run, steps, 3)
+        if folder != rig.shared:
+            shutil.copytree(rig.shared, folder, dirs_exist_ok=True)
+    finally:
+        chaos.close()
+        rig.close()
+    return {
+        "kills": dict(chaos.killed), "lives": chaos.lives, "seconds": seconds, **found,
+        "seconds to the next step": {"median": round(sorted(waits)[len(waits) // 2]), "most": round(max(waits))},
+    }  # fmt: skip
+
+
 def outage(folder: Path, seconds: float, steps: int) -> dict[str, object]:
     """Hold every replica of the judge still for `seconds` in the middle of a run, new ones too; then the account."""
     chaos = Chaos(folder, SMALL, steps, f"chaos-{os.getpid()}")
@@ -228,13 +287,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--outage", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument("--nodes", type=int, default=0, metavar="KILLS")
+    parser.add_argument("--sigterms", type=int, default=0, help="with --nodes")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the run is kept (a temporary folder if left out)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="rrvf-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
-    if args.outage:
+    if args.nodes or args.sigterms:
+        print(json.dumps(nodes(folder, args.nodes, args.sigterms, args.steps, args.seed), indent=2))
+    elif args.outage:
         print(json.dumps(outage(folder, args.outage, args.steps), indent=2))
     else:
         print(json.dumps(rampage(folder, args.kills, args.steps, args.seed), indent=2))

@@ -108,12 +108,12 @@ def _line(error: BaseException) -> str:
     return f"{type(cause).__name__}: {cause}".splitlines()[0][:300]
 
 
-def engine_deployment(judge: Settings) -> Any:
+def engine_deployment(judge: Settings, place: dict[str, str]) -> Any:
     """The bound deployment of `judge.model`: tensor parallel over `judge.gpus`, `judge.replicas` to
-    `judge.max_replicas` of it, by load."""
+    `judge.max_replicas` of it, by load, on nodes that the label selector `place` takes."""
     options: dict[str, Any] = {
         "name": "MllmEngine",
-        "ray_actor_options": {"num_cpus": judge.cpus, "num_gpus": judge.gpus},
+        "ray_actor_options": {"num_cpus": judge.cpus, "num_gpus": judge.gpus, "label_selector": place},
         "max_ongoing_requests": judge.concurrency,
         "max_queued_requests": judge.max_queued,
         "health_check_period_s": HEALTH_S,

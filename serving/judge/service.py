@@ -22,6 +22,7 @@ from actors.gauges import export
 from actors.images import read_image
 from configs import domains
 from configs.domains import DEFAULT
+from configs.places import selector
 from configs.relations import BACKENDS, parts_of
 from configs.schema import Config
 from configs.schema import Judge as Settings
@@ -248,17 +249,17 @@ def deployment(config: Config) -> "Application":
     """The bound judge of a run; with its own vision-language engine where `judge.url` is empty and the backend mllm."""
     from ray import serve
 
-    judge = config.judge
+    judge, place = config.judge, selector(config.cluster.place.judge)
     engine = None
     if judge.asks_model and not judge.url:
         from serving.judge.mllm_engine import engine_deployment
 
-        engine = engine_deployment(judge)
+        engine = engine_deployment(judge, place)
     most = judge.max_replicas if engine is None else 1  # one front, hence one cache; what scales is the engine
     least = min(judge.replicas, most)
     options: dict[str, Any] = {
         "name": "VisualJudge",
-        "ray_actor_options": {"num_cpus": judge.cpus},
+        "ray_actor_options": {"num_cpus": judge.cpus, "label_selector": place},
         "max_ongoing_requests": judge.concurrency,
         "max_queued_requests": judge.max_queued,
         "health_check_period_s": 5,

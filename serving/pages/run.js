@@ -196,9 +196,17 @@ $("more").addEventListener("change", () => curves().catch(problem));
 $("close").addEventListener("click", () => $("detail").close());
 $("detail").addEventListener("click", (event) => event.target === $("detail") && $("detail").close());
 
+function placement(nodes) {
+  const line = ({ node, parts }) => `${node}: ${Object.entries(parts).map(([part, count]) => `${count} x ${part}`).join(", ")}`;
+  $("nodes").hidden = !nodes.length;
+  $("nodes").querySelector("summary").textContent = nodes.length === 1 ? "On one node" : `On ${nodes.length} nodes`;
+  $("nodes").querySelector("ul").replaceChildren(...nodes.map((node) => el("li", {}, line(node))));
+}
+
 async function look() {
   try {
     const state = await ask("api/state");
+    placement(state.nodes);
     if (state.revision !== revision && offset === 0 && !$("detail").open) await load();
     if (state.steps !== newest) await curves();
     if ($("alert").dataset.lost) {
@@ -213,4 +221,4 @@ async function look() {
 }
 
 await Promise.all([load(), curves().catch(problem)]);
-setTimeout(look, LOOK_MS);
+await look();

@@ -23,6 +23,7 @@ from actors.text import one_line
 from configs import domains
 from configs.domains import DEFAULT
 from configs.domains.domain import Refused
+from configs.places import selector
 from configs.schema import Config, Render, Sandbox, Workers
 from serving.render.charts import ChartRenderer
 from serving.render.source import domain_of, names, text_of
@@ -198,7 +199,7 @@ def deployment(config: Config, domain: Domain | None = None) -> Any:
         "max_ongoing_requests": render.max_queued,
         "max_queued_requests": render.max_queued,
         "health_check_period_s": 5,
-        "ray_actor_options": {"num_cpus": workers.cpus},
+        "ray_actor_options": {"num_cpus": workers.cpus, "label_selector": selector(config.cluster.place.renderers)},
     }
     if workers.max_replicas > workers.replicas:
         options["autoscaling_config"] = {

@@ -107,9 +107,9 @@ class Runs:
         return answer(await asyncio.to_thread(page))
 
     async def state(self, request: Request) -> Response:
-        """What a page asks every other second: whether there is anything new."""
+        """What a page asks every other second: whether there is anything new, and what runs where."""
         run = await self.folder(request)
-        return answer({"revision": run.revision, "steps": len(run.metrics())})
+        return answer({"revision": run.revision, "steps": len(run.metrics()), "nodes": run.nodes()})
 
     async def curves(self, request: Request) -> Response:
         """Every figure of the run that is a number, as columns over its steps."""

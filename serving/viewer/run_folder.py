@@ -103,6 +103,8 @@ class RunFolder:
         self._final = Follower(self.path, self.path / "ledger.jsonl")
         self._gains = Follower(self.path, self.path / "advantages.jsonl")
         self._figures = Follower(self.path, self.path / "metrics.jsonl")
+        self._placement = Follower(self.path, self.path / "nodes.jsonl")
+        self._nodes: list[dict[str, Any]] = []
         self._played: dict[int, Row] = {}
         self._entries: dict[int, dict[str, Any]] = {}
         self._journalled = False
@@ -127,6 +129,10 @@ class RunFolder:
             for row in rows(lines):
                 self._metrics.append(row)
                 changed = True
+            anew, lines = self._placement.lines()
+            if anew or lines:
+                self._nodes = [row for row in rows(lines) if isinstance(row.get("node"), str)]
+                changed = True
             if changed:
                 self._rows = list(self._join())
                 self.revision += 1
@@ -144,6 +150,14 @@ class RunFolder:
         if query.sort == "spread":
             return sorted(rows, key=lambda r: (r.low or 0.0) - (r.high or 0.0))
         return rows[::-1]
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """`node` and `parts` of it (name -> count), one for each node that holds any; empty where it is not known."""
+        with self._lock:
+            return [
+                {"node": row["node"], "parts": {k: n for k, n in _items(row.get("parts")) if isinstance(n, int)}}
+                for row in self._nodes
+            ]
 
     def facets(self) -> dict[str, dict[str, int]]:
         """How many groups have each state, and each kind of failure in one of their members."""

@@ -73,6 +73,8 @@ CONFIGS: dict[str, str] = {
     "sampling: {max_tokens: 4000}\n": "sampling.max_tokens=4000 does not fit engine.max_model_len=2048",
     "learner: {token_budget: 512}\n": "sampling.max_trajectory_tokens=1024 does not fit learner.token_budget=512",
     "queue: {groups_per_step: 1}\nlearner: {workers: 5, updates: 2}\n": "too few for learner.workers=5 times",
+    "cluster: {place: {judge: 'pool!=a,pool=b'}}\n": "cluster.place.judge=pool!=a,pool=b names one label twice",
+    "cluster: {place: {judge: pool}}\n": "cluster.place.judge=pool: must be key=value or key!=value",
     "grpo: {proximal: learner, importance: off}\n": "queue.max_staleness=2 with grpo.proximal=learner",
     "judge: {backend: mllm}\n": "judge.backend=mllm needs a model: judge.model=MODEL, or judge.url=ADDRESS",
     "judge: {url: 'http://a/v1'}\n": "judge.url=http://a/v1 is asked with judge.backend=mllm only",

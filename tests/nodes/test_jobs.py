@@ -18,13 +18,18 @@ TINY = (
 )  # fmt: skip
 
 
+PLACED = (
+    "engines=pool=a", "learner=pool=b|c", "renderers=pool=b", "judge=pool=b", "queue=pool!=a|b", "rollouts=pool=b"
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
     folder = Path(f"/tmp/rrvf-nodes-{os.getpid()}")  # short: Ray's sockets lie below it
     made = Rig(folder, f"nodes-{os.getpid()}")
     try:
-        made.add("a", 2, 3)
-        made.add("b", 3, 3)
+        made.add("a", 2, 3, "--labels=pool=a")
+        made.add("b", 3, 3, "--labels=pool=b")
         yield made
     finally:
         made.close()
@@ -40,7 +45,8 @@ def test_two_jobs_on_room_for_one_run_one_after_the_other_and_say_where(rig: Rig
     logs = [rig.shared / f"{name}.txt" for name in ("first", "second")]
     first = rig.job(*TINY, "run.steps=2", f"run.dir={rig.shared}/runs", log=logs[0])
     wait_until("the first to start", lambda: first.poll() is not None or "starting engine" in said(logs[0]), 300)
-    second = rig.job(*TINY, "run.steps=1", f"run.dir={rig.shared}/runs", log=logs[1])
+    place = [f"cluster.place.{where}" for where in PLACED]
+    second = rig.job(*TINY, "run.steps=1", f"run.dir={rig.shared}/runs", *place, log=logs[1])
     assert first.wait(timeout=600) == 0, said(logs[0])[-4000:]
     ended = time.time()
     assert second.wait(timeout=600) == 0, said(logs[1])[-4000:]
@@ -51,6 +57,11 @@ def test_two_jobs_on_room_for_one_run_one_after_the_other_and_say_where(rig: Rig
     assert json.loads((rig.shared / "runs/tiny_chart-2/metrics.jsonl").read_text())["ended_ms"] > 1000 * ended
     where = [line for line in said(logs[0]).splitlines() if "] node 127.0.0." in line]
     assert len(where) == 2 and sum("learner worker" in line for line in where) == 1, said(logs[0])
+    where = [line.partition("] node ")[2] for line in said(logs[1]).splitlines() if "] node 127.0.0." in line]
+    assert where[:2] == [
+        "127.0.0.2: 1 x policy engine",
+        "127.0.0.3: 1 x judge, 1 x learner worker, 1 x renderer, 1 x rollouts",
+    ] and where[2].endswith(": 1 x queue"), "each part is where cluster.place says"
 
 
 def test_a_folder_that_is_not_shared_is_refused_in_a_line_that_says_why(rig: Rig) -> None:

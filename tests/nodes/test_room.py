@@ -6,19 +6,33 @@ from collections import Counter
 
 from tests.interpreter import interpreter
 from tests.nodes.room_cases import ROOT, recipe
-from training.run.nodes.room import demands, left_over
+from training.run.nodes.room import Demand, demands, left_over
 
 LIMIT_S = 900
 
 
 def test_what_fits_the_sum_of_nodes_may_fit_none() -> None:
     need = demands(recipe("judge.gpus=8", "engine.replicas=4", "learner.workers=4"))
-    assert need[0] == ("judge", {"CPU": 0.5, "GPU": 8.0}), "the largest is placed first"
+    assert need[0] == Demand("judge", {"CPU": 0.5, "GPU": 8.0}), "the largest is placed first"
     eight = {"CPU": 32.0, "GPU": 8.0}
     assert not left_over(need, {"a": eight, "b": eight})
     fours = {name: {"CPU": 32.0, "GPU": 4.0} for name in "abcd"}
     assert left_over(need, fours) == Counter({"judge (0.5 CPU and 8 GPU)": 1})
     assert left_over(need, {"a": eight, "b": {"CPU": 2.0, "GPU": 8.0}})["learner worker (1 CPU and 1 GPU)"] == 4
+
+
+def test_a_part_that_no_nodes_labels_allow_is_named() -> None:
+    settings = ("cluster.place.learner=pool=big|bigger", "cluster.place.queue=ray.io/market-type!=spot")
+    need = demands(recipe("judge.gpus=2", *settings))
+    room = {"a": {"CPU": 99.0, "GPU": 99.0}, "b": {"CPU": 99.0, "GPU": 99.0}}
+    spot = {"ray.io/market-type": "spot"}
+    assert not left_over(need, room, {"a": {"pool": "bigger"} | spot, "b": {}})
+    assert left_over(need, room, {"a": {"pool": "small"} | spot, "b": spot}) == Counter(
+        {
+            "learner worker (1 CPU and 1 GPU on a node with pool=big|bigger)": 4,
+            "queue (nothing on a node with ray.io/market-type!=spot)": 1,
+        }
+    )
 
 
 def test_room_is_waited_for_by_name_and_a_shared_folder_is_proved() -> None:

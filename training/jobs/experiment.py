@@ -48,7 +48,12 @@ class Arm:
 
 ARMS = (
     Arm("rrvf", "GRPO on the similarity of renders to their pictures"),
-    Arm("runs", "GRPO, paid for programs that run and for nothing else", ("reward.vision=0", "reward.tool=0")),
+    # a base that nearly always runs leaves most of these groups without variance: dropped, they would leave no batch
+    Arm(
+        "runs",
+        "GRPO, paid for programs that run and for nothing else",
+        ("reward.vision=0", "reward.tool=0", "queue.drop_zero_variance=false"),
+    ),
     Arm("exchanged", "GRPO on the similarity to another picture", ("reward.exchanged=true",)),
     Arm("best", f"supervised on the base's own answers, the judge's best of {SAMPLES} for each picture", (), "best"),
     Arm("labels", "supervised on programs of Matplotlib's charts", (), "labels"),

@@ -19,6 +19,7 @@ from typing import Any
 
 from actors.contracts import Outage
 from configs.load import ConfigError, dump, load
+from configs.places import selector
 from configs.runs import step_of
 from configs.schema import Config
 from training.base import shipped
@@ -262,26 +263,32 @@ class Run:
                 num_workers=config.learner.workers,
                 use_gpu=config.learner.gpus > 0,
                 resources_per_worker=resources,
+                # Ray declares the class of Train's first version to type checkers
+                label_selector=selector(config.cluster.place.learner) or None,  # type: ignore[call-arg]
             ),
             run_config=RunConfig(name="learner", storage_path=str(self.folder.resolve() / ".train")),
         )
         trim(self.folder / "metrics.jsonl", start)  # before the display looks: it follows the end of that file
         self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
         self._stepping = self._curable = True
-        placed: list[str] = []
+        placed = False
         with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:
             checked = time.monotonic()
 
             def look() -> None:
-                nonlocal checked
+                nonlocal checked, placed
                 display.poll()
-                if not placed and LEARNER in "".join(found := where.lines()):
-                    placed.extend(found)
-                    turn.release()
-                    for line in found:
-                        self._say(line)
+                if not placed:
+                    found = where.placed()
+                    if placed := any(LEARNER in parts for parts in found.values()):
+                        turn.release()
+                        where.record(found, self.folder)
+                        for line in where.lines(found):
+                            self._say(line)
                 if time.monotonic() - checked > CHECK_EVERY_S:
-                    for line in cluster.check():
+                    if changes := cluster.check():
+                        where.record(where.placed(), self.folder)
+                    for line in changes:
                         self._say(line)
                     checked = time.monotonic()
 

@@ -23,6 +23,7 @@ from actors.engine.policy import NOT_YET, PolicyActor, PolicyClient
 from actors.replay.queue import ReplayQueue
 from actors.rollout.actor import RolloutActor
 from actors.rollout.episode import Environment
+from configs.places import selector
 from configs.schema import Config
 from serving.judge.service import JudgeClient
 from serving.judge.service import deployment as judge_deployment
@@ -123,7 +124,7 @@ class Cluster:
 
     def _start(self) -> None:
         config = self.config
-        engine = config.engine
+        engine, place = config.engine, config.cluster.place
         gpus = engine.gpus / 2 if colocated(config) else engine.gpus
         policy = PolicyActor.options(
             num_cpus=engine.cpus,
@@ -131,6 +132,8 @@ class Cluster:
             max_concurrency=4 * engine.max_num_seqs,
             max_restarts=-1,
             max_task_retries=-1,
+            label_selector=selector(place.engines),
+            scheduling_strategy="SPREAD" if place.spread else "DEFAULT",
         )
         self.policies = [policy.remote(self.model, config, self.base, self._version) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")
@@ -138,9 +141,13 @@ class Cluster:
             self._caretaker = appoint()
         self.renderer = RenderClient(self._offer("render", render_deployment(config)), config)
         self.judge = JudgeClient(self._offer("judge", judge_deployment(config)), config)
-        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=-1).remote(
-            config, self._images, self._snapshot, str(self.folder / "queue.jsonl")
-        )
+        self.queue = ReplayQueue.options(
+            num_cpus=0,
+            max_concurrency=1000,
+            max_restarts=-1,
+            max_task_retries=-1,
+            label_selector=selector(place.queue),
+        ).remote(config, self._images, self._snapshot, str(self.folder / "queue.jsonl"))
         self._wait([p.ready.remote() for p in self.policies], "policy engines", engine.ready_s)
         self.rollouts = [self._rollout(i) for i in range(config.rollout.actors)]
 
@@ -165,7 +172,7 @@ class Cluster:
             if time.monotonic() - began > limit:
                 raise Outage("start", f"{part} did not start within {limit:g} s (engine.ready_s): {_state(name)}")
             if time.monotonic() - said > WORD_S:
-                self._say(f"waiting for {part}: {_state(name)}")
+                self._say(": ".join(filter(None, (f"waiting for {part}", _state(name)))))
                 said = time.monotonic()
         if failed:  # Serve's own words for it name no reason
             raise Outage("start", f"{part}: {_state(name) or failed[0]}") from failed[0]
@@ -173,7 +180,8 @@ class Cluster:
 
     def _rollout(self, number: int) -> Any:
         client = PolicyClient(self.policies, self.config.engine.turn_s)
-        return RolloutActor.options(num_cpus=0).remote(
+        place = selector(self.config.cluster.place.rollouts)
+        return RolloutActor.options(num_cpus=0, label_selector=place).remote(
             f"rollout-{number}",
             self.config,
             self.base,

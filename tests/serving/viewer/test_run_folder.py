@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from serving.viewer.run_folder import Follower, Query, RunFolder
 from tests.training.run.made_run import make
+from training.run.nodes.where import record
 
 
 def opened(path: Path) -> RunFolder:
@@ -145,3 +147,20 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
     os.replace(fresh, path)
     anew, lines = follower.lines()
     assert anew and len(lines) == 10
+
+
+def test_what_runs_where_is_what_the_run_wrote_last(tmp_path: Path) -> None:
+    run = opened(tmp_path)
+    assert run.nodes() == []
+    for host in ("10.0.0.1", "10.0.0.2"):
+        record({host: Counter({"policy engine": 2, "queue": 1})}, tmp_path)
+        run.refresh()
+        assert run.nodes() == [{"node": host, "parts": {"policy engine": 2, "queue": 1}}]
+    (tmp_path / "nodes.jsonl").unlink()
+    (tmp_path / "nodes.jsonl").write_text('{"node": 3}\n[]\n{"node": "<b>", "parts": {"queue": "x", "judge": 1}}\n')
+    run.refresh()
+    assert run.nodes() == [{"node": "<b>", "parts": {"judge": 1}}]
+
+
+def test_a_disk_that_takes_nothing_costs_that_record_alone(tmp_path: Path) -> None:
+    record({"10.0.0.1": Counter({"queue": 1})}, tmp_path / "gone")

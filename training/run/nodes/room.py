@@ -1,6 +1,7 @@
 """Whether a run's parts fit a cluster's nodes: asked before anything is started, and waited for in words.
 
-Guarantees: a part only fits where one node has room for it, not the sum of several; waiting has a deadline
+Guarantees: a part only fits where one node has room for it, not the sum of several, and the labels that it asks for
+(`cluster.place`); waiting has a deadline
 (`cluster.room_s`) and names every WORD_S seconds who waits for what, what is free and who holds the rest; an autoscaler
 is told what is missing; of several runs on one cluster one starts at a time, so that none takes half of another's room.
 """
@@ -8,7 +9,8 @@ is told what is missing; of several runs on one cluster one starts at a time, so
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -16,6 +18,7 @@ from ray.autoscaler.sdk import request_resources
 
 from actors.contracts import Outage
 from configs.load import ConfigError
+from configs.places import fits, selector
 from configs.schema import Config
 
 WORD_S = 10.0
@@ -27,38 +30,59 @@ Resources = Mapping[str, float]
 Say = Callable[[str], None]
 
 
-def demands(c: Config, only: str = "") -> list[tuple[str, dict[str, float]]]:
-    """(part, what one process of it asks of a node), largest first; of all parts, or `only` one."""
+@dataclass(frozen=True)
+class Demand:
+    """What one process of a part asks of a node: resources, and labels (`configs.places`)."""
+
+    part: str
+    need: Resources
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.part} ({_words(self.need)}{f' on a node with {self.where}' if self.where else ''})"
+
+
+def demands(c: Config, only: str = "") -> list[Demand]:
+    """One for each process that asks for something, largest first; of all parts, or `only` one."""
     shared = 0.5 if c.engine.gpus and c.engine.sync == "host" else 1.0
     own_judge = c.judge.backend == "mllm" and not c.judge.url
+    place = c.cluster.place
+    judge = {"CPU": c.judge.cpus, "GPU": float(c.judge.gpus) if own_judge else 0.0}
     found = [
-        *[("policy engine", {"CPU": c.engine.cpus, "GPU": shared * c.engine.gpus})] * c.engine.replicas,
-        *[("judge", {"CPU": c.judge.cpus, "GPU": float(c.judge.gpus) if own_judge else 0.0})] * c.judge.replicas,
-        *[(LEARNER, {"CPU": c.learner.cpus, "GPU": shared * c.learner.gpus})] * c.learner.workers,
-        *[("renderer", {"CPU": c.renderers.cpus, "GPU": 0.0})] * c.renderers.replicas,
+        *[Demand("policy engine", {"CPU": c.engine.cpus, "GPU": shared * c.engine.gpus}, place.engines)]
+        * c.engine.replicas,
+        *[Demand("judge", judge, place.judge)] * c.judge.replicas,
+        *[Demand(LEARNER, {"CPU": c.learner.cpus, "GPU": shared * c.learner.gpus}, place.learner)] * c.learner.workers,
+        *[Demand("renderer", {"CPU": c.renderers.cpus, "GPU": 0.0}, place.renderers)] * c.renderers.replicas,
+        # these ask for no resources; without labels any node will do
+        *[Demand("rollout actor", {}, place.rollouts)] * (c.rollout.actors if place.rollouts else 0),
+        *[Demand("queue", {}, place.queue)] * bool(place.queue),
     ]
-    chosen = [part for part in found if only in ("", part[0])]
-    return sorted(chosen, key=lambda part: (-part[1]["GPU"], -part[1]["CPU"]))
+    chosen = [demand for demand in found if only in ("", demand.part)]
+    return sorted(chosen, key=lambda demand: (-demand.need.get("GPU", 0.0), -demand.need.get("CPU", 0.0)))
 
 
-def left_over(parts: list[tuple[str, dict[str, float]]], nodes: Mapping[str, Resources]) -> Counter[str]:
-    """Parts that find no node, first fit by size; each as `name (what it asks)`."""
+def left_over(
+    parts: Sequence[Demand], nodes: Mapping[str, Resources], labels: Mapping[str, Mapping[str, str]] | None = None
+) -> Counter[str]:
+    """Parts that find no node, first fit by size; `labels` by node, none where they are not known."""
     free = {name: dict(have) for name, have in nodes.items()}
     missing: Counter[str] = Counter()
-    for name, need in parts:
-        for have in free.values():
-            if all(have.get(kind, 0.0) + 1e-6 >= amount for kind, amount in need.items()):
-                for kind, amount in need.items():
+    for demand in parts:
+        for name, have in free.items():
+            enough = all(have.get(kind, 0.0) + 1e-6 >= amount for kind, amount in demand.need.items())
+            if enough and fits(demand.where, (labels or {}).get(name, {})):
+                for kind, amount in demand.need.items():
                     have[kind] = have.get(kind, 0.0) - amount
                 break
         else:
-            missing[f"{name} ({_words(need)})"] += 1
+            missing[str(demand)] += 1
     return missing
 
 
 def no_room(config: Config) -> str | None:
     """One line about the parts that no node could hold even if nothing else ran; None where all fit."""
-    if missing := left_over(demands(config), _nodes(_total())):
+    if missing := left_over(demands(config), _nodes(_total()), _labels()):
         return f"no room on any node for {_counted(missing)}; {'; '.join(free_lines())}"
     return None
 
@@ -106,12 +130,16 @@ def wait_for_room(config: Config, say: Say, only: str = "") -> Turn:
             except ValueError:
                 line = f"another run is starting{_holders()}"
         if turn is not None:
-            missing = left_over(parts, _nodes(_free()))
+            missing = left_over(parts, _nodes(_free()), _labels())
             if not missing:
                 return turn
             line = f"no room for {_counted(missing)}; {'; '.join(free_lines())}{_holders()}"
             if not asked:
-                request_resources(bundles=[{k: v for k, v in need.items() if v} for _, need in parts])
+                asking = [demand for demand in parts if any(demand.need.values())]
+                request_resources(
+                    bundles=[{kind: amount for kind, amount in demand.need.items() if amount} for demand in asking],
+                    bundle_label_selectors=[selector(demand.where) for demand in asking],
+                )
                 asked = True
         if limit == 0 or time.monotonic() - began > limit:
             if turn is not None:
@@ -157,15 +185,27 @@ def _free() -> Mapping[str, Resources]:
     return ray._private.state.available_resources_per_node()  # type: ignore[attr-defined,no-any-return]
 
 
-def _nodes(by_id: Mapping[str, Resources]) -> dict[str, dict[str, float]]:
-    """CPUs and GPUs of the living nodes, by address; several of one address are told apart by their id."""
-    found: dict[str, dict[str, float]] = {}
+def _named() -> dict[str, dict[str, Any]]:
+    """The living nodes by address; several of one address are told apart by their id."""
+    found: dict[str, dict[str, Any]] = {}
     for node in ray.nodes():
-        if node["Alive"] and node["NodeID"] in by_id:
+        if node["Alive"]:
             address = node["NodeManagerAddress"]
-            name = address if address not in found else f"{address} {node['NodeID'][:6]}"
-            found[name] = {kind: by_id[node["NodeID"]].get(kind, 0.0) for kind in ("CPU", "GPU")}
+            found[address if address not in found else f"{address} {node['NodeID'][:6]}"] = node
     return found
+
+
+def _nodes(by_id: Mapping[str, Resources]) -> dict[str, dict[str, float]]:
+    """CPUs and GPUs of the living nodes, by name."""
+    return {
+        name: {kind: by_id[node["NodeID"]].get(kind, 0.0) for kind in ("CPU", "GPU")}
+        for name, node in _named().items()
+        if node["NodeID"] in by_id
+    }
+
+
+def _labels() -> dict[str, dict[str, str]]:
+    return {name: node["Labels"] for name, node in _named().items()}
 
 
 def _counted(found: Counter[str]) -> str:
