@@ -19,7 +19,7 @@ from training.metrics.clip import MISSING
 from training.metrics.plot2code import headline
 
 NO_JUDGE = "no judge: --judge URL or perceptual"
-NO_RATER = "a rating needs a model: --judge URL"
+NO_RATER = "no rating: it needs --judge URL, and a model there whose answers hold one"
 UNJUDGED = "only pictures of programs that ran to their end are judged: see code_pass"
 LOW = ("text", "layout", "type", "color")
 Cells = dict[str, float | str]  # a column's value, in percent but for ratings, or why there is none
@@ -88,6 +88,8 @@ def write(out: Path, facts: dict[str, Any], rows: Rows, left_open: Sequence[str]
     table = summary(facts["benchmark"], rows)
     voids = {row["name"]: row["void"] for row in rows if row["void"]}
     result = {**facts, "n": len(rows) - len(voids), "void": voids, "open": [*left_open], "scores": table}
+    if facts["benchmark"] == "plot2code" and isinstance(table.get("all", {}).get("text_match"), float):
+        result["unrated"] = unrated(rows) if facts["judge"] not in ("", "perceptual") else []
     text = markdown(result)
     if table and facts["benchmark"] in TABLES:
         cells = tables.comparable(table[TABLES[facts["benchmark"]].convention], facts)
@@ -102,6 +104,13 @@ def write(out: Path, facts: dict[str, Any], rows: Rows, left_open: Sequence[str]
     if table:
         histograms(out / "scores.png", rows)
         examples(out, rows)
+
+
+def unrated(rows: Rows) -> list[str]:
+    """Plot2Code's passing cases to which the judge gave no rating; the original leaves them out of the mean."""
+    return [
+        row["name"] for row in rows if not row["void"] and row["scores"]["pass"] and row["scores"]["rating"] is None
+    ]
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -121,6 +130,10 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     lines += ["", *(f"[^{i}]: {note}" for i, note in enumerate(notes, 1))]
     lines += [f"Left out: {name}: {why}" for name, why in result["void"].items()]
+    if names := result.get("unrated"):
+        shown = ", ".join(names[:10]) + ", ..." * (len(names) > 10)
+        lines.append(f"Without a rating in the judge's answer, left out of its mean as in the original: {shown} "
+                     f"({len(names)} of {result['n']})")  # fmt: skip
     lines += [f"Open, not scored: {line}" for line in result["open"]]
     return "\n".join(lines).rstrip() + "\n"
 

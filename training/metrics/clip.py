@@ -7,6 +7,7 @@ that resize tensors do not.
 """
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class Clip:
         import torch
         from transformers import AutoImageProcessor, AutoModel
 
+        if path.startswith((".", "/")) and not Path(path).is_dir():
+            raise ConfigError(f"--clip {path}: no folder there")
         try:
             self._processor: Any = AutoImageProcessor.from_pretrained(path)
             self._model: Any = AutoModel.from_pretrained(path).eval()

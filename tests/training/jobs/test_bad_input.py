@@ -101,7 +101,7 @@ BAD: dict[str, tuple[Make, str]] = {
     "a prompt that is empty": (
         lambda p: good(p, "--prompts", str(folder(p / "c", p__txt=" ") / "p.txt")), "p.txt: empty",
     ),
-    "no CLIP there": (lambda p: good(p, "--clip", "/absent"), "--clip /absent: "),
+    "no CLIP there": (lambda p: good(p, "--clip", "/absent"), "--clip /absent: no folder there"),
     "no model there": (
         lambda p: ["chartmimic", "--data", str(charts(p / "data", 1)), "--model", "/no/model"], "no model there",
     ),

@@ -87,17 +87,17 @@ def test_chartmimics_question_fills_the_published_columns(
 def test_plot2codes_question_stands_before_the_two_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs, data, out = clone(tmp_path / "clone"), tmp_path / "python_matplotlib" / "test", tmp_path / "out"
     data.mkdir(parents=True)
-    for number in range(3):
+    for number in range(4):
         Image.new("RGB", (100 + number, 80), "white").save(data / f"ground_truth_image_{number}.png")
-    (data / "metadata.jsonl").write_text((json.dumps({"code": GOOD}) + "\n") * 3)
-    programs = [block(GOOD), block(RED), "Sorry."]
+    (data / "metadata.jsonl").write_text((json.dumps({"code": GOOD}) + "\n") * 4)
+    programs = [block(GOOD), block(RED), "Sorry.", block(GOOD)]
 
     def reply(body: dict[str, Any]) -> str:
         width = sizes(body)[0][0]
         if len(sizes(body)) == 1:  # the model under test
             assert texts(body)[1:] == ["Write the code."]
             return programs[width - 100]
-        return f"They agree in much. Rating: [[{9 if width == 100 else 6}]]"
+        return "Both are pretty." if width == 103 else f"They agree in much. Rating: [[{9 if width == 100 else 6}]]"
 
     with stand_in(reply) as (url, asked):
         command = ["plot2code", "--model", url, "--data", str(tmp_path), "--out", str(out), "--judge", url]
@@ -106,12 +106,14 @@ def test_plot2codes_question_stands_before_the_two_pictures(tmp_path: Path, caps
     assert summary(out)["judge_model"] == "stand-in" and "Judge: stand-in; " in (out / "summary.md").read_text()
     judged = [body for body in asked if len(sizes(body)) == 2]
     assert {body["model"] for body in judged} == {"stand-in"}
-    assert len(judged) == 2
+    assert len(judged) == 3
     for body in judged:
         assert body["messages"][0] == {"role": "system", "content": "You are a helpful judge."}
         assert texts(body)[0].startswith("How alike") and texts(body)[1:] == ["", ""]
     cells = summary(out)["scores"]["all"]
-    assert cells["rating_pass"] == 7.5 and cells["rating"] == 5.0 and cells["pass_rate"] == 66.67
+    assert cells["rating_pass"] == 7.5 and cells["rating"] == 5.62 and cells["pass_rate"] == 75.0
+    assert summary(out)["unrated"] == ["ground_truth_image_3"]
+    assert "left out of its mean as in the original: ground_truth_image_3 (1 of 4)" in (out / "summary.md").read_text()
 
 
 @pytest.mark.parametrize("version", ["data", "v0.2"])
