@@ -1,8 +1,8 @@
 """One answer of a model to one case of a benchmark, graded as that benchmark does.
 
 Guarantees: a program that does not run, and an answer without a program, score 0 and count; what cannot be measured
-here (no judge, no CLIP model) is None, never a number; an outage leaves as `Outage`, so no score is ever made of it.
-Programs and pages run in the jail and the offline browser of `serving/`.
+here (no judge, no mark in its answer, no CLIP model) is None, never a number; an outage leaves as `Outage`, so no score
+is ever made of it. Programs and pages run in the jail and the offline browser of `serving/`.
 """
 
 import asyncio
@@ -138,9 +138,7 @@ class Grader:
     async def _judged(self, target: bytes, shot: bytes | None) -> float | None:
         if self._question is not None and self._rater is not None:
             mark = await self._asked(self._question, target, shot) if shot is not None else 0.0
-            if mark is None:
-                raise Outage("judge", f"its answer holds no mark out of {self._question.most:g}")
-            return mark / self._question.most
+            return None if mark is None else mark / self._question.most
         if self._judge is None:
             return None
         return (await self._judge.compare(target, shot, self._benchmark.domain)).score if shot is not None else 0.0

@@ -1,7 +1,8 @@
 """What an evaluation leaves behind: summary.md, summary.json, scores.png, examples.png, and a picture a sample.
 
 Guarantees: every figure is computed from samples.jsonl alone; the denominator stands beside it and is the number of
-cases graded, whatever became of their programs; a column that was not measured says why instead of a number.
+cases graded, whatever became of their programs; cases without a mark of the judge are named; a column that was not
+measured says why instead of a number.
 """
 
 import io
@@ -18,8 +19,9 @@ from training.evaluation.published import TABLES
 from training.metrics.clip import MISSING
 from training.metrics.plot2code import headline
 
-NO_JUDGE = "no judge: --judge URL or perceptual"
-NO_RATER = "no rating: it needs --judge URL, and a model there whose answers hold one"
+NO_JUDGE = "no judge (--judge URL or perceptual), or no mark in its answers"
+NO_RATER = "no judge that is a model (--judge URL), or no rating in its answers"
+MARKS = ("judge", "rating")  # what a judge's answer may lack
 UNJUDGED = "only pictures of programs that ran to their end are judged: see code_pass"
 LOW = ("text", "layout", "type", "color")
 Cells = dict[str, float | str]  # a column's value, in percent but for ratings, or why there is none
@@ -52,9 +54,9 @@ def summary(benchmark: str, rows: Rows) -> dict[str, Cells]:
 
 
 def _mean(rows: Rows, column: str, reason: str) -> float | str:
-    values = [row["scores"].get(column) for row in rows]
-    known = [v for v in values if v is not None]
-    return round(100 * sum(known) / len(rows), 2) if known else reason
+    """Over the cases that have it: a program that fails has 0, an answer of the judge without a mark has none."""
+    known = [v for row in rows if (v := row["scores"].get(column)) is not None]
+    return round(100 * fmean(known), 2) if known else reason
 
 
 def _low(scores: Rows) -> Cells:
@@ -88,8 +90,7 @@ def write(out: Path, facts: dict[str, Any], rows: Rows, left_open: Sequence[str]
     table = summary(facts["benchmark"], rows)
     voids = {row["name"]: row["void"] for row in rows if row["void"]}
     result = {**facts, "n": len(rows) - len(voids), "void": voids, "open": [*left_open], "scores": table}
-    if facts["benchmark"] == "plot2code" and isinstance(table.get("all", {}).get("text_match"), float):
-        result["unrated"] = unrated(rows) if facts["judge"] not in ("", "perceptual") else []
+    result["unmarked"] = unmarked(rows) if facts["judge"] else []
     text = markdown(result)
     if table and facts["benchmark"] in TABLES:
         cells = tables.comparable(table[TABLES[facts["benchmark"]].convention], facts)
@@ -106,16 +107,20 @@ def write(out: Path, facts: dict[str, Any], rows: Rows, left_open: Sequence[str]
         examples(out, rows)
 
 
-def unrated(rows: Rows) -> list[str]:
-    """Plot2Code's passing cases to which the judge gave no rating; the original leaves them out of the mean."""
-    return [
-        row["name"] for row in rows if not row["void"] and row["scores"]["pass"] and row["scores"]["rating"] is None
-    ]
+def unmarked(rows: Rows) -> list[str]:
+    """Cases of which the judge was asked and gave no mark."""
+    asked = [row for row in rows if not row["void"] and row["scores"].get("pass", 1.0)]
+    return [row["name"] for row in asked if any(row["scores"].get(c, 0.0) is None for c in MARKS)]
+
+
+def _judge(facts: dict[str, Any]) -> str:
+    name, where = facts.get("judge_model"), facts["judge"] or "none"
+    return f"{name} at {where}" if name else where
 
 
 def markdown(result: dict[str, Any]) -> str:
     lines = [f"# {result['benchmark']}: {result['answers']}", ""]
-    lines += [f"{result['n']} cases, single turn, no tool, greedy; judge: {result['judge'] or 'none'}.", ""]
+    lines += [f"{result['n']} cases, single turn, no tool, greedy; judge: {_judge(result)}.", ""]
     notes: list[str] = []
     for name, cells in result["scores"].items():
         if len(lines) == 4:
@@ -130,10 +135,9 @@ def markdown(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(shown) + " |")
     lines += ["", *(f"[^{i}]: {note}" for i, note in enumerate(notes, 1))]
     lines += [f"Left out: {name}: {why}" for name, why in result["void"].items()]
-    if names := result.get("unrated"):
-        shown = ", ".join(names[:10]) + ", ..." * (len(names) > 10)
-        lines.append(f"Without a rating in the judge's answer, left out of its mean as in the original: {shown} "
-                     f"({len(names)} of {result['n']})")  # fmt: skip
+    if unknown := result.get("unmarked"):
+        named = ", ".join(unknown[:10]) + ", ..." * (len(unknown) > 10)
+        lines.append(f"No mark in the judge's answer, left out of its mean: {named} ({len(unknown)} of {result['n']})")
     lines += [f"Open, not scored: {line}" for line in result["open"]]
     return "\n".join(lines).rstrip() + "\n"
 

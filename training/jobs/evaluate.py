@@ -235,7 +235,7 @@ async def evaluate(args: Request) -> int:
     for line in left_open[:10]:
         print(f"open: {line}", file=sys.stderr)
     if left_open:
-        print(f"outage: {len(left_open)} cases have no answer; go on with --resume", file=sys.stderr)
+        print(f"outage: {len(left_open)} cases are left open; go on with --resume", file=sys.stderr)
     print((out / "summary.md").read_text() if ordered else "nothing was graded")
     print(f"-> {out}")
     return 1 if left_open else 0

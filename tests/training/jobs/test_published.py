@@ -112,8 +112,11 @@ def test_plot2codes_question_stands_before_the_two_pictures(tmp_path: Path, caps
         assert texts(body)[0].startswith("How alike") and texts(body)[1:] == ["", ""]
     cells = summary(out)["scores"]["all"]
     assert cells["rating_pass"] == 7.5 and cells["rating"] == 5.62 and cells["pass_rate"] == 75.0
-    assert summary(out)["unrated"] == ["ground_truth_image_3"]
-    assert "left out of its mean as in the original: ground_truth_image_3 (1 of 4)" in (out / "summary.md").read_text()
+    assert summary(out)["unmarked"] == ["ground_truth_image_3"]
+    assert (
+        "No mark in the judge's answer, left out of its mean: ground_truth_image_3 (1 of 4)"
+        in (out / "summary.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("version", ["data", "v0.2"])
@@ -186,20 +189,22 @@ def test_an_endpoint_that_fails_at_some_cases_costs_those_alone(
         text = (out / "summary.md").read_text()
         for words in ("HTTP 429", "something else than it should", "gave an answer up (abort)", "HTTP 500"):
             assert words in text and words in said.out
-        assert "5 cases have no answer; go on with --resume" in said.err and "of 8, about" in said.err
+        assert "5 cases are left open; go on with --resume" in said.err and "of 8, about" in said.err
         faults[0] = web.Response()
         assert main([*command, "--resume"]) == 0
     assert summary(out)["n"] == 8 and summary(out)["open"] == []
 
 
-def test_a_judge_without_a_mark_leaves_its_case_open(tmp_path: Path) -> None:
+def test_a_case_without_a_mark_of_the_judge_is_named_and_keeps_its_other_scores(tmp_path: Path) -> None:
     theirs, data, out = clone(tmp_path / "clone"), charts(tmp_path / "data", 2), tmp_path / "out"
     saved = answers(tmp_path / "a.jsonl", {"bar_0": block(GOOD), "bar_1": block(GOOD)})
     with stand_in(lambda body: "Score: 80" if sizes(body)[0][0] == 100 else "I'd rather not.") as (url, _):
         command = ["chartmimic", "--answers", str(saved), "--data", str(data), "--out", str(out), "--judge", url]
-        assert main([*command, "--questions", str(theirs)]) == 1
-    assert summary(out)["scores"]["code_pass"]["judge"] == 80.0
-    assert summary(out)["open"] == ["bar_1: judge: its answer holds no mark out of 100"]
+        assert main([*command, "--questions", str(theirs)]) == 0
+    found = summary(out)
+    assert found["n"] == 2 and found["unmarked"] == ["bar_1"] and found["open"] == []
+    assert found["scores"]["code_pass"]["judge"] == 80.0 and found["scores"]["code_pass"]["text"] == 100.0
+    assert "No mark in the judge's answer, left out of its mean: bar_1 (1 of 2)" in (out / "summary.md").read_text()
 
 
 def test_an_error_that_no_one_foresaw_costs_its_own_case(
