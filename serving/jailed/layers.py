@@ -19,16 +19,17 @@ from collections.abc import Callable, Iterable
 
 FILE_BYTES = 16 * 2**20
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
-CLONE_THREAD = 0x10000
+THREAD = 0x10400  # of clone(2): CLONE_THREAD with CLONE_FILES, without which each thread could open files of its own
+PRIVATE = 128  # of futex(2): a futex that is not is found by its file, which other jails have mapped as well
 PLAIN_CALLS = tuple(
     """
     read write readv writev pread64 pwrite64 close close_range fstat newfstatat stat lstat statx lseek mmap mprotect
     munmap mremap madvise brk rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack openat open getdents64 getcwd chdir
     mkdir mkdirat unlink unlinkat rmdir rename renameat renameat2 readlink readlinkat access faccessat faccessat2 dup
-    dup2 dup3 pipe pipe2 poll ppoll select pselect6 futex sched_yield sched_getaffinity set_robust_list rseq gettid
-    getpid getppid getuid geteuid getgid getegid getgroups uname sysinfo getrandom clock_gettime clock_getres
+    dup2 dup3 pipe pipe2 poll ppoll select pselect6 sched_yield sched_getaffinity set_robust_list rseq gettid
+    getpid getppid getuid geteuid getgid getegid getgroups uname getrandom clock_gettime clock_getres
     gettimeofday time nanosleep clock_nanosleep alarm setitimer getitimer exit exit_group getrusage times getrlimit
-    umask ftruncate fsync fdatasync fadvise64 statfs fstatfs restart_syscall
+    umask ftruncate fsync fdatasync statfs fstatfs restart_syscall
     """.split()  # noqa: SIM905
 )
 FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # duplicate and flags: never an owner, a signal or a lock
@@ -50,7 +51,8 @@ def seccomp_filter() -> bytes:
         rules.add_rule(seccomp.ALLOW, "fcntl", seccomp.Arg(1, seccomp.EQ, command))
     for command in IOCTL_COMMANDS:
         rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, command))
-    rules.add_rule(seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, CLONE_THREAD))
+    rules.add_rule(seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, THREAD, THREAD))
+    rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, PRIVATE, PRIVATE))
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags cannot be filtered; the C library falls back
     # reading one's own limits (pid 0, no new value) is common, setting them is not
     rules.add_rule(seccomp.ALLOW, "prlimit64", seccomp.Arg(0, seccomp.EQ, 0), seccomp.Arg(2, seccomp.EQ, 0))

@@ -9,6 +9,7 @@ deadline, every other one a deadline that no load of the machine makes it miss.
 from string import Template
 
 from tests.serving.jailed.hostile_charts_second import SECOND
+from tests.serving.jailed.hostile_charts_third import THIRD
 
 DRAW = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\n"
 REFUSED = ("forbidden", "exception")
@@ -380,6 +381,7 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
         "import matplotlib as m\nm.rcParams['text.usetex'] = True\ndraw\nplt.title('x')",
     ),
     *SECOND,
+    *THIRD,
 ]
 
 
