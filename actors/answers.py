@@ -1,8 +1,9 @@
 """The source in a model's text, whatever the domain: one reader for training, evaluation and serving.
 
 Guarantees: what stands in `<think>` is never taken for an answer; an `<answer>` counts with or without it, and the last
-one counts; line ends are LF. A block may be fenced by backquotes or tildes, with any spelling of its language and words
-after it, and may lack its end. What counts without a fence is the domain's to say.
+one counts; line ends are LF; reading takes time in proportion to the text, whatever it is. A block may be fenced by
+backquotes or tildes, with any spelling of its language and words after it, and may lack its end. What counts without a
+fence is the domain's to say.
 """
 
 import json
@@ -11,7 +12,7 @@ import re
 from actors.contracts import Domain
 from configs.domains import find
 
-OPENING = re.compile(r"[ \t]*(?:[-*+>][ \t]+|\d+[.)][ \t]+)?(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)")
+OPENING = re.compile(r"(?P<fence>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)")
 THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.S | re.I)
 ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.S | re.I)
 
@@ -45,7 +46,7 @@ def body_code(body: str, domain: Domain | None = None) -> str | None:
     if body.lstrip().startswith("{"):
         try:
             body = json.loads(body)["arguments"]["code"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         if not isinstance(body, str):
             return None
@@ -68,15 +69,16 @@ def blocks(text: str) -> list[tuple[str, str]]:
     fence, language, lines = "", "", [""]
     for line in text.split("\n"):
         if not fence:
-            opening = OPENING.fullmatch(line) or OPENING.search(line)
+            opening = OPENING.search(line)
             if opening is None or (opening.end() != len(line) and opening["fence"] in line[opening.end() :]):
                 continue
             words = opening["info"].strip("{}. ").split()
             fence, language, lines = opening["fence"], (words[0].lower().split(":")[0] if words else ""), []
-        elif (end := re.match(rf"(.*?){fence[0]}{{{len(fence)},}}[ \t]*$", line)) and (
-            not end[1].strip() or line.count(fence) == 1
-        ):
-            found.append((language, "\n".join([*lines, *([end[1]] if end[1].strip() else [])]).strip("\n")))
+            continue
+        shut = line.rstrip(" \t")
+        last = shut.rstrip(fence[0])  # what stands before the fence that ends the line
+        if len(shut) - len(last) >= len(fence) and (not last.strip() or line.count(fence) == 1):
+            found.append((language, "\n".join([*lines, *([last] if last.strip() else [])]).strip("\n")))
             fence = ""
         else:
             lines.append(line)

@@ -75,6 +75,47 @@ def utf8(data: bytes, charset: str = "") -> str:
     return data.decode("utf-8-sig")
 
 
+def document(text: str, name: str, declarations: tuple[str, ...]) -> str | None:
+    """From the comments and `declarations` (in their order) before a root element of that name to its end or the
+    text's, or None. A root within a comment counts only where there is no other. One way through the text and one
+    back: one pattern for all of it takes time by the square of a text that begins often and never comes to the root."""
+    root = re.compile(rf"<{name}\b", re.I)
+    first = found = root.search(text)
+    comments: list[tuple[int, int]] = []
+    at = 0
+    while found:
+        start = text.find("<!--", at, found.start())
+        end = text.find("-->", start + 4) if start >= 0 else -1
+        if end < 0:
+            break
+        at = end + 3
+        comments.append((start, at))
+        if at > found.start():
+            found = root.search(text, at)
+    if first is None:
+        return None
+    if found is None:
+        found, comments = first, []
+    shut = re.compile(rf"</{name}\s*>", re.I).search(text, found.end())
+    last = shut.end() if shut else len(text)
+    at = found.start()
+    while comments and _blank(text, at) == comments[-1][1]:
+        at = comments.pop()[0]
+    for declared in reversed(declarations):
+        end = _blank(text, at)
+        start = text.rfind("<", 0, end)
+        if start >= 0 and text[start:end].lower().startswith(declared) and text.find(">", start) == end - 1:
+            at = start
+    return text[at:last].rstrip()
+
+
+def _blank(text: str, at: int) -> int:
+    """Where the white space begins that ends at `at`."""
+    while at > 0 and text[at - 1].isspace():
+        at -= 1
+    return at
+
+
 def nothing(text: str) -> str | None:
     """No source stands in a text without a fence."""
     return None

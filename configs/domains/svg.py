@@ -6,14 +6,12 @@ says so. Its longer side becomes SIDE pixels, whatever it declares; its proporti
 fonts that come with Matplotlib, so that a picture is the same on every machine.
 """
 
-import re
 from random import Random
 
-from configs.domains.domain import Domain, Look, Question, Texts
+from configs.domains.domain import Domain, Look, Question, Texts, document
 
 SIDE = 256  # pixels of a picture's longer side
 NARROW = 16  # the longer side may be that many times the shorter one
-DOCUMENT = re.compile(r"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<svg\b.*?(?:</svg\s*>|\Z)", re.S | re.I)
 # What runs in the jail: `SOURCE` is the document's text. Refused is a PermissionError, so that it reads as a refusal.
 PROGRAM = r"""
 import io, os, re
@@ -104,8 +102,7 @@ def written(source: str) -> str:
 
 def bare(text: str) -> str | None:
     """A document that stands in a text without a fence."""
-    found = DOCUMENT.search(text)
-    return found[0].rstrip() if found else None
+    return document(text, "svg", ("<?xml",))
 
 
 def example(rng: Random) -> str:

@@ -8,11 +8,8 @@ element completeness, meaning and overall fidelity, as the RRVF paper names them
 import codecs
 import re
 
-from configs.domains.domain import PLAIN, Domain, Look, Question, encoding
+from configs.domains.domain import PLAIN, Domain, Look, Question, document, encoding
 
-PAGE = re.compile(
-    r"(?:<\?xml[^>]*>\s*)?(?:<!doctype[^>]*>\s*)?(?:<!--.*?-->\s*)*<html\b.*?(?:</html\s*>|\Z)", re.S | re.I
-)
 DECLARED = re.compile(rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([\w:.-]{1,40})""", re.I)
 MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 INSTRUCTIONS = """\
@@ -37,8 +34,7 @@ A render that is empty or shows another page gets 0 for everything it does not s
 
 def bare(text: str) -> str | None:
     """A page that stands in a text without a fence, from its doctype to its end."""
-    found = PAGE.search(text)
-    return found[0].rstrip() if found else None
+    return document(text, "html", ("<?xml", "<!doctype"))
 
 
 def read(data: bytes, charset: str = "") -> str:

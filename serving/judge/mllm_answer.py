@@ -32,7 +32,7 @@ SEVERITIES = {
     "high": 3,
 }
 TOTAL = re.compile(r"(?i)\b(?:score|rating|total|mark)\b[\s*\"':=]{0,6}(\d{1,3}(?:\.\d+)?)\s*/\s*(100|10)\b")
-THOUGHTS = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
+THOUGHT = re.compile(r"<(think|thinking|reasoning)>")
 MOST_OBJECTS = 64  # opening braces that are tried
 
 
@@ -47,7 +47,7 @@ def marks_of(domain: Domain) -> Mapping[str, int]:
 
 def parse(text: str, domain: Domain) -> Verdict:
     """The verdict in a model's answer. Raises Malformed."""
-    text = THOUGHTS.sub(" ", text)
+    text = without_thoughts(text)
     answer = _object_in(text)
     if answer is None:
         if totals := TOTAL.findall(text):
@@ -68,6 +68,21 @@ def parse(text: str, domain: Domain) -> Verdict:
     weights = marks_of(domain)
     score = sum(weights[n] * marks[n] for n in weights) / (FULL_MARK * sum(weights.values()))
     return Verdict(score, _plain(feedback), BACKEND, differences, {n: mark / FULL_MARK for n, mark in marks.items()})
+
+
+def without_thoughts(text: str) -> str:
+    """What is left of an answer without its thoughts, of which those count that end; in time by its length."""
+    kept, at, endless = [], 0, set()
+    for opening in THOUGHT.finditer(text):
+        if opening.start() < at or opening[1] in endless:
+            continue
+        end = text.find(f"</{opening[1]}>", opening.end())
+        if end < 0:
+            endless.add(opening[1])
+            continue
+        kept.append(text[at : opening.start()])
+        at = end + len(opening[1]) + 3
+    return " ".join([*kept, text[at:]])
 
 
 def _object_in(text: str) -> dict[str, Any] | None:

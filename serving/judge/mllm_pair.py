@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from serving.judge.mllm_answer import THOUGHTS, Malformed
+from serving.judge.mllm_answer import Malformed, without_thoughts
 
 INSTRUCTIONS = """\
 You compare two attempts to redraw a picture by a program, a chart or a web page. You get three pictures: the TARGET, \
@@ -47,7 +47,7 @@ def pair_schema(max_chars: int) -> dict[str, Any]:
 
 def parse_preference(text: str) -> float:
     """1 where A is said to be closer, 0 where B is, 0.5 where neither. Raises Malformed."""
-    text = THOUGHTS.sub(" ", text)
+    text = without_thoughts(text)
     decoder = json.JSONDecoder(strict=False)
     for start in [m.start() for m in re.finditer(r"\{", text)][:64]:
         try:

@@ -268,7 +268,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
             if line.strip():
                 try:
                     row = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     raise ConfigError(f"{path}:{number}: not JSON") from None
                 if not isinstance(row, dict):
                     raise ConfigError(f"{path}:{number}: not an object")

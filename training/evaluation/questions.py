@@ -86,7 +86,7 @@ def _of_json(path: Path, text: str, option: str) -> tuple[str, str]:
     try:
         found = json.loads(text)
         system, instruction = found.get("system_msg") or "", found["instruction"]
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, RecursionError):
         raise ConfigError(f'{option} {path}: not an object with "instruction"') from None
     return system, instruction
 
@@ -95,7 +95,7 @@ def _of_source(path: Path, text: str, option: str) -> tuple[str, str]:
     """Of a Python file: the value of `direct_prompt`, or the longest text of its messages; nothing is run."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ConfigError(f"{option} {path}: not Python") from None
     for node in ast.walk(tree):
         names = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []

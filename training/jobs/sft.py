@@ -68,7 +68,7 @@ def read(path: Path) -> list[Example]:
             turns = row["turns"] if "turns" in row else [{"text": f"<think></think><answer>\n{row['code']}</answer>"}]
             image = (path.parent / row["image"]).resolve()
             found.append(Example(str(image), tuple(TargetTurn(**turn) for turn in turns)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(f"{path}:{number}: no pair and no trace ({type(error).__name__}: {error})") from None
         if not image.is_file():
             raise ConfigError(f"{path}:{number}: there is no image {image}")
