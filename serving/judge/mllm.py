@@ -101,7 +101,7 @@ class Mllm:
 
     async def _answer(self, question: Question, read: Callable[[str, Question], T]) -> T:
         """One answer, asked for again once if it cannot be read."""
-        fault = ""
+        fault = quoted = ""
         for again in (0, 1):
             closing = f"{question.closing} An earlier answer was unusable: {fault}." if again else question.closing
             one = replace(question, closing=closing, seed=question.seed + again)
@@ -109,9 +109,9 @@ class Mllm:
                 text = await self._caller.call(lambda one=one: self._ask(one))  # type: ignore[misc]
                 return read(text, one)
             except Malformed as error:
-                fault = str(error)
+                fault, quoted = str(error), error.quoted and f": {error.quoted}"
                 self._malformed += 1
-        raise Outage("judge", f"the model's answer is no verdict, twice: {fault}")
+        raise Outage("judge", f"the model's answer is no verdict, twice: {fault}{quoted}")
 
     async def close(self) -> None:
         await self._close()

@@ -3,11 +3,13 @@
 Guarantees: pooled connections; overload (429), server errors, timeouts, lost connections and broken bodies are
 `Transient`; a form of the question that the endpoint does not know is replaced by the next one, once for all questions;
 an answer that was refused, filtered, cut off or is empty is `Malformed` and says which; every other refusal (a wrong
-key, an unknown model) is an Outage at once; without a name the first model that is listed is asked, and logged. The
-key is read from the environment (RRVF_JUDGE_KEY) and appears in no message.
+key, an unknown model) is an Outage at once; whatever an endpoint answers is one of these, and no more than MOST_BYTES
+of it are read. Without a name the first model that is listed is asked, and logged. The key is read from the environment
+(RRVF_JUDGE_KEY) and appears in no message.
 """
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -17,6 +19,7 @@ from typing import Any
 import aiohttp
 
 from actors.contracts import Outage
+from actors.text import one_line
 from configs.schema import Judge as Settings
 from serving.http.retry import Slow, Transient
 from serving.judge.mllm_answer import Malformed
@@ -28,6 +31,7 @@ log = logging.getLogger("ray.serve")
 KEY = "RRVF_JUDGE_KEY"
 MAX_WAIT_S = 60.0  # a longer Retry-After is cut
 MOST_FORMS = 8  # that one question goes through
+MOST_BYTES = 4 * 2**20  # of an answer, unpacked
 
 
 class Endpoint:
@@ -69,7 +73,7 @@ class Endpoint:
                 if isinstance(found, str):
                     raise Outage("judge", f"{url} refuses: {found}; set judge.model")
                 try:
-                    self._model = str(found["data"][0]["id"])
+                    self._model = _said(str(found["data"][0]["id"]), 300)
                 except (LookupError, TypeError):
                     raise Outage("judge", f"{url} lists none: set judge.model") from None
                 log.info("judge: asks %s, the first model that %s lists", self._model, self._base)
@@ -96,29 +100,29 @@ class Endpoint:
                     self._pace.hold(wait_s)
                     raise Transient(f"HTTP {response.status} from {url}", wait_s)
                 if response.status != 200:
-                    text = " ".join((await response.text(errors="replace")).split())[:300]
+                    text = _said((await _read(response)).decode("utf-8", "replace"), 300)
                     if response.status in (400, 422):
                         return f"HTTP {response.status}: {text}"
                     raise Outage("judge", f"{url} refuses with HTTP {response.status}: {text}")
-                found: dict[str, Any] = await response.json(content_type=None)
+                found: dict[str, Any] = json.loads(await _read(response))
                 return found
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             late = isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError)
-            fault = f"{type(error).__name__} at {url}: {' '.join(str(error).split())[:200]}"
+            fault = f"{type(error).__name__} at {url}: {_said(str(error), 200)}"
             raise (Slow if late else Transient)(fault) from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Transient(f"{url} answers with something else than JSON") from None
 
     def _text(self, answer: dict[str, Any], form: Form) -> str:
         """What an answer says. Raises Malformed."""
-        usage = answer.get("usage") or {}
+        usage = answer.get("usage")
         for name in ("prompt_tokens", "completion_tokens"):
-            self._counts[name] += int(usage.get(name) or 0)
-        self._pace.used(int(usage.get("total_tokens") or 0))
+            self._counts[name] += _tokens(usage, name)
+        self._pace.used(_tokens(usage, "total_tokens"))
         choice = answer["choices"][0]
         message = choice["message"]
         if message.get("refusal"):
-            raise Malformed(f"the model refuses: {' '.join(str(message['refusal']).split())[:200]}")
+            raise Malformed("the model refuses", _said(str(message["refusal"]), 200))
         if choice.get("finish_reason") == "content_filter":
             raise Malformed("a content filter of the endpoint withholds the answer")
         text = _joined(message.get("content"))
@@ -151,6 +155,27 @@ class Endpoint:
         return self._session
 
 
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, unpacked. Raises ValueError for one of more than MOST_BYTES."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) > MOST_BYTES:
+            raise ValueError("too long")
+    return bytes(body)
+
+
+def _said(text: str, most: int) -> str:
+    """What somebody else wrote, as one line that no terminal takes for a command."""
+    return " ".join(one_line(text[: 4 * most]).split())[:most]
+
+
+def _tokens(usage: Any, name: str) -> int:
+    """Of an answer's usage; 0 where it states no number of them."""
+    count = usage.get(name) if isinstance(usage, dict) else 0
+    return count if type(count) is int and 0 <= count <= MOST_BYTES else 0
+
+
 def _joined(content: Any) -> str:
     """The text of a message's content: a text, or a list of parts of which those with a text count, thoughts apart."""
     if isinstance(content, str):
@@ -170,5 +195,5 @@ def _wait(headers: Any) -> float:
         if asked.replace(".", "", 1).isdigit():
             return min(MAX_WAIT_S, float(asked))
         return min(MAX_WAIT_S, max(0.0, parsedate_to_datetime(asked).timestamp() - time.time()))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
