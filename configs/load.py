@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from configs.domains import find
+from configs.domains import find, shipped
 from configs.fields import allowed, convert, rule_of, section, settings, show
 from configs.outside import absolute
 from configs.relations import broken
@@ -69,6 +69,13 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
     for name, own_text in vars(find(config.data.domain).texts).items():
         setattr(config.prompts, name, getattr(config.prompts, name) or own_text)
     return config
+
+
+def recorded(path: Path) -> Config:
+    """The settings that a run's folder holds, to be looked at: the folder may be from anybody, so no file of code that
+    they name is loaded, and a domain of one's own reads as `chart`. Raises ConfigError."""
+    domain = dict(_leaves(_file(path))).get("data.domain", "chart")
+    return load(path, [] if domain in shipped() else ["data.domain=chart"])
 
 
 def dump(config: Config) -> str:

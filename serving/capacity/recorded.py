@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from configs.load import load
+from configs.load import recorded
 from serving.capacity.simulate import Member, Plan, Station, Turn
 from serving.viewer.queueing_model import Layout
 from serving.viewer.run_folder import RunFolder
@@ -30,7 +30,7 @@ def plan_of(path: Path) -> tuple[Plan, float]:
     if not found["steps"] or "layout" not in found:
         raise ValueError(f"{path}: no finished step with a trace (metrics.jsonl, trajectories/) and a config.yaml")
     have, need = Layout(**found["layout"]), found["demands"]
-    config = load(path / "config.yaml", [])
+    config = recorded(path / "config.yaml")
     played = [member for group in run.groups() for member in members(group)]
     slowing = need["token_each_s"] / (need["token_fixed_s"] + need["token_each_s"])
     loads = _loads(played, have.engines)

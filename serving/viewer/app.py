@@ -21,7 +21,7 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from serving.http.static import PAGES, Guarded, static
-from serving.viewer.run_folder import SORTS, Query, RunFolder, rows
+from serving.viewer.run_folder import SORTS, Query, RunFolder, ordinary, rows
 from serving.viewer.step_time import explain
 
 PAGE_SIZE, MOST = 20, 100  # groups in one answer
@@ -203,9 +203,9 @@ def _glance(path: Path) -> dict[str, Any]:
         metrics = (path / "metrics.jsonl").resolve(strict=True)
         if not metrics.is_relative_to(path.resolve()):
             raise OSError("a link that leads out")
-        with metrics.open("rb") as file:
+        with ordinary(metrics) as file:
             file.seek(max(0, metrics.stat().st_size - 8192))
             last = next(iter(rows([(0, file.read().splitlines()[-1])])))
         return {"step": last["step"], "reward": last["reward"], "changed": path.stat().st_mtime}
-    except (OSError, ValueError, IndexError, KeyError, TypeError, StopIteration):
+    except (OSError, RuntimeError, ValueError, IndexError, KeyError, TypeError, StopIteration):
         return {"step": 0, "reward": None, "changed": path.stat().st_mtime}

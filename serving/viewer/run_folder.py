@@ -1,13 +1,17 @@
 """A run's folder, read from outside: groups, ledger, advantages and figures, followed while they are written.
 
-Guarantees: reads only, and only inside the folder (a link that leads out of it is not followed); what it holds in
-memory is an index, the lines stay on disk; a line that is cut short, damaged or of another shape is skipped, never an
-error; a group that a resumed run plays again replaces the one before.
+Guarantees: reads only, and only ordinary files inside the folder (a link that leads out of it is not followed); what it
+holds in memory is an index, the lines stay on disk; a line that is cut short, damaged or of another shape is skipped,
+never an error; a group that a resumed run plays again replaces the one before.
 """
 
+import contextlib
+import io
 import json
 import math
+import os
 import re
+import stat
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,7 +21,17 @@ from typing import Any
 
 PICTURE = re.compile(r"[0-9a-f]{20}\.png")
 DIGITS = 15  # of a whole number that a browser keeps as it is
+PIECE = 2**26  # bytes that are read at a time, and the longest line
 SORTS = ("newest", "oldest", "best", "worst", "spread")
+
+
+def ordinary(path: Path) -> io.FileIO:
+    """A file, opened for reading; of a pipe or a device nothing is read. Raises OSError."""
+    file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path} is no ordinary file")
+    return file
 
 
 class Follower:
@@ -28,22 +42,27 @@ class Follower:
         self._inode, self.offset = 0, 0
 
     def lines(self) -> tuple[bool, list[tuple[int, bytes]]]:
-        """(whether the file began anew, [(offset, line), ...])."""
-        try:
+        """(whether the file began anew, [(offset, line), ...]). What has no line end within PIECE bytes is none."""
+        found: list[tuple[int, bytes]] = []
+        anew = False
+        with contextlib.suppress(OSError, RuntimeError):  # of a circle of links, before Python 3.13
             if not self.path.resolve(strict=True).is_relative_to(self._root):
                 return False, []
-            with self.path.open("rb") as file:
-                about = self.path.stat()
+            with ordinary(self.path) as file:
+                about = os.fstat(file.fileno())
                 anew = self._inode not in (0, about.st_ino) or about.st_size < self.offset
                 self._inode, self.offset = about.st_ino, 0 if anew else self.offset
-                file.seek(self.offset)
-                text = file.read()
-        except OSError:
-            return False, []
-        found = []
-        for line in text[: text.rfind(b"\n") + 1].splitlines(keepends=True):
-            found.append((self.offset, line))
-            self.offset += len(line)
+                while self.offset < about.st_size:
+                    # there are no lines in holes, which may be larger than any disk
+                    self.offset = os.lseek(file.fileno(), self.offset, os.SEEK_DATA)
+                    piece = file.read(PIECE)
+                    whole = piece[: piece.rfind(b"\n") + 1]
+                    for line in whole.splitlines(keepends=True):
+                        found.append((self.offset, line))
+                        self.offset += len(line)
+                    if len(piece) < PIECE:
+                        break
+                    self.offset += 0 if whole else PIECE
         return anew, found
 
 
@@ -171,7 +190,7 @@ class RunFolder:
         """A group in full: its line, its entry in the ledger, and each member's advantage where it was trained on."""
         line: dict[str, Any] = {}
         if row.offset >= 0:
-            with self._files[row.file].path.open("rb") as file:
+            with contextlib.suppress(OSError), ordinary(self._files[row.file].path) as file:
                 file.seek(row.offset)
                 line = next(iter(rows([(0, file.read(row.length))])), {})
         entry = self._entries.get(row.group, {})
@@ -205,7 +224,10 @@ class RunFolder:
         """A picture of this run, or None; the name is from outside."""
         if not PICTURE.fullmatch(name):
             return None
-        path = (self.path / "pictures" / name).resolve()
+        try:
+            path = (self.path / "pictures" / name).resolve()
+        except RuntimeError:  # a circle of links
+            return None
         return path if path.is_relative_to(self.path) and path.is_file() else None
 
     def _read_groups(self) -> bool:

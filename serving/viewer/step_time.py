@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from configs.load import ConfigError, load
+from configs.load import ConfigError, recorded
 from configs.schema import Config
 from serving.viewer.queueing_model import Demands, Layout, next_units, step_seconds
 from serving.viewer.run_folder import RunFolder
@@ -62,7 +62,8 @@ def explain(run: RunFolder) -> dict[str, Any]:
         played[int(group["group"])] = list(members(group))
         outcomes = [{"outcome": m.get("outcome")} for m in group["members"]]
         groups.append({**{key: group[key] for key in ("group", "state", "step")}, "members": outcomes})
-    metrics = [m for m in run.metrics() if {"step", "step_s", "wait_s", "ended_ms"} <= m.keys()]
+    numbers = [{k: v for k, v in m.items() if type(v) in (int, float)} for m in run.metrics()]
+    metrics = [m for m in numbers if {"step", "step_s", "wait_s", "ended_ms"} <= m.keys()]
     states = {int(g["group"]): (g["state"], g["step"]) for g in groups}
     if not metrics or not any(played.values()):
         return {"steps": 0}
@@ -84,7 +85,7 @@ def explain(run: RunFolder) -> dict[str, Any]:
         "wasted": wasted(groups, played),
     }
     try:
-        config = load(run.path / "config.yaml", [])
+        config = recorded(run.path / "config.yaml")
     except (ConfigError, OSError):
         return result | {"idle": idle(alive, span, steady, None)}
     have = layout(config)

@@ -1,5 +1,6 @@
 """Reading a run's folder while it is written: nothing twice, nothing lost, nothing believed."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -8,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from serving.capacity.recorded import plan_of
+from serving.viewer.app import _glance
 from serving.viewer.run_folder import Follower, Query, RunFolder
+from serving.viewer.step_time import explain
 from tests.training.run.made_run import make
 from training.run.nodes.where import record
 
@@ -164,3 +168,72 @@ def test_what_runs_where_is_what_the_run_wrote_last(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_nothing_costs_that_record_alone(tmp_path: Path) -> None:
     record({"10.0.0.1": Counter({"queue": 1})}, tmp_path / "gone")
+
+
+def pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+def hole(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(2**43)
+
+
+HOSTILE = {
+    "pipe_for_figures": lambda run: pipe(run / "metrics.jsonl"),
+    "pipe_for_the_ledger": lambda run: pipe(run / "queue.jsonl"),
+    "pipe_for_groups": lambda run: pipe(run / "trajectories" / "z.jsonl"),
+    "pipe_for_settings": lambda run: pipe(run / "config.yaml"),
+    "folder_for_groups": lambda run: (run / "trajectories" / "z.jsonl").mkdir(),
+    "link_to_a_device": lambda run: (run / "trajectories" / "z.jsonl").symlink_to("/dev/zero"),
+    "link_to_itself": lambda run: (run / "nodes.jsonl").symlink_to("nodes.jsonl"),
+    "hole_larger_than_the_disk": lambda run: hole(run / "metrics.jsonl"),
+    "line_without_end": lambda run: (run / "trajectories" / "z.jsonl").write_text("{" * 10**6),
+    "figures_of_another_type": lambda run: (run / "metrics.jsonl").open("a").write(
+        '{"step": "x", "step_s": [], "wait_s": {}, "ended_ms": null, "update_s": "\\u001b[2J"}\n'
+        '{"step": 9, "step_s": 1, "wait_s": 1, "ended_ms": 1, "update_s": "y", "sync_s": [1]}\n'
+    ),
+    "json_that_is_too_deep": lambda run: (run / "metrics.jsonl").open("a").write(
+        "".join(f'{{"step": 1, "x": {"[" * n + "]" * n}}}\n' for n in range(900, 1100, 7))
+    ),
+    "settings_too_deep": lambda run: (run / "config.yaml").write_text("a: " + "[" * 5000),
+    "settings_that_call": lambda run: (run / "config.yaml").write_text("a: !!python/object/apply:os.abort []"),
+    "settings_that_multiply": lambda run: (run / "config.yaml").write_text(
+        "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_folder_costs_what_it_spoils_alone(tmp_path: Path, name: str) -> None:
+    run = make(tmp_path / "run", steps=3)
+    HOSTILE[name](run)
+    folder = RunFolder(run)
+    folder.refresh()
+    found = explain(folder)
+    assert folder.find(Query())
+    assert found["steps"] == {"pipe_for_figures": 0, "figures_of_another_type": 4}.get(name, 3)
+    (run / "pictures" / f"{'0' * 20}.png").symlink_to(f"{'0' * 20}.png")
+    assert folder.picture(f"{'0' * 20}.png") is None
+    assert _glance(run).keys() == {"step", "reward", "changed"}
+
+
+NAMING = (
+    "data: {domain: '@'}", "data.domain: '@'", "judge: {backend: '@:X'}", "reward: {function: '@:X'}",
+    "run: {seed: '${data.domain}'}\ndata: {domain: '@'}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("key", NAMING)
+def test_no_code_that_a_runs_settings_name_is_loaded(tmp_path: Path, key: str) -> None:
+    """A folder from somebody else: to look at it must not run what lies in it."""
+    run = make(tmp_path / "run", steps=3)
+    (run / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    (run / "config.yaml").write_text(key.replace("@", str(run / "own.py")))
+    folder = RunFolder(run)
+    folder.refresh()
+    assert explain(folder)["steps"] == 3
+    with contextlib.suppress(ValueError):
+        plan_of(run)
+    assert not (tmp_path / "ran").exists()
