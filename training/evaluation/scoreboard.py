@@ -7,12 +7,13 @@ measured says why instead of a number.
 
 import io
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from training.evaluation import tables
 from training.evaluation.published import TABLES
@@ -120,7 +121,8 @@ def _judge(facts: dict[str, Any]) -> str:
 
 def markdown(result: dict[str, Any]) -> str:
     lines = [f"# {result['benchmark']}: {result['answers']}", ""]
-    lines += [f"{result['n']} cases, single turn, no tool, greedy; judge: {_judge(result)}.", ""]
+    how = "saved answers" if result.get("saved") else "single turn, no tool, greedy"
+    lines += [f"{result['n']} cases, {how}; judge: {_judge(result)}.", ""]
     notes: list[str] = []
     for name, cells in result["scores"].items():
         if len(lines) == 4:
@@ -188,8 +190,9 @@ def side_by_side(target: bytes, shot: bytes | None, failure: str) -> bytes:
         right = Image.open(io.BytesIO(shot)).convert("RGB")
     else:
         right = Image.new("RGB", left.size, "#f3e3e3")
-        words = "\n".join(failure[i : i + 48] for i in range(0, min(len(failure), 480), 48))
-        ImageDraw.Draw(right).multiline_text((8, 8), words, fill="#8a2b2b")
+        size = max(10, left.width // 24)  # to be read where the picture is scaled down
+        words = "\n".join(textwrap.wrap(failure[:400], max(12, int(1.7 * left.width / size))))
+        ImageDraw.Draw(right).multiline_text((size, size), words, "#8a2b2b", ImageFont.load_default(size))
     both = Image.new("RGB", (left.width + right.width + 8, max(left.height, right.height)), "white")
     both.paste(left, (0, 0))
     both.paste("#c8c8c8", (left.width + 3, 0, left.width + 5, both.height))

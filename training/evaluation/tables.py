@@ -11,6 +11,7 @@ from typing import Any
 from training.evaluation.published import TABLES, Table
 
 DRAWS = 300
+ABOVE = "Rows above ours: arXiv 2507.20766; * as the benchmark reported."
 JUDGED = ("judge", "overall", "rating", "rating_pass")
 Cells = dict[str, float | str]
 Summary = Callable[[str, Sequence[dict[str, Any]]], dict[str, Cells]]
@@ -83,7 +84,7 @@ def markdown(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[flo
     lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in _paper_rows(table)]
     lines.append(f"| **{model}** (here) | " + " | ".join(_measured(table, cells, ends, " [{:.2f}, {:.2f}]")) + " |")
     if table.paper:
-        lines += ["", "Rows above ours: arXiv 2507.20766; * as the benchmark reported."]
+        lines += ["", ABOVE]
     lines += ["", "In brackets: 95% interval over the cases (bootstrap).", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
 
@@ -97,7 +98,8 @@ def latex(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[float,
     lines += [" & ".join([_escaped(name), *values]) + r" \\" for name, values in _paper_rows(table)]
     measured = _measured(table, cells, ends, r" {{\scriptsize [{:.2f}, {:.2f}]}}")
     lines += [*([r"\midrule"] if table.paper else []), " & ".join([_escaped(model) + " (here)", *measured]) + r" \\"]
-    caption = " ".join([f"{table.title}. In brackets: 95% interval over the cases (bootstrap).", *notes])
+    above = [ABOVE] if table.paper else []
+    caption = " ".join([f"{table.title}.", *above, "In brackets: 95% interval over the cases (bootstrap).", *notes])
     lines += [r"\bottomrule", r"\end{tabular}", r"\caption{" + _escaped(caption) + "}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 

@@ -231,7 +231,7 @@ async def evaluate(args: Request) -> int:
                 await part.close()
         ordered = [done[case.name] for case in benchmark.cases if case.name in done]
         if ordered:
-            scoreboard.write(out, {**facts, "answers": answers.name}, ordered, left_open)
+            scoreboard.write(out, {**facts, "answers": answers.name, "saved": bool(args.answers)}, ordered, left_open)
     for line in left_open[:10]:
         print(f"open: {line}", file=sys.stderr)
     if left_open:
