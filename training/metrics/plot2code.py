@@ -9,9 +9,11 @@ categories match nothing.
 
 import ast
 import asyncio
+import builtins
 import io
 import math
 import re
+import symtable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -24,8 +26,6 @@ from serving.render.chart_tracer import ChartTracer, Trace
 
 NEAR = 0.8  # of exp(-distance / 100)
 RATING = re.compile(r"Rating:\s*\[\[(\d+(?:\.\d+)?)\]\]")
-INNER = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
-INNER |= ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 SCOPES = frozenset({"globals", "locals", "vars", "dir", "exec", "eval"})
 # the names that the original's modules happen to offer to a program
 NAMES = """import json, os, multiprocessing, matplotlib
@@ -53,14 +53,43 @@ def at_top(source: str) -> str:
 
 
 def flat(source: str) -> bool:
-    """Whether a program that runs by itself does the same within a function: nothing in it has a scope of its own, and
-    nothing asks for one."""
+    """Whether a program that runs by itself does the same within a function: nothing asks for its scope, and what has a
+    scope of its own sees built-ins and imports alone that the original's modules offer as well."""
     try:
-        nodes = list(ast.walk(ast.parse(source)))
+        nodes, scopes = list(ast.walk(ast.parse(source))), [symtable.symtable(source, "", "exec")]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    asks = any(isinstance(node, ast.Global) or (isinstance(node, ast.Name) and node.id in SCOPES) for node in nodes)
-    return not asks and not any(isinstance(node, INNER) for node in nodes)
+    if any(isinstance(node, ast.Global) or (isinstance(node, ast.Name) and node.id in SCOPES) for node in nodes):
+        return False
+    lent, bound = _imports(ast.parse(NAMES)), _imports(ast.parse(source))
+    stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    same = {name for name, origins in bound.items() if origins == lent.get(name) and name not in stored}
+    own = {symbol.get_name() for symbol in scopes[0].get_symbols() if symbol.is_assigned()}
+    while scopes:
+        inner = scopes.pop().get_children()
+        for name in (name for scope in inner for name in _outside(scope)):
+            if name not in same and (name in own or not hasattr(builtins, name)):
+                return False
+        scopes += inner
+    return True
+
+
+def _outside(scope: symtable.SymbolTable) -> list[str]:
+    """Names that a scope may look up among the program's own; a class does so for a name before it assigns it."""
+    of_class = scope.get_type() == "class"
+    symbols = scope.get_symbols()
+    return [s.get_name() for s in symbols if s.is_global() or (of_class and s.is_referenced() and not s.is_free())]
+
+
+def _imports(tree: ast.Module) -> dict[str, set[str]]:
+    """What each imported name of a program may be."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(tree):
+        for alias in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+            whole = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            origin = whole + (alias.name if alias.asname or whole else alias.name.partition(".")[0])
+            found.setdefault(alias.asname or alias.name.partition(".")[0], set()).add(origin)
+    return found
 
 
 @dataclass(frozen=True)

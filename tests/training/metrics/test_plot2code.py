@@ -11,7 +11,7 @@ from PIL import Image
 from serving.render.chart_tracer import ChartTracer, Trace
 from training.evaluation.answers import plot2code, program
 from training.metrics.chartmimic import PATIENT
-from training.metrics.plot2code import Scorer, flat, headline, parse_rating, passes, text_match
+from training.metrics.plot2code import Scorer, flat, headline, in_function, parse_rating, passes, text_match
 
 
 def trace(*words: tuple[str, float, float], inches: tuple[float, float] = (6.4, 4.8)) -> Trace:
@@ -65,17 +65,39 @@ def test_a_white_picture_does_not_pass() -> None:
     [
         ("import math\nfor i in range(3):\n    print(math.pi)", True),
         ("a = 1\ndef f():\n    return a", False),
-        ("print([i for i in (1, 2)])", False),
-        ("print(sorted((1, 2), key=lambda x: -x))", False),
-        ("class A:\n    b = 1", False),
+        ("print([i for i in (1, 2)])", True),
+        ("n = 2\nprint([i for i in (1, 2) if i < n])", False),
+        ("n = 2\nprint([i for i in range(n)])", True),  # the outermost iterable is the program's own
+        ("print(sorted((1, 2), key=lambda x: -x))", True),
+        ("import numpy as np\ndef f(a):\n    return np.sqrt(a)\nf(4)", True),
+        ("import numpy.random as np\ndef f(a):\n    return np.rand(a)\nf(4)", False),
+        ("import numpy as np\nnp = None\ndef f():\n    return np\nf()", False),
+        ("from math import pi\ndef f():\n    return pi\nf()", False),
+        ("def f():\n    return title\n", False),  # lent by the original, unknown to the program
+        ("def f(a):\n    def g():\n        return a + 1\n    return g()\nf(1)", True),
+        ("def f(n):\n    return f(n - 1) if n else 0\nf(2)", False),
+        ("class A:\n    b = 1\n    def c(self):\n        return self.b\nA().c()", True),
+        ("x = 1\nclass A:\n    x = x", False),
+        ("class A:\n    pass\ndef f():\n    return A()", False),
         ("globals()['x'] = 1", False),
         ("global x\nx = 1", False),
         ("no python", False),
         ("x = 1\0", False),
     ],
 )
-def test_a_program_without_scopes_of_its_own_runs_once(source: str, same: bool) -> None:
+def test_a_program_whose_scopes_see_nothing_of_its_own_runs_once(source: str, same: bool) -> None:
     assert flat(source) is same
+
+
+@pytest.mark.parametrize("source", [
+    "print([i for i in (1, 2)])", "n = 2\nprint([i for i in range(n)])", "sorted((1, 2), key=lambda x: -x)",
+    "import numpy as np\ndef f(a):\n    return np.sqrt(a)\nf(4)", "def f(a):\n    return (lambda: a)()\nf(1)",
+    "class A:\n    b = 1\n    def c(self):\n        return self.b\nA().c()",
+    "import matplotlib.pyplot as plt\ndef f():\n    plt.figure()\nf()\nplt.close()",
+])  # fmt: skip
+def test_what_is_said_to_be_the_same_within_a_function_is(source: str) -> None:
+    assert flat(source)
+    exec(in_function(source), {"__name__": "__main__"})
 
 
 def test_published_headline_figures_come_out() -> None:
