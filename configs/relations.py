@@ -50,6 +50,10 @@ def broken(c: Config) -> Iterator[str]:
     if c.judge.url and not c.judge.asks_model:
         yield f"judge.url={c.judge.url} is asked with judge.backend=mllm only, not with judge.backend={c.judge.backend}"
     engine, learner = c.engine, c.learner
+    if 0 < engine.max_replicas < engine.replicas:
+        yield f"engine.max_replicas={engine.max_replicas} is less than engine.replicas={engine.replicas}"
+    if engine.sync == "host" and engine.gpus and engine.max_replicas > 1:
+        yield f"engine.max_replicas={engine.max_replicas}: one engine alone shares the learner's GPU (engine.sync=host)"
     if engine.gpus and engine.sync == "host":
         if not engine.replicas == engine.gpus == learner.workers == learner.gpus == 1:
             yield (

@@ -75,6 +75,9 @@ class Engine:
     """The vLLM engines that sample from the policy."""
 
     replicas: int = num(1, "engines", "engines, each a PolicyActor of its own", ge=1, le=4096)
+    max_replicas: int = num(
+        0, "engines", "up to so many join while the run goes on, where nodes have room; 0: none do", ge=0, le=4096
+    )
     gpus: int = num(0, "GPUs", "GPUs of one engine = tensor parallel size; 0 runs on the CPU", ge=0, le=64)
     cpus: float = num(1.0, "CPUs", "what Ray sets aside for one engine", ge=0, le=1024)
     threads: int = num(1, "threads", "OpenMP threads of a CPU engine", ge=1, le=1024)

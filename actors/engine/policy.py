@@ -312,7 +312,8 @@ PolicyActor = ray.remote(PolicyEngine)
 
 
 class PolicyClient:
-    """The Policy contract over PolicyActors: a session's turns all go to one actor (its prefix cache is there).
+    """The Policy contract over PolicyActors: a session's turns all go to one actor (its prefix cache is there); one
+    that joins takes its share of the sessions, all others stay where they are.
 
     Raises Outage("engine", ...) when that actor is gone; the next session may land elsewhere.
     """
@@ -322,10 +323,19 @@ class PolicyClient:
         self._deadline = turn_s + 30.0  # the engine's own deadline comes first and says more
         self._temperature = temperature
 
+    def join(self, actor: Any) -> None:
+        """One more actor from now on; one that is there already stays once."""
+        if actor not in self._actors:
+            self._actors.append(actor)
+
+    def _of(self, session: str) -> Any:
+        """Rendezvous hashing (Thaler and Ravishankar, 1998)."""
+        return self._actors[max(range(len(self._actors)), key=lambda n: zlib.crc32(f"{session}/{n}".encode()))]
+
     async def sample(
         self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
     ) -> Sample:
-        actor = self._actors[zlib.crc32(session.encode()) % len(self._actors)]
+        actor = self._of(session)
         try:
             async with asyncio.timeout(self._deadline):
                 return await actor.sample.remote(list(prompt_ids), list(images), max_tokens, self._temperature)

@@ -67,6 +67,7 @@ class QueueState:
         self._config = config
         self._images = list(images)
         self._weights: StoredWeights | None = None
+        self._engines: list[Any] = []
         self._groups: dict[int, Any] = {}
         self._changed = asyncio.Condition()
         self._stopped = False
@@ -173,6 +174,14 @@ class QueueState:
     async def weights(self) -> tuple[int, StoredWeights | None]:
         """The newest version, and what `set_version` was given for it."""
         return self._ledger.version, self._weights
+
+    async def set_engines(self, engines: list[Any]) -> None:
+        """Engines that joined since the run began, for the learner, which gives weights to all; said again and again,
+        for a queue that is started anew forgets them."""
+        self._engines = engines
+
+    async def engines(self) -> list[Any]:
+        return self._engines
 
     async def lose(self, worker: str, reason: str) -> int:
         """A rollout actor died or restarted: its running groups are lost and issued again."""

@@ -193,6 +193,7 @@ class Rollouts:
         self._config = config
         self._queue = queue
         self._waits = Waits(served_at_once(config))
+        self._policy: Any = policy  # a PolicyClient where engines can join
         self._env = watched(Environment(policy, renderer, judge, Codec.load(model, config.prompts)), self._waits)
         self._rules = rules_of(config)
         self._own = OwnReward(config.reward) if config.reward.function else None
@@ -204,6 +205,10 @@ class Rollouts:
         async with asyncio.timeout(QUEUE_S):
             await self._queue.lose.remote(self._name, "rollout actor restarted")
         self._tasks = [asyncio.create_task(self._slot(n)) for n in range(self._config.rollout.concurrency)]
+
+    async def join(self, engine: Any) -> None:
+        """Sessions go to this engine as well."""
+        self._policy.join(engine)
 
     async def check(self) -> list[str]:
         """What is stuck, one line each. Raises what ended a slot, if one has ended, and TooManyErrors."""

@@ -169,6 +169,8 @@ class Loop:
 
     def _publish(self, version: int) -> SyncReport | None:
         """Send the weights as `version`; every rank gathers, rank 0 sends and then tells the queue."""
+        if self.ranks.rank == 0 and self.config.engine.max_replicas > self.config.engine.replicas:
+            self.publisher.join(_ask(self.queue.engines.remote(), SPARE_S, "name the engines that joined"))
         report = self.publisher.publish(version)
         if version <= self.start + 1:
             sync_check.check(self.learner, self.policies, self.codec, version, trained=version > self.start)

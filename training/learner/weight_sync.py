@@ -2,7 +2,8 @@
 
 Guarantees: all actors get the same bytes; an actor's version changes only with its weights; the call ends by
 `learner.sync_s` with every actor reached that was there when it began, or a named Outage. An actor that died is left
-out: it gets the weights later, on CPUs by `training.run.cluster`, on GPUs at the next publication. With none left it
+out: it gets the weights later, on CPUs by `training.run.cluster`, on GPUs at the next publication. So does an actor
+that joins. With none left it
 is an Outage. On CPUs the bytes are made once, travel through the object store (ten actors cost one copy, not ten) and
 are checked by CRC-32 on arrival and again where they are loaded. On GPUs vLLM's own transfer engine carries them
 (`training.learner.weight_sync_gpu`), or the host's memory where engine and learner share one GPU (`engine.sync=host`).
@@ -58,6 +59,13 @@ class Publisher:
             source = weight_sync_gpu.Weights(learner.policy, learner.dtype)
             engines = weight_sync_gpu.Engines(self._policies, config.engine.gpus)
             self._transfer = weight_sync_gpu.DeviceTransfer(engines, source, learner.ranks.rank)
+
+    def join(self, engines: Sequence[Any]) -> None:
+        """Actors that are to get the weights as well; those that are known already stay once."""
+        new = [engine for engine in engines if engine not in self._policies]
+        self._policies += new
+        if self._transfer is not None:
+            self._transfer.join(new)
 
     def publish(self, version: int) -> SyncReport | None:
         """Make the learner's weights `version` of every actor; None on ranks other than 0.

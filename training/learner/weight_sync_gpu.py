@@ -50,6 +50,10 @@ class Engines:
         self.version = 0
         self.reports: list[UpdateReport] = []
 
+    def join(self, policies: Sequence[Any]) -> None:
+        """Take them in at the next transfer."""
+        self._all_policies += policies
+
     @property
     def ranks(self) -> int:
         """Ranks of the transfer group besides the learner's."""
@@ -104,6 +108,9 @@ class DeviceTransfer:
         self._source = source
         self._rank = rank
         self._trainer: TrainerWeightTransferEngine[Any] | None = None
+
+    def join(self, policies: Sequence[Any]) -> None:
+        self._engines.join(policies)
 
     def send(self, version: int, limit: float) -> list[UpdateReport]:
         """Make the learner's weights `version` everywhere; what each actor reports (rank 0; others: nothing).

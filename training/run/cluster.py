@@ -30,7 +30,7 @@ from serving.judge.service import deployment as judge_deployment
 from serving.render.service import RenderClient
 from serving.render.service import deployment as render_deployment
 from training.run.nodes.leftovers import appoint, delete, remove_leftovers
-from training.run.nodes.room import WORD_S
+from training.run.nodes.room import ENGINE, WORD_S, room_for_one
 from training.run.ray_env import runtime_env
 from training.run.trajectory_log import Recorder
 
@@ -104,6 +104,9 @@ class Cluster:
         self._version = version
         self._say = say
         self.policies: list[Any] = []
+        self._joining: tuple[Any, Any] | None = None  # an engine that starts while the run goes on, and when it is up
+        self._grow_at = 0.0  # no engine is started before
+        self._unweighted: list[Any] = []  # engines that joined and have no weights yet
         self.rollouts: list[Any] = []
         self.queue: Any = None
         self._offered: list[str] = []  # Serve applications of this run
@@ -124,18 +127,8 @@ class Cluster:
 
     def _start(self) -> None:
         config = self.config
-        engine, place = config.engine, config.cluster.place
-        gpus = engine.gpus / 2 if colocated(config) else engine.gpus
-        policy = PolicyActor.options(
-            num_cpus=engine.cpus,
-            num_gpus=gpus,
-            max_concurrency=4 * engine.max_num_seqs,
-            max_restarts=-1,
-            max_task_retries=-1,
-            label_selector=selector(place.engines),
-            scheduling_strategy="SPREAD" if place.spread else "DEFAULT",
-        )
-        self.policies = [policy.remote(self.model, config, self.base, self._version) for _ in range(engine.replicas)]
+        engine = config.engine
+        self.policies = [self._engine(self._version) for _ in range(engine.replicas)]
         serve.start(proxy_location="Disabled")
         if joined(config):
             self._caretaker = appoint()
@@ -146,10 +139,23 @@ class Cluster:
             max_concurrency=1000,
             max_restarts=-1,
             max_task_retries=-1,
-            label_selector=selector(place.queue),
+            label_selector=selector(config.cluster.place.queue),
         ).remote(config, self._images, self._snapshot, str(self.folder / "queue.jsonl"))
         self._wait([p.ready.remote() for p in self.policies], "policy engines", engine.ready_s)
         self.rollouts = [self._rollout(i) for i in range(config.rollout.actors)]
+
+    def _engine(self, version: int) -> Any:
+        config, place = self.config, self.config.cluster.place
+        policy = PolicyActor.options(
+            num_cpus=config.engine.cpus,
+            num_gpus=config.engine.gpus / 2 if colocated(config) else config.engine.gpus,
+            max_concurrency=4 * config.engine.max_num_seqs,
+            max_restarts=-1,
+            max_task_retries=-1,
+            label_selector=selector(place.engines),
+            scheduling_strategy="SPREAD" if place.spread else "DEFAULT",
+        )
+        return policy.remote(self.model, config, self.base, version)
 
     def _offer(self, part: str, application: Any) -> Any:
         """Deploy one part under a name of this run's own; a cluster may host several runs."""
@@ -179,7 +185,8 @@ class Cluster:
         return made[0]
 
     def _rollout(self, number: int) -> Any:
-        client = PolicyClient(self.policies, self.config.engine.turn_s)
+        weighted = [policy for policy in self.policies if policy not in self._unweighted]
+        client = PolicyClient(weighted, self.config.engine.turn_s)
         place = selector(self.config.cluster.place.rollouts)
         return RolloutActor.options(num_cpus=0, label_selector=place).remote(
             f"rollout-{number}",
@@ -203,7 +210,7 @@ class Cluster:
     def check(self) -> list[str]:
         """Replace rollout actors that died (their groups are issued again), give restarted engines the run's weights,
         and say so in one line each; raise what ended a living rollout actor's work."""
-        said = []
+        said = self._grow()
         for number, actor in enumerate(self.rollouts):
             try:
                 said += ray.get(actor.check.remote(), timeout=CHECK_S)[:3]
@@ -230,8 +237,41 @@ class Cluster:
                 if stored is not None:
                     update = policy.update.remote(stored.reference, stored.crc32, version)
                     self._wait([update], "weights of a new engine", START_S)
-                    said.append(f"policy actor {number} died; a new engine has weights {version}")
+                    if policy not in self._unweighted:
+                        said.append(f"policy actor {number} died; a new engine has weights {version}")
+            elif policy in self._unweighted:
+                self._unweighted.remove(policy)
+                self._wait([r.join.remote(policy) for r in self.rollouts], "rollout actors", START_S)
+                said.append(f"policy engine {number} has joined with weights {stats['version']}")
         return said
+
+    def _grow(self) -> list[str]:
+        """Start one more engine where there is room and `engine.max_replicas` allows it, and take it in when it is up;
+        the learner and then the rollouts hear of it."""
+        if len(self.policies) > self.config.engine.replicas:
+            self.queue.set_engines.remote(self.policies[self.config.engine.replicas :])
+        number = len(self.policies)
+        if self._joining is None:
+            if number >= self.config.engine.max_replicas or time.monotonic() < self._grow_at:
+                return []
+            if not room_for_one(self.config, ENGINE):
+                return []
+            actor = self._engine(NOT_YET)
+            self._joining = actor, actor.ready.remote()
+            return [f"there is room: policy engine {number} starts"]
+        actor, up = self._joining
+        if not ray.wait([up], timeout=0)[0]:
+            return []
+        self._joining = None
+        try:
+            ray.get(up)
+        except ray.exceptions.RayError as error:
+            ray.kill(actor)
+            self._grow_at = time.monotonic() + self.config.engine.ready_s
+            return [f"policy engine {number} could not start: {str(error).strip().splitlines()[-1].strip()}"]
+        self.policies.append(actor)
+        self._unweighted.append(actor)
+        return []
 
     def _replace(self, number: int) -> str:
         """A new rollout actor in the place of one that died; tried again while a dying node still takes new actors."""
@@ -272,7 +312,8 @@ class Cluster:
             raise Outage("start", f"{what}: {str(error).strip().splitlines()[-1].strip()}") from error
 
     def _stop(self) -> None:
-        for actor in (*self.rollouts, *self.policies, *([self.queue] if self.queue is not None else [])):
+        joining = [self._joining[0]] if self._joining is not None else []
+        for actor in (*self.rollouts, *self.policies, *joining, *([self.queue] if self.queue is not None else [])):
             ray.kill(actor)
         if ray.is_initialized() and joined(self.config):  # else the whole cluster ends with this process
             delete(self._offered)

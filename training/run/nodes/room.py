@@ -23,7 +23,7 @@ from configs.schema import Config
 
 WORD_S = 10.0
 LOOK_S = 1.0
-LEARNER = "learner worker"
+LEARNER, ENGINE = "learner worker", "policy engine"
 TURN, NAMESPACE = "rrvf-starting", "rrvf"
 OURS = re.compile(r"rrvf-(?P<run>.+)-(?P<job>[0-9a-f]{8})-(render|judge)")  # Serve applications of runs
 Resources = Mapping[str, float]
@@ -49,8 +49,7 @@ def demands(c: Config, only: str = "") -> list[Demand]:
     place = c.cluster.place
     judge = {"CPU": c.judge.cpus, "GPU": float(c.judge.gpus) if own_judge else 0.0}
     found = [
-        *[Demand("policy engine", {"CPU": c.engine.cpus, "GPU": shared * c.engine.gpus}, place.engines)]
-        * c.engine.replicas,
+        *[Demand(ENGINE, {"CPU": c.engine.cpus, "GPU": shared * c.engine.gpus}, place.engines)] * c.engine.replicas,
         *[Demand("judge", judge, place.judge)] * c.judge.replicas,
         *[Demand(LEARNER, {"CPU": c.learner.cpus, "GPU": shared * c.learner.gpus}, place.learner)] * c.learner.workers,
         *[Demand("renderer", {"CPU": c.renderers.cpus, "GPU": 0.0}, place.renderers)] * c.renderers.replicas,
@@ -151,6 +150,15 @@ def wait_for_room(config: Config, say: Say, only: str = "") -> Turn:
             say(f"waiting: {line}")
             said = time.monotonic()
         time.sleep(LOOK_S)
+
+
+def room_for_one(config: Config, part: str) -> bool:
+    """Whether one more process of a part fits what is free, and no run waits for its start."""
+    try:
+        ray.get_actor(TURN, NAMESPACE)
+        return False
+    except ValueError:
+        return not left_over(demands(config, part)[:1], _nodes(_free()), _labels())
 
 
 def job_of(actor: Mapping[str, Any]) -> str:
