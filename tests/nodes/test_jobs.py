@@ -66,31 +66,6 @@ def test_two_jobs_on_room_for_one_run_one_after_the_other_and_say_where(rig: Rig
     ] and where[2].endswith(": 1 x queue"), "each part is where cluster.place says"
 
 
-def test_an_engine_joins_when_a_node_does_and_answers_with_the_runs_weights(rig: Rig) -> None:
-    log, folder = rig.shared / "grows.txt", rig.shared / "grows"
-    place = ("cluster.place.engines=pool=c|d", "engine.max_replicas=2")
-    rig.add("c", 4, 1, "--labels=pool=c")
-    job = rig.job(*TINY, "run.steps=200", f"run.dir={folder}", *place, log=log)
-    steps = folder / "tiny_chart" / "metrics.jsonl"
-    wait_until("a step", lambda: job.poll() is not None or steps.exists(), 600)
-    rig.add("d", 5, 1, "--labels=pool=d")
-    wait_until("the engine", lambda: job.poll() is not None or "policy engine 1 has joined" in said(log), 600)
-    assert job.poll() is None, said(log)[-4000:]
-    assert "there is room: policy engine 1 starts" in said(log)
-    joined = int(re.findall(r"policy engine 1 has joined with weights (\d+)", said(log))[0])
-    before = len(steps.read_text().splitlines())
-    assert joined <= before + 1, "it has the weights of the run, not those that the run began with"
-    wait_until("more steps", lambda: job.poll() is not None or len(steps.read_text().splitlines()) > before + 2, 300)
-    assert job.poll() is None, said(log)[-4000:]
-    nodes = [json.loads(line) for line in (folder / "tiny_chart" / "nodes.jsonl").read_text().splitlines()]
-    assert [row["node"] for row in nodes if "policy engine" in row["parts"]] == ["127.0.0.4", "127.0.0.5"]
-    [driver] = [pid for pid in rig.processes("head") if command(pid).startswith("python -m training.train")]
-    os.kill(driver, signal.SIGTERM)
-    assert job.wait(timeout=300) != 0
-    for name in "cd":
-        rig.kill(name)
-
-
 def test_a_folder_that_is_not_shared_is_refused_in_a_line_that_says_why(rig: Rig) -> None:
     log = rig.shared / "unshared.txt"
     job = rig.job(*TINY, log=log)  # the default, in the job's own folder
@@ -116,6 +91,29 @@ def test_a_killed_driver_leaves_nothing_behind_on_any_node(rig: Rig) -> None:
         return [line for pid in rig.processes() if any(kind in (line := command(pid)) for kind in kinds)]
 
     wait_until("the end of its processes", lambda: not left(), 60)
+
+
+def test_an_engine_joins_when_a_node_does_and_answers_with_the_runs_weights(rig: Rig) -> None:
+    log, folder = rig.shared / "grows.txt", rig.shared / "grows"
+    place = ("cluster.place.engines=pool=c|d", "engine.max_replicas=2")
+    rig.add("c", 4, 1, "--labels=pool=c")
+    job = rig.job(*TINY, "run.steps=200", f"run.dir={folder}", *place, log=log)
+    steps = folder / "tiny_chart" / "metrics.jsonl"
+    wait_until("a step", lambda: job.poll() is not None or steps.exists(), 600)
+    rig.add("d", 5, 1, "--labels=pool=d")
+    wait_until("the engine", lambda: job.poll() is not None or "policy engine 1 has joined" in said(log), 600)
+    assert job.poll() is None, said(log)[-4000:]
+    assert "there is room: policy engine 1 starts" in said(log)
+    joined = int(re.findall(r"policy engine 1 has joined with weights (\d+)", said(log))[0])
+    before = len(steps.read_text().splitlines())
+    assert joined <= before + 1, "it has the weights of the run, not those that the run began with"
+    wait_until("more steps", lambda: job.poll() is not None or len(steps.read_text().splitlines()) > before + 2, 300)
+    assert job.poll() is None, said(log)[-4000:]
+    nodes = [json.loads(line) for line in (folder / "tiny_chart" / "nodes.jsonl").read_text().splitlines()]
+    assert [row["node"] for row in nodes if "policy engine" in row["parts"]] == ["127.0.0.4", "127.0.0.5"]
+    [driver] = [pid for pid in rig.processes("head") if command(pid).startswith("python -m training.train")]
+    os.kill(driver, signal.SIGTERM)
+    assert job.wait(timeout=300) == 0 and "stopped cleanly; go on with" in said(log), said(log)[-4000:]
 
 
 def command(pid: int) -> str:
