@@ -1,8 +1,9 @@
-"""Make the shipped base policy anew: an hour and a half of two cores, resumable at any moment.
+"""Make a base policy anew, resumable at any moment: that of charts in an hour and a half of two cores, that of pages in
+some twenty minutes of one, and seven for drawing its blocks.
 
     python -m training.pretrain CONFIG [key=value ...] [--dir runs/base] [--out DIR] [--count 500]      (make base)
     python -m training.pretrain CONFIG --shuffled      the first stage with pictures exchanged: teaches nothing
-    python -m training.pretrain CONFIG --pages --seconds S [--train-only]      the policy of pages instead
+    python -m training.pretrain CONFIG --pages [--train-only]                 the policy of pages instead
 
 Exit status: 0 done, 1 failed on the way (start again to go on), 2 unusable input. `training.jobs.pretrain` does the
 work.
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.command import run
-from training.base.pages import PEAK
 from training.jobs.pretrain import pretrain, pretrain_pages
 
 
@@ -27,12 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=500, help="held-out charts of the card's figures")
     parser.add_argument("--shuffled", action="store_true", help="a control: exchange the pictures, ship nothing")
     parser.add_argument("--pages", action="store_true", help="the policy of pages, from DIR/blocks.npz")
-    parser.add_argument("--seconds", type=float, default=420.0, help="how long pages are trained on")
-    parser.add_argument("--peak", type=float, default=PEAK, help="pages: largest share of the full learning rate")
     parser.add_argument("--train-only", action="store_true", help="pages: the blocks are there; ship nothing")
     args = parser.parse_intermixed_args(argv)
     if args.pages:
-        given = (args.config, args.overrides, args.dir, args.out, args.count, args.seconds, args.peak, args.train_only)
+        given = (args.config, args.overrides, args.dir, args.out, args.count, args.train_only)
         return run(lambda: pretrain_pages(*given))
     return run(lambda: pretrain(args.config, args.overrides, args.dir, args.out, args.count, args.shuffled))
 

@@ -51,15 +51,14 @@ PAGES = Kind(
     f"{', '.join(synthetic_pages.KINDS)}, up to {synthetic_pages.ROWS} rows of 42 pixels in a window of "
     f"{synthetic_pages.WINDOW[0]} x {synthetic_pages.WINDOW[1]}; {len(synthetic_pages.COLOURS)} colours; "
     f"{len(synthetic_pages.WORDS)} words.",
-    "`python -m training.pretrain CONFIG --pages`: a header alone, then one block after another, then looks",
+    "`python -m training.pretrain CONFIG --pages`: words, then blocks, then pages, then looks",
     {
-        "plan": {"stages": pages.STAGES, "looks_from": pages.LOOKS_FROM, "decays_from": pages.DECAYS_FROM},
-        "batch": pages.BATCH,
+        "plan": [vars(stage) for stage in pages.STAGES],
         "sheets": {"plain": len(page_blocks.PLAIN), "looks": len(page_blocks.LOOKS), "blocks": page_blocks.SHEET},
     },
     (
-        "base/page_blocks.py", "base/pages.py", "base/teach.py", "base/wordlist.py", "data/page_looks.py",
-        "data/synthetic_pages.py", "data/tiny_policy.py",
+        "base/page_blocks.py", "base/page_words.py", "base/pages.py", "base/teach.py", "base/wordlist.py",
+        "data/page_looks.py", "data/synthetic_pages.py", "data/tiny_policy.py",
     ),
 )  # fmt: skip
 

@@ -8,6 +8,8 @@ import math
 from collections import defaultdict
 from typing import Any
 
+from torch import Tensor
+
 from training.base import curriculum, lessons, repairs
 from training.base.curriculum import Item
 from training.base.pictures import Pools
@@ -18,18 +20,20 @@ from training.data.chart_looks import Look
 class Charts:
     """A course over the charts of `pools`. `shuffled`: every training chart comes with another's picture."""
 
+    every = 250
+
     def __init__(self, pools: Pools, seed: int, shuffled: bool = False) -> None:
         self.pools, self.seed, self.shuffled = pools, seed, shuffled
         self.lessons: dict[tuple[str, str, int, str], dict[str, str]] = {}
         self.repairs: list[dict[str, Any]] = []
 
-    def batch(self, step: int, done: float) -> list[Sample]:
-        return [self.sample(item, "train") for item in curriculum.batch(step, self.seed)]
+    def loss(self, teacher: Teacher, step: int) -> tuple[Tensor, int]:
+        return teacher.loss([self.sample(item, "train") for item in curriculum.batch(step, self.seed)])
 
-    def rate(self, step: int, done: float) -> tuple[float, float]:
+    def rate(self, step: int) -> tuple[float, float]:
         return curriculum.learning_rate(step), curriculum.stage_of(step)[0].decay
 
-    def held_out(self, teacher: Teacher, step: int, done: float) -> dict[str, Any]:
+    def held_out(self, teacher: Teacher, step: int) -> dict[str, Any]:
         stage, _ = curriculum.stage_of(step - 1)
         looks: tuple[Look, ...] = ("plain",)
         looks += ("mild",) if stage.mild else ()

@@ -1,7 +1,7 @@
 """Making a base policy: pictures, tool turns and training, in one go.
 
 Guarantees: started again after whatever ended it, it goes on where it was; the same seed and sources give the same
-plan, pictures and batches (pages: as far as the machine's speed is the same, for seconds are their limit).
+plan, pictures and batches.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from configs.schema import Prompts
-from training.base import SHIPPED, curriculum, lessons, pictures, repairs, teach
+from training.base import SHIPPED, curriculum, lessons, pages, pictures, repairs, teach
 from training.base.charts import Charts
 from training.base.page_blocks import Blocks
 from training.base.pages import Pages
@@ -44,7 +44,7 @@ def make(folder: Path, prompts: Prompts, seed: int) -> Path:
     return done
 
 
-def make_pages(folder: Path, prompts: Prompts, seed: int, drawn: Path, seconds: float, peak: float) -> Path:
+def make_pages(folder: Path, prompts: Prompts, seed: int, drawn: Path) -> Path:
     """The trained policy of pages, in float32, from that of charts, which knows letters and colours, and the file of
     blocks; no browser is needed."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,8 @@ def make_pages(folder: Path, prompts: Prompts, seed: int, drawn: Path, seconds: 
     if done.exists():
         return done
     if not (untrained := folder / "untrained").exists():
-        tiny_policy.build(untrained, seed, page_texts(seed), PAGE_WORDS, start=SHIPPED)
-    teach.train(untrained, folder, Pages(Blocks(drawn), seed, peak), prompts, seed, done, seconds=seconds)
+        tiny_policy.build(untrained, seed, page_texts(seed), PAGE_WORDS, start=SHIPPED, apart=())
+    teach.train(untrained, folder, Pages(Blocks(drawn), seed), prompts, seed, done, steps=pages.TOTAL)
     return done
 
 

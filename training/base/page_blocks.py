@@ -125,9 +125,23 @@ class Blocks:
             found = Page(tuple(b for b, _ in chosen))
             if found.rows <= ROWS and not is_held_out(found):
                 break
-        numbers = [row + i for b, row in chosen for i in range(b.rows)]
-        drawn = self.rows[numbers].reshape(-1, WIDTH, 3)
+        drawn = self._picture(chosen)
         # below its last block a page shows its paper, which is what columns have at their right edge
         paper = self.rows[known["columns"][0][1]][-1, -1]
         rest = np.broadcast_to(paper, (ROWS * HEIGHT - len(drawn), WIDTH, 3))
         return found, np.concatenate([drawn, rest])
+
+    def filled(self, rows: int, look: int, rng: random.Random) -> tuple[Page, np.ndarray]:
+        """Blocks of any kinds that fill so many rows, and their picture, (rows * HEIGHT, WIDTH, 3) bytes."""
+        known = self._known[look]
+        while True:
+            chosen: list[tuple[Block, int]] = []
+            while (left := rows - sum(b.rows for b, _ in chosen)) > 0:
+                one = rng.choice(known[rng.choice(KINDS)])
+                chosen += [one] if one[0].rows <= left else []
+            found = Page(tuple(b for b, _ in chosen))
+            if not is_held_out(found):
+                return found, self._picture(chosen)
+
+    def _picture(self, chosen: list[tuple[Block, int]]) -> np.ndarray:
+        return self.rows[[row + i for b, row in chosen for i in range(b.rows)]].reshape(-1, WIDTH, 3)

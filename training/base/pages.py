@@ -1,76 +1,140 @@
-"""The course in pages: a header alone first, then one block after another, plain pages before looks.
+"""The course in pages: words first, then blocks, then pages; plain ones before looks.
 
-Guarantees: no page of the held-out split is taught; the batch of a step depends on the seed, the step and the share of
-the training that is over.
+Guarantees: no page of the held-out split is taught; what a step teaches depends on the step and the seed alone.
 """
 
 import math
 import random
 from collections import defaultdict
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from training.base.page_blocks import Blocks
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.base import page_words
+from training.base.page_blocks import HEIGHT, Blocks
 from training.base.teach import Sample, Teacher
-from training.data.synthetic_pages import COLOURS, KINDS, WORDS
+from training.data.synthetic_pages import COLOURS, ROWS, WORDS, Page
 
-BATCH = 96
-# up to which share of the training, and how often which level of page is shown in it
-STAGES = ((0.10, (1,)), (0.18, (1, 2)), (0.30, (2, 3)), (0.42, (3, 4)), (1.0, (3, 4, 5, 5, 5)))
-LOOKS_FROM, LOOKS = 0.5, 0.6  # and the share of pages in a look from then on
-DECAYS_FROM = 0.6
-WARM_UP = 30  # steps
-PEAK = 0.3  # a full rate would undo in some steps what the policy that it begins with knows
+LEVELS = (3, 4, 5, 5, 5)  # of whole pages
+WARM_UP = 20  # steps of the course
+HELD_OUT = 24  # pages of a level and look whose figures are logged
+KNOWN = {"word": frozenset(WORDS), "colour": frozenset(COLOURS)}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`steps` of `size` pictures. `words`: what image tokens say, of blocks that fill `rows`; `blocks`: the lines of
+    such blocks; `pages`: whole answers about whole pages. `inks`: half of the pictures have other colours. White words
+    on colours stay unread long after dark ones on white: inverted, each is a step to the other, and colours between
+    are many. `looks`: their share."""
+
+    taught: Literal["words", "blocks", "pages"]
+    steps: int
+    size: int
+    rows: int = ROWS
+    inks: Literal["own", "inverted", "any"] = "own"
+    looks: float = 0.0
+    rate: tuple[float, float] = (1.0, 1.0)  # of learning, at its start and at its end
+    decay: float = 0.0  # of matrices' weights
+
+
+STAGES = (
+    Stage("words", 150, 96, rows=1, inks="inverted"),
+    Stage("words", 200, 96, rows=1, inks="any"),
+    Stage("words", 200, 64, rows=2, inks="any", looks=0.4),
+    Stage("blocks", 150, 48, rows=1),
+    Stage("blocks", 100, 32, rows=2, looks=0.3),
+    Stage("pages", 100, 24, looks=0.2, rate=(0.7, 0.5)),
+    Stage("pages", 150, 24, looks=0.5, rate=(0.5, 0.0), decay=0.1),
+)
+TOTAL = sum(stage.steps for stage in STAGES)
+
+
+def stage_of(step: int) -> tuple[Stage, float]:
+    """The stage of a step and the share of it that is over."""
+    for stage in STAGES:
+        if step < stage.steps:
+            return stage, step / stage.steps
+        step -= stage.steps
+    return STAGES[-1], 1.0
+
+
+def inked(picture: np.ndarray, inks: str, rng: random.Random) -> np.ndarray:
+    """The picture, or, half of the time, with other colours: each channel between two values of its own."""
+    if inks == "own" or rng.random() >= 0.5:
+        return picture
+    if inks == "inverted":
+        return 255 - picture
+    strength = rng.random()
+    low = np.array([strength * rng.random() for _ in range(3)])
+    high = np.array([1 - strength * rng.random() for _ in range(3)])
+    return (255 * low + (high - low) * picture).astype(np.uint8)
 
 
 class Pages:
-    """A course over the blocks of one file. `peak`: the largest share of the full learning rate."""
+    """A course over the blocks of one file."""
 
-    def __init__(self, blocks: Blocks, seed: int, peak: float = PEAK, batch: int = BATCH) -> None:
-        self.blocks, self.seed, self.peak, self.size = blocks, seed, peak, batch
+    every = 100
 
-    def batch(self, step: int, done: float) -> list[Sample]:
+    def __init__(self, blocks: Blocks, seed: int) -> None:
+        self.blocks, self.seed = blocks, seed
+
+    def batch(self, step: int) -> list[tuple[Page, np.ndarray]]:
+        """Pages, or what fills some rows of one, with their pictures."""
         rng = random.Random(f"{self.seed}/batch/{step}")
-        levels = next(levels for end, levels in STAGES if done <= end)
-        samples = []
-        for n in range(self.size):
-            look = rng.choice(self.blocks.looks) if done > LOOKS_FROM and rng.random() < LOOKS else 0
-            found, picture = self.blocks.stacked(rng.choice(levels), look, rng)
-            samples.append(Sample(f"{step}/{n}", picture, found.answer))
-        return samples
+        stage, _ = stage_of(step)
+        found = []
+        for _ in range(stage.size):
+            look = rng.choice(self.blocks.looks) if rng.random() < stage.looks else 0
+            whole = stage.taught == "pages"
+            drawn = self.blocks.stacked(rng.choice(LEVELS), look, rng) if whole else None
+            shown, picture = drawn or self.blocks.filled(stage.rows, look, rng)
+            found.append((shown, inked(picture, stage.inks, rng)))
+        return found
 
-    def rate(self, step: int, done: float) -> tuple[float, float]:
-        """A warm-up, then the peak, then a linear decay to nothing."""
-        falling = min(1.0, (1 - done) / (1 - DECAYS_FROM))
-        return self.peak * min(1.0, (step + 1) / WARM_UP) * falling, 0.0 if done < DECAYS_FROM else 0.1
+    def loss(self, teacher: Teacher, step: int) -> tuple[Tensor, int]:
+        stage, batch = stage_of(step)[0], self.batch(step)
+        if stage.taught == "words":
+            shown, pictures = zip(*batch, strict=True)
+            loss, _ = page_words.loss(teacher, [p.blocks for p in shown], np.stack(pictures))
+            return loss, stage.size * stage.rows * page_words.COLUMNS
+        return teacher.loss([_sample(n, *drawn, stage) for n, drawn in enumerate(batch)])
 
-    def held_out(self, teacher: Teacher, step: int, done: float) -> dict[str, Any]:
-        """Teacher-forced, by level and look: shares of words, colours and kinds of blocks that come first, and of pages
-        whose line is right to its last token."""
-        sets: dict[str, list[int]] = defaultdict(list)
-        for i, (_, level, look) in enumerate(self.blocks.pages):
-            sets[f"{level}/{look}"].append(i)
-        last = next(levels for end, levels in STAGES if done <= end)[-1]
-        return {
-            name: self._read(teacher, members)
-            for name, members in sets.items()
-            if int(name[0]) <= last and (name.endswith("plain") or done > LOOKS_FROM)
-        }
+    def rate(self, step: int) -> tuple[float, float]:
+        stage, done = stage_of(step)
+        rate = stage.rate[0] + (stage.rate[1] - stage.rate[0]) * done
+        return rate * min(1.0, (step + 1) / WARM_UP), stage.decay
 
-    def _read(self, teacher: Teacher, members: list[int]) -> dict[str, float]:
-        ends = teacher.codec.encode("</think>")[0]
+    def held_out(self, teacher: Teacher, step: int) -> dict[str, Any]:
+        """By level and look, teacher-forced: shares of words, colours and other tokens that come first, and of pages of
+        which all do. Before pages are taught: of plain pages that fill as many rows as are."""
+        stage, _ = stage_of(step - 1)
+        sets: dict[str, list[tuple[Page, np.ndarray]]] = defaultdict(list)
+        for picture, (found, level, look) in zip(self.blocks.heldout, self.blocks.pages, strict=True):
+            if stage.taught == "pages":
+                sets[f"{level}/{look}"].append((found, picture))
+            elif found.rows == stage.rows and look == "plain":
+                sets[f"{stage.rows} rows"].append((found, picture[: stage.rows * HEIGHT]))
+        return {name: self._read(teacher, members[:HELD_OUT], stage) for name, members in sets.items()}
+
+    @torch.no_grad()
+    def _read(self, teacher: Teacher, members: list[tuple[Page, np.ndarray]], stage: Stage) -> dict[str, float]:
         hits: dict[str, list[float]] = defaultdict(list)
-        for start in range(0, len(members), 48):
-            part = members[start : start + 48]
-            samples = [Sample(str(i), self.blocks.heldout[i], self.blocks.pages[i][0].answer) for i in part]
-            for target, score in teacher.scores(samples):
-                end = int((target == ends).nonzero()[0])
-                right = (score[: end + 1] > math.log(0.5)).tolist()
-                hits["line"].append(float(all(right)))
-                for token, first in zip(target[:end].tolist(), right, strict=False):
+        if stage.taught == "words":
+            stack = np.stack([picture for _, picture in members])
+            hits["word"] = page_words.loss(teacher, [p.blocks for p, _ in members], stack)[1].tolist()
+        else:
+            for target, score in teacher.scores([_sample(n, *drawn, stage) for n, drawn in enumerate(members)]):
+                right = (score > math.log(0.5)).tolist()
+                hits["all"].append(all(right))
+                for token, first in zip(target.tolist(), right, strict=True):
                     text = teacher.codec.decode([token])
-                    for name, known in (("word", WORDS), ("colour", COLOURS)):
-                        if text in known:
-                            hits[name].append(float(first))
-                    if any(kind in text for kind in KINDS):
-                        hits["kind"].append(float(first))
-        return {k: round(sum(v) / len(v), 3) for k, v in hits.items()}
+                    hits[next((name for name, known in KNOWN.items() if text in known), "other")].append(first)
+        return {name: round(sum(found) / len(found), 3) for name, found in hits.items()}
+
+
+def _sample(number: int, found: Page, picture: np.ndarray, stage: Stage) -> Sample:
+    return Sample(str(number), picture, found.answer if stage.taught == "pages" else found.body)

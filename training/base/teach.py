@@ -1,8 +1,8 @@
 """Supervised training of a base policy: next-token loss on dialogues about labelled pictures, as a course gives them.
 
 Guarantees: it runs on a GPU where there is one; after kill -9 it goes on from the last checkpoint (weights, optimisers,
-step; the batch of a step depends on the step and, where seconds are the limit, on the share of them that is spent); a
-checkpoint is published by one rename; held-out figures are logged as it goes.
+step; what a step teaches depends on the step alone); a checkpoint is published by one rename; held-out figures are
+logged as it goes.
 """
 
 import json
@@ -29,7 +29,7 @@ from training.learner.model import Policy, load_model
 from training.learner.packing import Row, build
 
 MATRIX_LR, OTHER_LR = 0.02, 2e-3  # Muon (Jordan et al. 2024) on matrices, AdamW on the rest
-SAVE_EVERY = 150  # steps
+SAVE_EVERY = 50  # steps
 PATCH, MERGE = 14, 2
 
 
@@ -46,16 +46,18 @@ class Sample:
 
 
 class Course(Protocol):
-    """What is taught when. `done`: the share of the training that is over, 0 to 1."""
+    """What is taught when. `every`: steps between figures of held-out pictures."""
 
-    def batch(self, step: int, done: float) -> list[Sample]:
-        """The samples of one optimiser step."""
+    every: int
 
-    def rate(self, step: int, done: float) -> tuple[float, float]:
+    def loss(self, teacher: "Teacher", step: int) -> tuple[Tensor, int]:
+        """Of the samples of one optimiser step, with a gradient; and how many tokens they have."""
+
+    def rate(self, step: int) -> tuple[float, float]:
         """Share of the full learning rate, and the decay of matrices' weights."""
 
-    def held_out(self, teacher: "Teacher", step: int, done: float) -> dict[str, Any]:
-        """Figures of pictures that are never taught."""
+    def held_out(self, teacher: "Teacher", step: int) -> dict[str, Any]:
+        """Figures of pictures that are never taught, after so many steps."""
 
 
 class Shape:
@@ -180,6 +182,11 @@ class Teacher:
             logp, _ = self.policy(batch, patches(stack, self.mean, self.std, self.device), grids)
         return logp, batch
 
+    def loss(self, samples: Sequence[Sample]) -> tuple[Tensor, int]:
+        """Mean of the taught tokens, nats, and how many tokens the samples have."""
+        logp, batch = self.logp(samples)
+        return -logp.mean(), len(batch.ids)
+
     @torch.no_grad()
     def scores(self, samples: Sequence[Sample]) -> list[tuple[Tensor, Tensor]]:
         """Teacher-forced: the taught tokens of each sample and their log-probabilities."""
@@ -206,11 +213,9 @@ def train(
     seed: int,
     out: Path,
     *,
-    steps: int = 0,
-    seconds: float = 0.0,
+    steps: int,
 ) -> None:
-    """From the untrained policy at `path` to the trained one at `out`, in a number of steps or of seconds; state and
-    log in `folder`."""
+    """From the untrained policy at `path` to the trained one at `out`; state and log in `folder`."""
     torch.manual_seed(seed)
     teacher = Teacher(path, prompts)
     tools = optimisers(teacher.model)
@@ -225,14 +230,9 @@ def train(
     log = (folder / "log.jsonl").open("a", buffering=1)
     losses: list[Tensor] = []
     started, clock = time.monotonic() - lasted, time.process_time()
-
-    def done() -> float:
-        return min(1.0, (time.monotonic() - started) / seconds if seconds else step / steps)
-
-    while (share := done()) < 1.0:
-        rate, decay = course.rate(step, share)
-        logp, batch = teacher.logp(course.batch(step, share))
-        loss = -logp.mean()
+    while step < steps:
+        rate, decay = course.rate(step)
+        loss, tokens = course.loss(teacher, step)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(teacher.model.parameters(), 1.0)
         for tool, base in zip(tools, (MATRIX_LR, OTHER_LR), strict=True):
@@ -244,18 +244,18 @@ def train(
             tool.zero_grad(set_to_none=True)
         losses.append(loss.detach())
         step += 1
-        last = done() >= 1.0
+        last = step == steps
         if step % 50 == 0 or last:
             line: dict[str, Any] = {"step": step, "loss": round(torch.stack(losses).mean().item(), 4)}
             line |= {
                 "rate": round(rate, 3),
                 "wall_s": round(time.monotonic() - started),
                 "cpu_s": round(spent + time.process_time() - clock),
-                "tokens": len(batch.ids),
+                "tokens": tokens,
             }
             losses.clear()
-            if step % 250 == 0 or last:
-                line["held_out"] = course.held_out(teacher, step, share)
+            if step % course.every == 0 or last:
+                line["held_out"] = course.held_out(teacher, step)
             print(json.dumps(line), flush=True)
             print(json.dumps(line), file=log)
         if step % SAVE_EVERY == 0 or last:

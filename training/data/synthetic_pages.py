@@ -101,7 +101,12 @@ class Page:
     @property
     def program(self) -> str:
         """The page as a person would write it."""
-        return "<!doctype html>\n<style>\n" + STYLE + "</style>\n" + "".join(b.html + "\n" for b in self.blocks)
+        return "<!doctype html>\n<style>\n" + STYLE + "</style>\n" + self.body
+
+    @property
+    def body(self) -> str:
+        """Its blocks, one a line."""
+        return "".join(b.html + "\n" for b in self.blocks)
 
     @property
     def facts(self) -> dict[str, object]:
@@ -115,8 +120,8 @@ class Page:
 
     @property
     def answer(self) -> str:
-        """The turn that answers its picture: a line that reads the page out, then its HTML."""
-        return f"<think>{self.read_out}</think><answer>\n{self.program}</answer>"
+        """The turn that answers its picture: its HTML, which says everything that a line before it could say."""
+        return f"<think></think><answer>\n{self.program}</answer>"
 
 
 def page(level: int, index: int, seed: int, split: Split) -> Page:

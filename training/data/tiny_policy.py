@@ -7,7 +7,7 @@ keeps a packed copy of a tied one that a weight sync does not reach.
 
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ TAGS = (
 )  # fmt: skip
 VOCABULARY = 1024
 QUOTED = r"[A-Za-z:]+(?=')"  # what is quoted in a program is a word wherever it stands
+APART = (r",?\d", r"\n")  # digits and line ends are never part of a longer token
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}<|im_start|>{{ message['role'] }}\n"
     "{%- if message['content'] is string -%}{{ message['content'] }}"
@@ -33,18 +34,16 @@ CHAT_TEMPLATE = (
 )
 
 
-def tokenizer(texts: Iterable[str], words: str = QUOTED) -> Any:
-    """A byte-level BPE of VOCABULARY entries with digits apart, and what the pattern `words` finds; every tag and
-    control token is one token."""
+def tokenizer(texts: Iterable[str], words: str = QUOTED, apart: Sequence[str] = APART) -> Any:
+    """A byte-level BPE of at most VOCABULARY entries that keeps apart what the patterns `apart` find, and what `words`
+    finds; every tag and control token is one token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r",?\d"), "isolated"),
-            pre_tokenizers.Split(Regex(r"\n"), "isolated"),
-            pre_tokenizers.Split(Regex(words), "isolated"),
+            *(pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in (*apart, words)),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -130,11 +129,16 @@ def processor(tokens: Any) -> Any:
 
 
 def build(
-    path: Path, seed: int, texts: Iterable[str] | None = None, words: str = QUOTED, start: Path | None = None
+    path: Path,
+    seed: int,
+    texts: Iterable[str] | None = None,
+    words: str = QUOTED,
+    start: Path | None = None,
+    apart: Sequence[str] = APART,
 ) -> Path:
     """Write an untrained policy to `path`; `texts` train the tokenizer (the embedded charts' programs by default), and
-    `words` is what it keeps apart. `start`: a trained policy, of which it takes all weights but the embeddings of
-    tokens that the other tokenizer does not know."""
+    `words` and `apart` are what it keeps apart. `start`: a trained policy, of which it takes all weights but the
+    embeddings of tokens that the other tokenizer does not know."""
     from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
     if texts is None:
@@ -142,7 +146,7 @@ def build(
 
         texts = [draw(i, seed, "train").program for i in range(300)]
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    tokens = tokenizer(texts, words)
+    tokens = tokenizer(texts, words, apart)
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(configuration(tokens)).float()
     if start is not None:

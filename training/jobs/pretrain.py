@@ -49,18 +49,16 @@ def pretrain_pages(
     folder: Path,
     out: Path | None,
     count: int,
-    seconds: float,
-    peak: float,
     train_only: bool = False,
 ) -> None:
-    """The same for pages: `folder`/blocks.npz is drawn where it is not there, and trained on for so many seconds.
+    """The same for pages: `folder`/blocks.npz is drawn where it is not there.
     `train_only`: no browser is needed; nothing is shipped."""
     torch.set_num_threads(1)
     config = load(file, overrides)
     drawn = folder / "blocks.npz"
     if not train_only and not drawn.exists():
         page_blocks.write(drawn, config.run.seed)
-    trained = make.make_pages(folder, config.prompts, config.run.seed, drawn, seconds, peak)
+    trained = make.make_pages(folder, config.prompts, config.run.seed, drawn)
     if train_only:
         print(trained)
         return

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ from PIL import Image
 
 from configs.schema import Prompts, Render
 from serving.render.web import WebRenderer
-from training.base import make, page_blocks, teach
+from training.base import make, page_blocks, page_words, pages, teach
 from training.base.page_blocks import HEIGHT, ROWS, WIDTH, Blocks
 from training.base.pages import Pages
 from training.base.pictures import resized
 from training.data.page_looks import drawing
-from training.data.synthetic_pages import WINDOW, Page, is_held_out
+from training.data.synthetic_pages import COLOURS, WINDOW, WORDS, Block, Page, is_held_out, page
 
 PROMPTS = Prompts(system="tool", direct_system="direct", user="Draw this.")
 LOOK = 240
@@ -57,24 +58,94 @@ def test_a_stacked_page_is_what_the_browser_draws(file: Path, look: int) -> None
     assert apart[(seams > 1) & (seams < HEIGHT - 2)].max() <= 2
 
 
-def test_the_course_opens_level_by_level_and_ends_without_a_rate(file: Path) -> None:
-    course = Pages(Blocks(file), 0, batch=6)
-    first, last = course.batch(100, 0.01), course.batch(100, 0.99)
-    assert all("<nav>" not in s.answer for s in first) and any("<nav>" in s.answer for s in last)
-    assert course.rate(0, 0.0)[0] < course.rate(100, 0.3)[0] == course.peak > course.rate(100, 0.9)[0] > 0
-    assert [s.answer for s in course.batch(5, 0.5)] == [s.answer for s in course.batch(5, 0.5)]
+def test_blocks_fill_their_rows_with_what_the_pages_of_the_browser_show(file: Path) -> None:
+    blocks = Blocks(file)
+    for rows in (1, 2, 3):
+        found, picture = blocks.filled(rows, 0, random.Random(rows))
+        assert found.rows == rows and picture.shape == (rows * HEIGHT, WIDTH, 3)
+        assert np.abs(picture.astype(int) - drawn(found, None)[: rows * HEIGHT]).mean() < 3  # seams, as above
 
 
-def test_pages_are_trained_and_measured(file: Path, tmp_path: Path) -> None:
-    untrained = tmp_path / "untrained"
-    make.tiny_policy.build(untrained, 0, make.page_texts(0), make.PAGE_WORDS)
-    course = Pages(Blocks(file), 0, batch=2)
-    teach.train(untrained, tmp_path, course, PROMPTS, 0, tmp_path / "trained", steps=2)
+def test_the_course_goes_from_words_to_blocks_to_pages_and_ends_without_a_rate(file: Path) -> None:
+    course = Pages(Blocks(file), 0)
+    starts = [sum(stage.steps for stage in pages.STAGES[:n]) for n in range(len(pages.STAGES))]
+    for stage, start in zip(pages.STAGES, starts, strict=True):
+        batch, again = course.batch(start), course.batch(start)
+        assert [found for found, _ in batch] == [found for found, _ in again] and len(batch) == stage.size
+        assert {picture.shape for _, picture in batch} == {(stage.rows * HEIGHT, WIDTH, 3)}
+        assert not any(is_held_out(found) for found, _ in batch)
+        assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(batch, again, strict=True))
+    assert list(dict.fromkeys(stage.taught for stage in pages.STAGES)) == ["words", "blocks", "pages"]
+    assert course.rate(0)[0] < course.rate(pages.WARM_UP)[0] and course.rate(pages.TOTAL)[0] == 0
+
+
+def test_other_inks_keep_what_is_drawn() -> None:
+    drawn = np.zeros((4, 4, 3), np.uint8)
+    drawn[:, 2:] = 255
+    seen = [pages.inked(drawn, inks, random.Random(i)) for inks in ("inverted", "any") for i in range(40)]
+    assert np.array_equal(pages.inked(drawn, "own", random.Random(0)), drawn)
+    assert {image.tobytes() for image in seen[:40]} == {drawn.tobytes(), (255 - drawn).tobytes()}
+    assert sum(image.tobytes() == drawn.tobytes() for image in seen[40:]) in range(10, 30)
+    for image in seen:  # two halves as before, and they differ
+        left, right = image[:, :2].reshape(-1, 3), image[:, 2:].reshape(-1, 3)
+        assert (left == left[0]).all() and (right == right[0]).all() and (left[0] != right[0]).any()
+
+
+def test_words_are_asked_for_where_they_stand() -> None:
+    blocks = [
+        Block("header", ("News",), "teal", tall=True),
+        Block("nav", ("Home", "Shop", "Cart")),
+        Block("list", ("Tea", "Milk", "Rice")),
+    ]
+    found = dict(page_words.places(blocks))
+    assert found["News"] == list(range(14))
+    assert [found[w] for w in ("Home", "Shop", "Cart")] == [[14, 15], [16, 17, 18], [19, 20]]
+    assert found["Tea"] == found["Milk"] == list(range(21, 28)) and found["Rice"] == list(range(28, 35))
+
+
+def test_words_are_learned_from_their_tokens_and_nothing_else_of_the_text_is(file: Path, tmp_path: Path) -> None:
+    teacher = teach.Teacher(built(tmp_path / "untrained"), PROMPTS)
+    shown, picture = Blocks(file).filled(1, 0, random.Random(0))
+    before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
+    tools, losses = teach.optimisers(teacher.model), []
+    for _ in range(12):
+        loss, first = page_words.loss(teacher, [shown.blocks], picture[None])
+        loss.backward()
+        for tool in tools:
+            tool.step()
+            tool.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 4 and first.all() and len(first) == sum(len(b.words) for b in shown.blocks)
+    same = {name for name, value in teacher.model.state_dict().items() if torch.equal(value, before[name])}
+    assert all(("language_model.layers" in name or "embed_tokens" in name) == (name in same) for name in before)
+
+
+def test_pages_are_trained_through_all_stages_and_measured(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = tuple(replace(stage, steps=1, size=2) for stage in pages.STAGES)
+    monkeypatch.setattr(pages, "STAGES", stages)
+    untrained = built(tmp_path / "untrained")
+    course = Pages(Blocks(file), 0)
+    teach.train(untrained, tmp_path, course, PROMPTS, 0, tmp_path / "trained", steps=len(stages))
     teacher = teach.Teacher(tmp_path / "trained", PROMPTS)
-    found = course.held_out(teacher, 2, 1.0)
-    assert set(found) == {f"{level}/{look}" for level in page_blocks.LEVELS for look in ("plain", "held")}
-    assert all(0 <= value <= 1 for figures in found.values() for value in figures.values())
+    figures = [course.held_out(teacher, step) for step in range(1, len(stages) + 1)]
+    assert set(figures[-1]) == {f"{level}/{look}" for level in page_blocks.LEVELS for look in ("plain", "held")}
+    assert all(0 <= value <= 1 for found in figures for row in found.values() for value in row.values())
+    assert set(figures[-1]["5/plain"]) == {"all", "word", "colour", "other"}
     from safetensors.torch import load_file
 
     before, after = (load_file(p / "model.safetensors") for p in (untrained, tmp_path / "trained"))
     assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def built(path: Path) -> Path:
+    return make.tiny_policy.build(path, 0, make.page_texts(0), make.PAGE_WORDS, apart=())
+
+
+def test_a_page_is_said_in_few_tokens(tmp_path: Path) -> None:
+    tokens = make.tiny_policy.tokenizer(make.page_texts(0), make.PAGE_WORDS, ())
+    answers = [page(5, i, 0, "heldout").answer for i in range(100)]
+    assert max(len(tokens.encode(answer)) for answer in answers) <= 60
+    assert all(tokens.decode(tokens.encode(answer)) == answer for answer in answers)
+    assert all(len(tokens.encode(word)) == 1 for word in (*WORDS, *COLOURS))

@@ -27,12 +27,17 @@ def test_a_domain_has_its_own_embedded_policy_or_that_of_charts(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("texts", "words"),
-    [(["<svg><rect fill='red' x='3'/></svg>"] * 20, tiny_policy.QUOTED), (page_texts(0), PAGE_WORDS)],
+    ("texts", "words", "apart"),
+    [
+        (["<svg><rect fill='red' x='3'/></svg>"] * 20, tiny_policy.QUOTED, tiny_policy.APART),
+        (page_texts(0), PAGE_WORDS, ()),
+    ],
     ids=["svg", "pages"],
 )
-def test_other_words_keep_the_layers_and_the_rows_of_known_tokens(tmp_path: Path, texts: list[str], words: str) -> None:
-    made = tiny_policy.build(tmp_path / "made", 0, texts, words, start=SHIPPED)
+def test_other_words_keep_the_layers_and_the_rows_of_known_tokens(
+    tmp_path: Path, texts: list[str], words: str, apart: tuple[str, ...]
+) -> None:
+    made = tiny_policy.build(tmp_path / "made", 0, texts, words, SHIPPED, apart)
     new, old = (AutoTokenizer.from_pretrained(path).get_vocab() for path in (made, SHIPPED))
     assert new != old
     mine, theirs = load_file(made / "model.safetensors"), load_file(SHIPPED / "model.safetensors")
