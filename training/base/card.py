@@ -28,6 +28,7 @@ class Kind:
     plan: dict[str, Any]
     sources: tuple[str, ...]
     page: Callable[[dict[str, Any]], str] | None = None  # the card for people, where it is another
+    begun: str = "nothing"  # what its training began with
 
 
 CHARTS = Kind(
@@ -54,12 +55,14 @@ PAGES = Kind(
     "`python -m training.pretrain CONFIG --pages`: words, then blocks, then pages, then looks",
     {
         "plan": [vars(stage) for stage in pages.STAGES],
+        "batch": "{} to {}".format(*(f(stage.size for stage in pages.STAGES) for f in (min, max))),
         "sheets": {"plain": len(page_blocks.PLAIN), "looks": len(page_blocks.LOOKS), "blocks": page_blocks.SHEET},
     },
     (
         "base/page_blocks.py", "base/page_words.py", "base/pages.py", "base/teach.py", "base/wordlist.py",
         "data/page_looks.py", "data/synthetic_pages.py", "data/tiny_policy.py",
     ),
+    begun="the policy of charts",
 )  # fmt: skip
 
 
@@ -96,8 +99,9 @@ def _page(card: dict[str, Any], kind: Kind) -> str:
             "# The embedded base policy",
             "",
             f"Qwen2.5-VL's architecture with {card['parameters'] / 1e6:.1f} million parameters in bfloat16, trained "
-            f"from nothing on {kind.subject} with labels. It stands where Qwen2.5-VL's pretraining stands: it can read "
-            f"simple {kind.subject}, and nothing else. Licence: Apache-2.0, as the project. No data from elsewhere.",
+            f"from {kind.begun} on {kind.subject} with labels. It stands where Qwen2.5-VL's pretraining stands: it can "
+            f"read simple {kind.subject}, and nothing else. Licence: Apache-2.0, as the project. No data from "
+            "elsewhere.",
             "",
             f"- **Reads**: {kind.reads}",
             f"- **Made by** {kind.made}; {card['steps']} steps of {card['batch']} dialogues, {card['cpu_s']} "

@@ -13,7 +13,7 @@ from PIL import Image
 
 from configs.schema import Prompts, Render
 from serving.render.web import WebRenderer
-from training.base import make, page_blocks, page_words, pages, teach
+from training.base import card, make, page_blocks, page_words, pages, teach
 from training.base.page_blocks import HEIGHT, ROWS, WIDTH, Blocks
 from training.base.pages import Pages
 from training.base.pictures import resized
@@ -137,6 +137,10 @@ def test_pages_are_trained_through_all_stages_and_measured(
 
     before, after = (load_file(p / "model.safetensors") for p in (untrained, tmp_path / "trained"))
     assert any(not torch.equal(before[name], after[name]) for name in before)
+    facts = {"seed": 0, "steps": len(stages), "cpu_s": 1, "pictures": 1, "greedy": {"word": 0.5, "exchanged word": 0.1}}
+    card.ship(tmp_path / "trained", tmp_path / "shipped", facts, card.PAGES)
+    said = (tmp_path / "shipped" / "MODEL_CARD.md").read_text()
+    assert "from the policy of charts on pages" in said and "| word | 0.500 |" in said and "word 0.100." in said
 
 
 def built(path: Path) -> Path:
