@@ -47,8 +47,8 @@ STAGES = (
     Stage("words", 200, 64, rows=2, inks="any", looks=0.4),
     Stage("blocks", 150, 48, rows=1),
     Stage("blocks", 150, 32, rows=2, looks=0.3),
-    Stage("pages", 150, 24, looks=0.2, rate=(0.8, 0.6)),
-    Stage("pages", 250, 24, looks=0.5, rate=(0.6, 0.0), decay=0.1),
+    Stage("pages", 150, 16, looks=0.2, rate=(1.0, 0.8)),
+    Stage("pages", 250, 16, looks=0.5, rate=(0.8, 0.0), decay=0.1),
 )
 TOTAL = sum(stage.steps for stage in STAGES)
 
