@@ -9,6 +9,7 @@ uses no built-in by its name: a program may have put something else there.
 
 import _signal
 import functools
+import gc
 import signal
 import sys
 import threading
@@ -45,7 +46,8 @@ class Frames:
     def __init__(self, bottom: types.CodeType, own: dict[str, Any], ours: frozenset[int]) -> None:
         """`bottom`: code under which nothing is shown; `own`: the program's names; `ours`: ids of globals not shown."""
         self._getframe, self._ident, self._id, self._type = sys._getframe, threading.get_ident, id, type
-        self._entry = types.TracebackType
+        self._entry, self._attribute = types.TracebackType, getattr
+        self._collects, self._collect, self._rest = gc.isenabled, gc.enable, gc.disable
         self._bottom, self._own, self._ours = bottom, own, ours
         self._looking = 0  # the thread that looks
 
@@ -57,9 +59,7 @@ class Frames:
 
     def at(self, depth: int = 0) -> Shown:
         """`sys._getframe`, as if ours were not there. Raises ValueError."""
-        self._looking = self._ident()
-        frame: Any = self._getframe(1)
-        self._looking = 0
+        frame: Any = self._look(self._getframe, 2)
         chain = []
         while frame is not None and frame.f_code is not self._bottom:
             if self._id(frame.f_globals) not in self._ours:
@@ -73,12 +73,22 @@ class Frames:
         """`traceback.walk_tb`: frame and line of every entry."""
         found = []
         while self._type(entry) is self._entry:
-            self._looking = self._ident()
-            frame = entry.tb_frame
-            self._looking = 0
+            frame = self._look(self._attribute, entry, "tb_frame")
             found.append((self._shown([frame]), entry.tb_lineno))
             entry = entry.tb_next
         return found
+
+    def _look(self, ask: Callable[..., Any], *arguments: Any) -> Any:
+        """What `ask` returns, with the door open; no finalizer comes in, which a collection would let run."""
+        collects = self._collects()
+        self._rest()
+        self._looking = self._ident()
+        try:
+            return ask(*arguments)
+        finally:
+            self._looking = 0
+            if collects:
+                self._collect()
 
     def _shown(self, chain: list[Any]) -> Any:
         back: Shown | None = None

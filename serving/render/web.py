@@ -25,7 +25,7 @@ from actors.contracts import Outage, RenderResult
 from actors.text import one_line
 from configs.schema import Render
 from serving.render import fonts, sandbox
-from serving.render.still import EPOCH_MS, STILL
+from serving.render.still import STILL
 from serving.render.web_browser import CLOSE_S, Browser, Launcher
 from serving.render.web_page import Crashed, Failed, Tab, Unseen, draw, empty, open_tab
 
@@ -190,13 +190,12 @@ class WebRenderer:
     async def _context(self, browser: Browser, refused: Counter[str]) -> Any:
         width, height = self._config.viewport
         context = await browser.handle.new_context(
-            viewport={"width": width, "height": height}, java_script_enabled=self._config.javascript, offline=True,
-            accept_downloads=False, service_workers="block", locale="en-US", timezone_id="UTC", color_scheme="light",
-            reduced_motion="reduce", bypass_csp=False,
+            viewport={"width": width, "height": height}, screen={"width": width, "height": height},
+            java_script_enabled=self._config.javascript, offline=True, accept_downloads=False, service_workers="block",
+            locale="en-US", timezone_id="UTC", color_scheme="light", reduced_motion="reduce", bypass_csp=False,
         )  # fmt: skip
         await context.route("**/*", functools.partial(_refuse, refused))
         if self._config.javascript:
-            await context.clock.set_fixed_time(EPOCH_MS)
             await context.add_init_script(STILL)
         return context
 

@@ -12,6 +12,7 @@ import zlib
 from string import Template
 
 from tests.serving.render.hostile_pages_second import second
+from tests.serving.render.hostile_pages_third import third
 
 LEAK = "<div id=leak style='display:none;width:400px;height:400px;background:#00ff01'></div>"
 OK = ("ok",)
@@ -254,6 +255,7 @@ ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     ("not_markup", OK, "%PDF-1.7 " + "\x01\x02" * 500),
     ("unclosed", OK, "<table><tr><td><style>p{</styl<p>" * 50),
     *second(script),
+    *third(script),
 ]
 
 

@@ -1,11 +1,14 @@
 """What comes out of the jail is read as data: a trace that is not what the tracer writes is refused."""
 
+import gc
 import json
 import math
+import sys
 from typing import Any
 
 import pytest
 
+from serving.jailed.frames import Frames
 from serving.jailed.trace import opaque
 from serving.render.chart_tracer import MOST, Trace, read
 
@@ -71,3 +74,17 @@ def test_an_opaque_callable_shows_nothing_of_what_it_calls() -> None:
         for name in dir(value):
             found = getattr(value, name)
             assert found is not hidden and not hasattr(found, "__closure__")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_no_finalizer_runs_while_frames_are_looked_at(enabled: bool) -> None:
+    """M1: a collection that falls into the look would run a program's finalizer with the door open."""
+    frames, seen = Frames((lambda: 0).__code__, {}, frozenset()), []
+    plain = frames._getframe
+    frames._getframe = lambda depth: (seen.append((gc.isenabled(), frames._looking != 0)), plain(depth + 1))[1]
+    (gc.enable if enabled else gc.disable)()
+    try:
+        assert frames.at().f_code is sys._getframe().f_code
+        assert seen == [(False, True)] and frames._looking == 0 and gc.isenabled() == enabled
+    finally:
+        gc.enable()

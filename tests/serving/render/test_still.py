@@ -27,9 +27,20 @@ SAID = (
     "crypto.getRandomValues(new Uint8Array(4)).join()", "crypto.randomUUID()", "Math.random()", "performance.now()",
     "performance.timeOrigin", "JSON.stringify(performance.getEntries())", "document.timeline.currentTime", "Date.now()",
     "document.lastModified", "new Event('x').timeStamp", "typeof Worker + typeof SharedWorker",
+    "new File([], 'x').lastModified", "new Date().toISOString() + Date() + new Date(2020, 1) + Date.UTC(2020)",
+    "new Intl.DateTimeFormat('en', {second: 'numeric', fractionalSecondDigits: 3}).format()",
+    "performance.mark('x').startTime + performance.measure('y').duration", "JSON.stringify(performance)",
+    "new MediaStream().id + typeof RTCPeerConnection", "String(navigator.connection) + navigator.hardwareConcurrency",
+    "[screen.width, screen.height, innerWidth, innerHeight, devicePixelRatio]", "typeof Temporal == 'object' ? "
+    "Temporal.Now.instant() + '' + Temporal.Now.plainDateISO() : ''", "document.body.animate([], 99).startTime",
 )  # fmt: skip
 SCRIPTS = {
     **{said: f"<p id=a><script>a.textContent = {said}</script>" for said in SAID},
+    "times of frames": "<iframe id=f></iframe><p id=a><script>const w = f.contentWindow; a.textContent = "
+    "[w.Date.now(), new w.Date().getFullYear(), w.performance.now(), w.Math.random(), "
+    "new w.File([], 'x').lastModified]",
+    "time of an observer": "<p id=a><script>new IntersectionObserver(e => a.textContent = e[0].time).observe(a)",
+    "time that is left": "<p id=a><script>requestIdleCallback(d => a.textContent = d.timeRemaining())",
     "closed by script": "<div id=a></div><script>a.attachShadow({mode: 'closed'}).innerHTML = `"
     + MOVES
     + "<p>x`</script>",
@@ -56,3 +67,14 @@ async def test_a_refresh_takes_nothing_away() -> None:
     refreshing = plain.replace("<title>", "<meta http-equiv=refresh content='0;url=about:blank'><title>")
     found = await drawn({"plain": plain, "refreshing": refreshing}, False)
     assert found["plain"][0].png == found["refreshing"][0].png is not None
+
+
+async def test_scripts_find_themselves_in_the_year_that_is_meant_and_dates_stay_dates() -> None:
+    said = "[new Date().toISOString(), new Date(0) instanceof Date, Date.name, Date.parse('2020'), typeof Date(),"
+    said += " class extends Date {}.now(), new (class extends Date {})().getTime(), Object.prototype.toString.call("
+    said += "new Date()), new Date(2020, 1, 2).getDate(), structuredClone(new Date(5)).getTime()].join()"
+    wanted = "2025-01-01T00:00:00.000Z,true,Date,1577836800000,string,1735689600000,1735689600000,[object Date],2,5"
+    found = await drawn(
+        {"script": f"<p id=a><script>a.textContent = {said}</script>", "text": f"<p id=a>{wanted}"}, True
+    )
+    assert found["script"][0].png == found["text"][0].png is not None
