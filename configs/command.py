@@ -1,7 +1,8 @@
 """How every command ends: its exit status, and one line on stderr for each problem.
 
 Guarantees: 0 done, 1 failed on the way, 2 unusable input or machine, 130 interrupted. An error class of ours carries
-its status as `exit_status`; an error that nobody expected keeps its traceback.
+its status as `exit_status`; an error that nobody expected keeps its traceback; a line holds nothing that a terminal
+takes for a command.
 """
 
 import sys
@@ -29,5 +30,8 @@ def run(command: Callable[[], int | None], *, unusable: tuple[type[Exception], .
         if status is None:
             raise
         for line in str(error).splitlines() or [type(error).__name__]:
-            print(f"error: {line}{after if status == 1 else ''}", file=sys.stderr)
+            shown = "".join(
+                c if c.isprintable() else " " for c in line
+            )  # it may quote a file: no command to a terminal
+            print(f"error: {shown}{after if status == 1 else ''}", file=sys.stderr)
         return int(status)

@@ -21,6 +21,8 @@ def failing(error: BaseException) -> None:
         (BrowserMissing("no browser"), 2, ["error: no browser"]),
         (Outage("engine", "gone"), 1, ["error: engine: gone; go on"]),
         (OSError(28, "No space left on device"), 1, ["error: [Errno 28] No space left on device; go on"]),
+        (ConfigError("\x1b]0;x\x07.yaml: no\r"), 2, ["error:  ]0;x .yaml: no"]),
+        (Outage("engine", "\u202e\x1b[2J"), 1, ["error: engine:   [2J; go on"]),
         (LookupError(), 2, ["error: LookupError"]),
         (KeyboardInterrupt(), 130, ["stopped; go on"]),
     ],

@@ -22,6 +22,7 @@ from typing import Any
 from PIL import Image
 
 from actors.contracts import Outage
+from actors.text import one_line
 from configs.domains import find
 from configs.load import ConfigError, load
 from configs.schema import Config
@@ -233,10 +234,11 @@ async def evaluate(args: Request) -> int:
         if ordered:
             scoreboard.write(out, {**facts, "answers": answers.name, "saved": bool(args.answers)}, ordered, left_open)
     for line in left_open[:10]:
-        print(f"open: {line}", file=sys.stderr)
+        print(f"open: {one_line(line)}", file=sys.stderr)
     if left_open:
         print(f"outage: {len(left_open)} cases are left open; go on with --resume", file=sys.stderr)
-    print((out / "summary.md").read_text() if ordered else "nothing was graded")
+    text = (out / "summary.md").read_text() if ordered else "nothing was graded"
+    print("\n".join(map(one_line, text.splitlines())))  # it names cases, and what a model answered wrong
     print(f"-> {out}")
     return 1 if left_open else 0
 
