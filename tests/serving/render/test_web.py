@@ -345,6 +345,19 @@ def refuse_pictures(monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
     return refused
 
 
+async def test_a_page_whose_scripts_take_more_memory_than_a_browser_may_have_ends() -> None:
+    """L5: its browser is looked at while the page runs, not every so many pages."""
+    renderer = WebRenderer(Render(javascript=True, browser_mb=900, sandbox=Sandbox(wall_s=120)))
+    first = await renderer.render(REFERENCE)
+    # without its memory looked at it ends, with a picture
+    result = await renderer.render(
+        "<script>const a = []; while (a.length < 40) a.push(new Uint8Array(1e8).fill(1))</script><p>x"
+    )
+    assert first.ok and result.kind == "crashed", result.message
+    assert (await renderer.render(REFERENCE)).png == first.png
+    await renderer.close()
+
+
 async def test_a_page_of_too_many_bytes_fails_without_a_browser() -> None:
     renderer = WebRenderer(Render(sandbox=Sandbox(max_source_bytes=10)))
     result = await renderer.render("x" * 11)
