@@ -156,6 +156,7 @@ def histograms(path: Path, rows: Rows) -> None:
         axes.hist(values, bins=11, range=(0, 10) if column == "rating" else (0, 1), color="#1f5fa8")
         axes.set_title(f"{column}  {fmean(values):.2f}", fontsize=9)
         axes.tick_params(labelsize=7)
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 

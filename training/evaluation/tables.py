@@ -11,6 +11,8 @@ from typing import Any
 from training.evaluation.published import TABLES, Table
 
 DRAWS = 300
+ESCAPED = str.maketrans({mark: f"\\{mark}" for mark in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"})  # fmt: skip
 ABOVE = "Rows above ours: arXiv 2507.20766; * as the benchmark reported."
 JUDGED = ("judge", "overall", "rating", "rating_pass")
 Cells = dict[str, float | str]
@@ -67,14 +69,14 @@ def _paper_rows(table: Table) -> list[tuple[str, list[str]]]:
     return [(name, [_figure(float(v)) for v in values]) for name, values in table.paper]
 
 
-def _measured(table: Table, cells: Cells, ends: dict[str, tuple[float, float]], pattern: str) -> list[str]:
-    shown = []
-    for column, _ in table.columns:
-        text = _figure(cells.get(column))
-        if column in ends and text != "-":
-            text += pattern.format(*ends[column])
-        shown.append(text)
-    return shown
+def _measured(table: Table, cells: Cells) -> list[str]:
+    return [_figure(cells.get(column)) for column, _ in table.columns]
+
+
+def _ends(table: Table, cells: Cells, ends: dict[str, tuple[float, float]]) -> list[tuple[str, ...]]:
+    """Lower and upper end of each column's interval, nothing where nothing was measured."""
+    known = [column if _figure(cells.get(column)) != "-" else "" for column, _ in table.columns]
+    return [tuple(map(_figure, ends[column])) if column in ends else ("", "") for column in known]
 
 
 def markdown(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[float, float]], notes: list[str]) -> str:
@@ -82,7 +84,9 @@ def markdown(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[flo
     lines = [f"## {table.title}", "", "| model | " + " | ".join(heading for _, heading in table.columns) + " |",
              "|---" * (len(table.columns) + 1) + "|"]  # fmt: skip
     lines += [f"| {name} | " + " | ".join(values) + " |" for name, values in _paper_rows(table)]
-    lines.append(f"| **{model}** (here) | " + " | ".join(_measured(table, cells, ends, " [{:.2f}, {:.2f}]")) + " |")
+    both = zip(_measured(table, cells), _ends(table, cells, ends), strict=True)
+    ours = [f"{value} [{low}, {high}]" if low else value for value, (low, high) in both]
+    lines.append(f"| **{model}** (here) | " + " | ".join(ours) + " |")
     if table.paper:
         lines += ["", ABOVE]
     lines += ["", "In brackets: 95% interval over the cases (bootstrap).", *(f"- {note}" for note in notes)]
@@ -90,22 +94,23 @@ def markdown(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[flo
 
 
 def latex(benchmark: str, model: str, cells: Cells, ends: dict[str, tuple[float, float]], notes: list[str]) -> str:
-    """The same as a `table` environment; needs booktabs."""
+    """The same as a `table` environment, the interval in two rows below; needs booktabs."""
     table = TABLES[benchmark]
     head = " & ".join(["Model", *(_escaped(heading) for _, heading in table.columns)])
-    lines = [r"\begin{table}", r"\centering", r"\begin{tabular}{l" + "r" * len(table.columns) + "}", r"\toprule",
-             head + r" \\", r"\midrule"]  # fmt: skip
+    kinds = "r" * len(table.columns)
+    lines = [r"\begin{table}", r"\centering", r"\small", r"\setlength{\tabcolsep}{3pt}",
+             r"\begin{tabular}{l" + kinds + "}", r"\toprule", head + r" \\", r"\midrule"]  # fmt: skip
     lines += [" & ".join([_escaped(name), *values]) + r" \\" for name, values in _paper_rows(table)]
-    measured = _measured(table, cells, ends, r" {{\scriptsize [{:.2f}, {:.2f}]}}")
-    lines += [*([r"\midrule"] if table.paper else []), " & ".join([_escaped(model) + " (here)", *measured]) + r" \\"]
+    lines += [r"\midrule"] if table.paper else []
+    between = list(zip(*_ends(table, cells, ends), strict=True))
+    rows = [(_escaped(model) + " (here)", _measured(table, cells))]
+    rows += zip((r"\quad 95\% from", r"\quad to"), map(list, between), strict=True)
+    lines += [" & ".join([name, *values]) + r" \\" for name, values in rows]
     above = [ABOVE] if table.paper else []
-    caption = " ".join([f"{table.title}.", *above, "In brackets: 95% interval over the cases (bootstrap).", *notes])
+    caption = " ".join([f"{table.title}.", *above, "Interval: over the cases (bootstrap).", *notes])
     lines += [r"\bottomrule", r"\end{tabular}", r"\caption{" + _escaped(caption) + "}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
 
 def _escaped(text: str) -> str:
-    text = text.replace("\\", r"\textbackslash{}")
-    for mark in "&%$#_{}":
-        text = text.replace(mark, "\\" + mark) if mark not in "{}" else text
-    return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+    return text.translate(ESCAPED)

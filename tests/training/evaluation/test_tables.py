@@ -33,8 +33,9 @@ def test_a_row_has_its_interval_and_says_what_it_was_computed_with() -> None:
     assert "| **my_model** (here) | 100.00 [100.00, 100.00] | 50.00 [" in text and "| RRVF | 97.83 |" in text
     assert "faults included" in text and "gpt-4o; the published question, read from /clone" in text
     source = tables.latex("chartmimic", "my_model", cells, ends, notes)
-    assert r"my\_model (here) & 100.00 {\scriptsize [100.00, 100.00]}" in source
-    assert source.count(r"\\") == len(TABLES["chartmimic"].paper) + 2 and r"95\% interval" in source
+    assert r"my\_model (here) & 100.00 & 50.00" in source
+    assert r"\quad 95\% from & 100.00 & " in source and r"\quad to & 100.00 & " in source
+    assert source.count(r"\\") == len(TABLES["chartmimic"].paper) + 4
 
 
 def test_marks_of_our_own_question_are_not_set_beside_published_ones() -> None:
@@ -45,3 +46,8 @@ def test_marks_of_our_own_question_are_not_set_beside_published_ones() -> None:
     )
     assert text.splitlines()[-6].endswith("| 25.00 | - | - |") or "| 25.00 | - | - |" in text
     assert "our own question" in text
+
+
+def test_any_name_is_text_in_latex() -> None:
+    source = tables.latex("design2code", r"a{b_\c~^%", {}, {}, [])
+    assert r"a\{b\_\textbackslash{}c\textasciitilde{}\textasciicircum{}\% (here)" in source
