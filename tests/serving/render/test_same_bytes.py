@@ -135,10 +135,11 @@ def test_the_same_bytes_always_and_everywhere(tmp_path: Path, monkeypatch: pytes
     plain, seen = sandbox.namespace_flags, defaultdict[Key, set[str]](set)
     charts, sources = programs(), pages()
     with load() if FULL else contextlib.nullcontext():
-        for folder in font_folders(tmp_path).values():
-            extra = ["--ro-bind", str(folder), "/usr/share/fonts"]
-            monkeypatch.setattr(sandbox, "namespace_flags", lambda extra=extra: [*plain(), *extra])
-            for turn in range(TIMES):
+        folders = font_folders(tmp_path)
+        for turn in range(TIMES):
+            for folder in folders.values():
+                extra = ["--ro-bind", str(folder), "/usr/share/fonts"]
+                monkeypatch.setattr(sandbox, "namespace_flags", lambda extra=extra: [*plain(), *extra])
                 asyncio.run(drawn(turn, seen, charts, sources))
                 print(folder.name, turn, sum(len(found) > 1 for found in seen.values()), "differ", flush=True)
     different = {key: found for key, found in seen.items() if len(found) > 1}
