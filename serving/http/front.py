@@ -32,6 +32,7 @@ class BoundedHead(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head = 0  # bytes of a head that is not complete
+        self._begun = 0  # requests
         self._inside = False  # between the beginning and the end of a request
         self._body, self._around = 0, 0  # bytes of its body so far, and of what is neither head nor body
         self._patience: asyncio.TimerHandle | None = None
@@ -45,15 +46,16 @@ class BoundedHead(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        complete, inside, body = self._patience is None and self._head == 0, self._inside, self._body
+        complete, inside = self._patience is None and self._head == 0, self._inside
+        begun, body = self._begun, self._body
         self._head += len(data)
         super().data_received(data)
         if complete and self._patience is None:
             self._head = 0  # a body
             if inside and self._inside:
                 self._around += len(data) - (self._body - body)
-            elif not self._inside and self._body == body:  # empty lines before a head are the beginning of one
-                self._wait()
+            elif self._begun == begun and not self._inside and (self.cycle is None or self.cycle.response_complete):
+                self._wait()  # empty lines before a head are the beginning of one
         elif self._patience is not None and self._head > HEAD_BYTES and not self.transport.is_closing():
             self.transport.write(TOO_LARGE)
             self.transport.close()
@@ -62,6 +64,7 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._begun += 1
         self._inside, self._body, self._around = True, 0, 0
         if self._patience is None:
             self._wait()

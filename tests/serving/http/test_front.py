@@ -23,6 +23,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
+    if scope["path"] == "/slow":
+        await asyncio.sleep(4 * front.HEAD_S)
     SEEN.append({"client": scope["client"], "headers": dict(scope["headers"]), "body": len(body)})
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
@@ -164,3 +166,22 @@ async def test_an_upgrade_is_answered_as_any_request(monkeypatch: pytest.MonkeyP
     async with served(monkeypatch) as port:
         assert b"200 OK" in await ask(port, b"GET / HTTP/1.1\r\nX-Forwarded-For: 9.9.9.9\r\n" + head + b"\r\n")
     assert b"x-forwarded-for" not in SEEN[0]["headers"] and SEEN[0]["client"][0] == "127.0.0.1"
+
+
+async def test_an_answer_may_take_longer_than_a_head_on_a_connection_that_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(front, "HEAD_S", 0.3)
+    async with served(monkeypatch) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for head in (
+            b"GET / HTTP/1.1",
+            b"GET /slow HTTP/1.1",
+            b"POST /slow HTTP/1.1\r\nContent-Length: 1",
+            b"GET / HTTP/1.1",
+        ):
+            # a body and, as old clients do, an empty line behind it
+            writer.write(head + b"\r\nHost: x\r\n\r\n" + (b"x\r\n" if head.startswith(b"POST") else b""))
+            async with asyncio.timeout(30):
+                assert b"200 OK" in await reader.readuntil(b"ok"), head
+        writer.close()
