@@ -55,6 +55,7 @@ DOMAIN = Domain(
     name="web",
     about="Web pages, rebuilt as one HTML file.",
     drawn="browser",
+    shipped_pictures=True,
     languages=frozenset(("html", "htm", "html5", "xhtml", "svg")),
     endings=(".html", ".htm", ".xhtml"),
     media=("text/html", "application/xhtml+xml"),

@@ -66,7 +66,7 @@ CONFIGS: dict[str, str] = {
     "run: {name: '${nothing}'}\n": "run.name=${nothing}: Interpolation key 'nothing' not found",
     "run: {dir: '${run.dir}'}\n": "run.dir=${run.dir}: ",
     # relations
-    "data: {domain: web}\n": "data.domain=web needs pictures of its own: data.images=DIR",
+    "data: {domain: tests/domains/without_pictures.py}\n": "needs pictures of its own: data.images=DIR",
     "data: {domain: poem}\n": "data.domain=poem: must be one of chart, ",
     "data: {domain: no/such/file.py}\n": "no/such/file.py: no such file",
     "sampling: {max_trajectory_tokens: 4000}\n": "=4000 does not fit engine.max_model_len=2048",

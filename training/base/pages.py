@@ -48,7 +48,9 @@ STAGES = (
     Stage("blocks", 150, 48, rows=1),
     Stage("blocks", 150, 32, rows=2, looks=0.3),
     Stage("pages", 150, 16, looks=0.2, rate=(1.0, 0.8)),
-    Stage("pages", 250, 16, looks=0.5, rate=(0.8, 0.0), decay=0.1),
+    Stage("pages", 50, 16, looks=0.6, rate=(0.8, 0.7), decay=0.1),
+    Stage("pages", 50, 16, looks=0.6, rate=(0.7, 0.525), decay=0.1),
+    Stage("pages", 50, 16, looks=0.6, rate=(0.525, 0.0), decay=0.1),
 )
 TOTAL = sum(stage.steps for stage in STAGES)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 
 from configs.domains import find
-from configs.load import load
+from configs.load import ConfigError, load
 from configs.schema import Config
 from training.base import SHIPPED, card, make, page_blocks
 from training.data import examples, tiny_policy
+from training.data.labels import PAGES, labels_of
 from training.run.checkpoint import latest
 
 EXAMPLES, LESSONS = 1500, 300  # of a domain that draws its own
@@ -35,6 +36,8 @@ def pretrain(
     if not (domain := find(config.data.domain)).shipped_pictures and domain.example is not None:
         supervised(file, overrides, folder, out, count)
         return
+    if labels_of(config.data.domain) is PAGES:
+        raise ConfigError(f"the policy of {domain.name} is made with --pages")
     if shuffled:
         for kind, figures in make.control(folder, config.prompts, config.run.seed).items():
             print(f"{kind}, pictures shuffled in training: " + ", ".join(f"{k} {v:.3f}" for k, v in figures.items()))

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from configs.load import load
 from configs.schema import Prompts, Render
 from serving.render.web import WebRenderer
 from training.base import card, make, page_blocks, page_words, pages, teach
+from training.base import shipped as embedded
 from training.base.page_blocks import HEIGHT, ROWS, WIDTH, Blocks
 from training.base.pages import Pages
 from training.base.pictures import resized
+from training.base.read import Reader, own, table
+from training.data.labels import PAGES
 from training.data.page_looks import drawing
 from training.data.synthetic_pages import COLOURS, WINDOW, WORDS, Block, Page, is_held_out, page
 
@@ -153,3 +158,14 @@ def test_a_page_is_said_in_few_tokens(tmp_path: Path) -> None:
     assert max(len(tokens.encode(answer)) for answer in answers) <= 60
     assert all(tokens.decode(tokens.encode(answer)) == answer for answer in answers)
     assert all(len(tokens.encode(word)) == 1 for word in (*WORDS, *COLOURS))
+
+
+def test_the_shipped_policy_reads_pages_and_nothing_when_pictures_are_exchanged() -> None:
+    config, shipped = load("configs/tiny_web.yaml"), embedded("web")
+    figures = json.loads((shipped / "card.json").read_text())["greedy"]
+    shown, seen = own(config, 16)
+    found = table(shown, Reader(shipped, config.prompts, PAGES).answers(seen), PAGES)
+    assert found["answered"] > 0.9
+    for name in ("kind", "colour", "word"):
+        assert found[name] > figures[name] - 0.15, name
+    assert found["exchanged word"] < 0.15 and found["exchanged colour"] < 0.3
