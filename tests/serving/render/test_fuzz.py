@@ -40,7 +40,10 @@ SOME = settings(max_examples=COUNT, deadline=None, suppress_health_check=list(He
 TAGS = (
     "<think>", "</think>", "<tool_call>", "</tool_call>", "<answer>", "</answer>", "```python\n", "```", "~~~", "\r\n",
 )  # fmt: skip
-replies = st.lists(st.one_of(st.sampled_from(TAGS), st.text(max_size=40)), max_size=30).map("".join)
+# what comes again and again goes deep or takes long
+again = st.tuples(st.sampled_from((*TAGS, '{"arguments":', "[", "{", "<!--", " ", "1")), st.integers(1, 5000))
+pieces = st.one_of(st.sampled_from(TAGS), st.text(max_size=40), again.map(lambda one: one[0] * one[1]))
+replies = st.lists(pieces, max_size=30).map("".join)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=10), inner, max_size=5),
@@ -53,8 +56,9 @@ KINDS = (requests.ImageToCode, requests.Render, requests.Judge, requests.Reload)
 @SOME
 @given(replies, st.booleans())
 def test_what_a_model_writes_is_a_turn(text: str, tool: bool) -> None:
-    kind, code = parse_turn(text, tool=tool)
-    assert kind in ("tool_call", "answer", "malformed") and (code is None or isinstance(code, str))
+    for written in (text, f"<think></think><answer>{text}</answer>"):
+        kind, code = parse_turn(written, tool=tool)
+        assert kind in ("tool_call", "answer", "malformed") and (code is None or isinstance(code, str))
 
 
 @SOME
