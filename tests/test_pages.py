@@ -59,12 +59,12 @@ def test_files_and_links_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", WRITTEN, ids=ids)
 def test_settings_exist(page: Path) -> None:
     for key, value in re.findall(
-        r"\b([a-z_]+\.[a-z_]+)=([^\s\"'`)]+)", re.sub(r"https?://\S+", "ADDRESS", page.read_text())
+        r"(?<![\w.])([a-z_]+(?:\.[a-z_]+)+)=([^\s\"'`)]+)", re.sub(r"https?://\S+", "ADDRESS", page.read_text())
     ):
         if (ROOT / key.split(".")[0]).with_suffix(".py").exists():
             continue
         value = {"path/to/folder": str(ROOT), "/shared/charts": str(ROOT)}.get(value, value)
-        needed = ["judge.backend=mllm"] if key == "judge.url" else []
+        needed = ["judge.backend=mllm"] if key == "judge.url" else ["judge.model=m"] if value == "mllm" else []
         value = value.replace("ADDRESS", "http://127.0.0.1:9/v1").rstrip(".;,")
         load(ROOT / "configs" / "tiny_chart.yaml", [*needed, f"{key}={value}"])
 
