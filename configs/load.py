@@ -73,9 +73,10 @@ def load(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Confi
 
 def recorded(path: Path) -> Config:
     """The settings that a run's folder holds, to be looked at: the folder may be from anybody, so no file of code that
-    they name is loaded, and a domain of one's own reads as `chart`. Raises ConfigError."""
-    domain = dict(_leaves(_file(path))).get("data.domain", "chart")
-    return load(path, [] if domain in shipped() else ["data.domain=chart"])
+    they name is loaded, and a domain of one's own reads as the default. Raises ConfigError."""
+    default = Config().data.domain
+    domain = dict(_leaves(_file(path))).get("data.domain", default)
+    return load(path, [] if domain in shipped() else [f"data.domain={default}"])
 
 
 def dump(config: Config) -> str:
