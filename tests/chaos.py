@@ -202,12 +202,13 @@ def nodes(folder: Path, kills: int, sigterms: int, steps: int, seed: int) -> dic
 
     rng, marker = random.Random(seed), f"chaos-{os.getpid()}"
     order = rng.sample(["node"] * kills + ["driver"] * sigterms, kills + sigterms)
-    rig = Rig(Path(tempfile.mkdtemp(prefix="rrvf-", dir="/tmp")) / "rig", marker)
+    root = Path(tempfile.mkdtemp(prefix="rrvf-", dir="/tmp"))  # short: Ray's sockets lie below it
+    rig = Rig(root / "rig", marker)
     members = {name: number for number, name in enumerate("abc", 2)}
     waits: list[float] = []
     chaos = Chaos(
         rig.shared, [*SMALL, "run.restarts=99", "cluster.room_s=300"], steps, marker,
-        rig.environment | {"RAY_ADDRESS": rig.address},
+        environment=rig.environment | {"RAY_ADDRESS": rig.address},
     )  # fmt: skip
     try:
         for name, number in members.items():
@@ -239,11 +240,11 @@ def nodes(folder: Path, kills: int, sigterms: int, steps: int, seed: int) -> dic
 
         wait_until("the end of the run's processes", lambda: not left(), 60)
         found = check(chaos.run, steps, 3)
-        if folder != rig.shared:
-            shutil.copytree(rig.shared, folder, dirs_exist_ok=True)
     finally:
         chaos.close()
         rig.close()
+        shutil.copytree(rig.shared, folder, dirs_exist_ok=True)
+        shutil.rmtree(root, ignore_errors=True)
     return {
         "kills": dict(chaos.killed), "lives": chaos.lives, "seconds": seconds, **found,
         "seconds to the next step": {"median": round(sorted(waits)[len(waits) // 2]), "most": round(max(waits))},
