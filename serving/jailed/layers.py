@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 FILE_BYTES = 16 * 2**20
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 THREAD = 0x10400  # of clone(2): CLONE_THREAD with CLONE_FILES, without which each thread could open files of its own
+WAITS = (0, 9)  # FUTEX_WAIT and FUTEX_WAIT_BITSET, shared
 PRIVATE = 128  # of futex(2): a futex that is not is found by its file, which other jails have mapped as well
 PLAIN_CALLS = tuple(
     """
@@ -53,6 +54,9 @@ def seccomp_filter() -> bytes:
         rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, command))
     rules.add_rule(seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, THREAD, THREAD))
     rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, PRIVATE, PRIVATE))
+    # pthread_join waits on a shared one: told to try again it looks until the thread has ended, any other error aborts
+    for wait in WAITS:
+        rules.add_rule(seccomp.ERRNO(errno.EAGAIN), "futex", seccomp.Arg(1, seccomp.MASKED_EQ, 0xFF, wait))
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags cannot be filtered; the C library falls back
     # reading one's own limits (pid 0, no new value) is common, setting them is not
     rules.add_rule(seccomp.ALLOW, "prlimit64", seccomp.Arg(0, seccomp.EQ, 0), seccomp.Arg(2, seccomp.EQ, 0))

@@ -90,6 +90,24 @@ async def _fight(found: Battle, folder: Path) -> None:
     await asyncio.gather(side(QUICK, patient), side(QUICK, patient), side(HASTY, hasty))
 
 
+def test_threads_of_native_code_are_joined() -> None:
+    """pthread_join waits on a futex that is not private; a filter that forbade it in another way would abort it."""
+    program = (
+        "import numpy, matplotlib.pyplot as plt\nfor n in range(5):\n"
+        "    plt.contourf(numpy.random.rand(200, 200), algorithm='threaded', levels=4)"
+    )
+
+    async def drawn() -> RenderResult:
+        renderer = ChartRenderer(Render(sandbox=Sandbox(wall_s=60)))
+        try:
+            return await renderer.render(program)
+        finally:
+            await renderer.close()
+
+    result = asyncio.run(drawn())
+    assert result.ok, result.message
+
+
 def test_the_corpus_is_as_large_as_promised() -> None:
     assert len({name for name, _, _ in ATTACKS}) == len(ATTACKS) >= 60
 
