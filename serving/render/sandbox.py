@@ -28,6 +28,7 @@ INSIDE = "/rrvf"  # where the jail sees the few files that it runs
 FOLDER = "/rrvf-folder"  # and the only one that it may write to
 HABITS = ("/tmp", "/mnt/data", "/content", "/kaggle/working")  # other names of that folder
 HOME = "/rrvf-home"  # of the server itself
+PYTHON = "/rrvf-python"  # where the jail sees an environment that lies below one of HABITS
 CODE = ("serving/__init__.py", *(f"serving/jailed/{p.name}" for p in sorted((ROOT / "serving/jailed").glob("*.py"))))
 
 
@@ -40,23 +41,38 @@ class MissingLayer(RuntimeError):
 def command(module: str, arguments: Iterable[str], *, namespaces: bool) -> list[str]:
     """The argv that runs one of our modules in a jail of its own: no network, no other process, read-only files."""
     # without -P a server would look for modules in its folder, where programs leave files
-    python = [sys.executable, "-P", "-s", "-B", "-m", module, *arguments]
+    options = ["-P", "-s", "-B", "-m", module, *arguments]
     if not namespaces:
-        return python
+        return [sys.executable, *options]
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise FileNotFoundError("bwrap is not installed (apt-get install bubblewrap)")
     binds = [x for path in CODE for x in ("--ro-bind", str(ROOT / path), f"{INSIDE}/{path}")]
     for prefix in dict.fromkeys((sys.base_prefix, sys.prefix)):
         if not prefix.startswith("/usr"):
-            binds += ["--ro-bind", prefix, prefix]
-    names = [x for name in HABITS for x in ("--symlink", FOLDER, name)]
+            binds += ["--ro-bind", prefix, _seen(prefix)]
+    names = [x for name in free_habits() for x in ("--symlink", FOLDER, name)]
+    python = Path(sys.executable)
+    if python.is_relative_to(sys.prefix):
+        python = Path(_seen(sys.prefix)) / python.relative_to(sys.prefix)
     return [
         bwrap, *namespace_flags(), "--disable-userns",
         # a picture may depend on Matplotlib's own fonts only; not looking for others also saves a second
         "--tmpfs", "/usr/share/fonts", *binds,
-        "--size", str(FOLDER_BYTES), "--tmpfs", FOLDER, *names, "--tmpfs", HOME, "--chdir", FOLDER, "--", *python,
+        "--size", str(FOLDER_BYTES), "--tmpfs", FOLDER, *names, "--tmpfs", HOME, "--chdir", FOLDER,
+        "--", str(python), *options,
     ]  # fmt: skip
+
+
+def free_habits() -> list[str]:
+    """Those of HABITS below which Python itself does not lie: its own files stay where they are."""
+    return [name for name in HABITS if not Path(sys.base_prefix).is_relative_to(name)]
+
+
+def _seen(prefix: str) -> str:
+    """Where the jail sees a tree of Python's: an environment below a name that is the program's folder moves."""
+    moves = prefix != sys.base_prefix and any(Path(prefix).is_relative_to(name) for name in free_habits())
+    return PYTHON if moves else prefix
 
 
 def namespace_flags() -> list[str]:
@@ -77,7 +93,7 @@ def environment(*, namespaces: bool, scratch: str) -> dict[str, str]:
     return {
         "PATH": "/usr/sbin:/sbin",  # ldconfig, which finds libseccomp; not fc-list, which finds foreign fonts
         "HOME": HOME if namespaces else scratch,
-        "TMPDIR": "/tmp" if namespaces else scratch,
+        "TMPDIR": (free_habits() or [FOLDER])[0] if namespaces else scratch,
         "MPLCONFIGDIR": HOME if namespaces else scratch,
         "PYTHONPATH": INSIDE if namespaces else str(ROOT),
         "MPLBACKEND": "agg",

@@ -1,8 +1,11 @@
 """Every layer is active here, refuses by itself what it should, and its absence is an error unless it is excused."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import venv
 
 import pytest
 
@@ -40,6 +43,24 @@ def attempt(folder: object, program: str, layers: list[str]) -> str:
 def test_a_layer_refuses_alone_what_passes_without_it(layer: str, tmp_path: object) -> None:
     assert attempt(tmp_path, ALONE[layer], [layer]).startswith("refused")
     assert attempt(tmp_path, ALONE[layer], []) == "done\n"
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_checkout_below_a_name_that_is_the_programs_folder_has_its_jail(copied: bool) -> None:
+    """People clone to /tmp, and on Colab to /content: what Python needs there must not be hidden by that folder."""
+    with tempfile.TemporaryDirectory(prefix="rrvf a-", dir="/tmp") as folder:
+        venv.create(folder, symlinks=True)
+        look = "import json; from serving.render import sandbox; print(json.dumps(sandbox.probe()))"
+        if copied:  # as if Python itself lay there
+            look = f"import sys; sys.base_prefix = sys.prefix = {folder!r}; {look}"
+        environment = os.environ | {"PYTHONPATH": str(sandbox.ROOT)}
+        argv = [f"{folder}/bin/python", "-c", look]
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=120, check=True)
+        found = json.loads(done.stdout)
+        if not copied:
+            assert found["namespaces"] == "" == found["limits"], found  # the other layers' packages are not in it
+        else:  # its interpreter is a link to one that the jail does not see; the folders are no obstacle
+            assert "symlink" not in found["namespaces"], found
 
 
 def test_namespaces_show_no_process_no_network_and_no_file_of_ours(tmp_path: object) -> None:
