@@ -8,17 +8,12 @@ deadline, every other one a deadline that no load of the machine makes it miss.
 
 from string import Template
 
+from tests.serving.jailed.attack_forms import DIED, FORGE, REFUSED, SLOW, C
 from tests.serving.jailed.hostile_charts_second import SECOND
 from tests.serving.jailed.hostile_charts_third import THIRD
 
 DRAW = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\n"
-REFUSED = ("forbidden", "exception")
-DIED = ("crashed",)
-SLOW = ("timeout",)
-FORGE = "import os, struct\ndef say(body, *head): os.write(0, struct.pack('!BIIII', *head) + body)\n"
 LOCK = "import fcntl, numpy, struct\nshared = open(numpy.__file__)\n"
-C = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n    r = libc.syscall(*a)\n    "
-C += "if r < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))\n    return r\n"
 
 ATTACKS: list[tuple[str, tuple[str, ...], str]] = [
     # files

@@ -1,12 +1,7 @@
 """The third red team's programs, by class, tried after the second corpus had been shut; `hostile_charts` adds them."""
 
-REFUSED = ("forbidden", "exception")
-DIED = ("crashed",)
-SLOW = ("timeout",)
-FINE = ("ok",)
-C = "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(*a):\n    r = libc.syscall(*a)\n    "
-C += "if r < 0: raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))\n    return r\n"
-FORGE = "import os, struct\ndef say(body, *head): os.write(0, struct.pack('!BIIII', *head) + body)\n"
+from tests.serving.jailed.attack_forms import DIED, FINE, FORGE, REFUSED, SLOW, C
+
 DRIP = FORGE + "import threading, time\nsay(b'', 0, 2000, 1000, 6000000, 0)\n"
 
 THIRD: list[tuple[str, tuple[str, ...], str]] = [
