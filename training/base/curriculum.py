@@ -6,8 +6,9 @@ fifths of the batches in the first half of its stage. Looks come after the plain
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from training.base.pictures import SHARD
 from training.data.chart_looks import Look
@@ -68,13 +69,28 @@ class Item:
     form: str  # direct, tool or repair; told: `index` counts the dialogues of repairs.py, whatever their pictures
 
 
-def stage_of(step: int) -> tuple[Stage, float]:
-    """The stage of a step and the share of it that is done."""
-    for stage in STAGES:
+class Lasting(Protocol):
+    """A stage of any course."""
+
+    @property
+    def steps(self) -> int: ...
+
+
+S = TypeVar("S", bound=Lasting)
+
+
+def stage_at(stages: Sequence[S], step: int) -> tuple[S, float]:
+    """The stage of a step and the share of it that is done; after the last one the last, done."""
+    for stage in stages:
         if step < stage.steps:
             return stage, step / stage.steps
         step -= stage.steps
-    return STAGES[-1], 1.0
+    return stages[-1], 1.0
+
+
+def stage_of(step: int) -> tuple[Stage, float]:
+    """The stage of a step and the share of it that is done."""
+    return stage_at(STAGES, step)
 
 
 def batch(step: int, seed: int) -> list[Item]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from training.base import page_words
+from training.base.curriculum import stage_at
 from training.base.page_blocks import HEIGHT, Blocks
 from training.base.teach import Sample, Teacher
 from training.data.synthetic_pages import COLOURS, ROWS, WORDS, Page
@@ -56,12 +57,8 @@ TOTAL = sum(stage.steps for stage in STAGES)
 
 
 def stage_of(step: int) -> tuple[Stage, float]:
-    """The stage of a step and the share of it that is over."""
-    for stage in STAGES:
-        if step < stage.steps:
-            return stage, step / stage.steps
-        step -= stage.steps
-    return STAGES[-1], 1.0
+    """The stage of a step and the share of it that is done."""
+    return stage_at(STAGES, step)
 
 
 def inked(picture: np.ndarray, inks: str, rng: random.Random) -> np.ndarray:
