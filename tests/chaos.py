@@ -225,11 +225,12 @@ def nodes(folder: Path, kills: int, sigterms: int, steps: int, seed: int) -> dic
                 print(f"step {chaos.done()}: killed node {name}", flush=True)
                 time.sleep(rng.uniform(0, 30))
                 rig.add(name, members[name], 3)
+                chaos.killed[what] += 1
             elif chaos.driver is not None and chaos.driver.poll() is None:
                 print(f"step {chaos.done()}: SIGTERM to the driver", flush=True)
                 chaos.driver.terminate()
                 assert chaos.driver.wait(timeout=STALL_S) == 0, chaos.log.read_text()[-2000:]
-            chaos.killed[what] += 1
+                chaos.killed[what] += 1
             chaos.await_steps(1)
             waits.append(time.monotonic() - began)
         chaos.finish()
