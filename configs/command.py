@@ -30,8 +30,7 @@ def run(command: Callable[[], int | None], *, unusable: tuple[type[Exception], .
         if status is None:
             raise
         for line in str(error).splitlines() or [type(error).__name__]:
-            shown = "".join(
-                c if c.isprintable() else " " for c in line
-            )  # it may quote a file: no command to a terminal
+            # it may quote a file, which must not command a terminal
+            shown = "".join(c if c.isprintable() else " " for c in line)
             print(f"error: {shown}{after if status == 1 else ''}", file=sys.stderr)
         return int(status)

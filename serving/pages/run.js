@@ -196,7 +196,11 @@ $("more").addEventListener("change", () => curves().catch(problem));
 $("close").addEventListener("click", () => $("detail").close());
 $("detail").addEventListener("click", (event) => event.target === $("detail") && $("detail").close());
 
+let placed = "";
+
 function placement(nodes) {
+  if (JSON.stringify(nodes) === placed) return; // what somebody reads or marks stays
+  placed = JSON.stringify(nodes);
   const line = ({ node, parts }) => `${node}: ${Object.entries(parts).map(([part, count]) => `${count} x ${part}`).join(", ")}`;
   $("nodes").hidden = !nodes.length;
   $("nodes").querySelector("summary").textContent = nodes.length === 1 ? "On one node" : `On ${nodes.length} nodes`;

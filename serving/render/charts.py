@@ -1,10 +1,10 @@
 """Charts: Python source in, PNG or a clear failure out, through one warm fork server in its own jail.
 
 Guarantees: the same source gives the same bytes, on every worker and after every restart, unless it asks for the time,
-the system's own random numbers or its process; a result comes by
-`render.sandbox.wall_s` plus a margin, three times that where the machine is so crowded that a program waits for a
-processor; a server that died or does not answer by then is started again and its program tried once more, then it is an
-Outage. No byte that foreign code wrote is parsed here: a picture arrives as raw pixels of the size it announces.
+the system's own random numbers or its process; a result comes by `render.sandbox.wall_s` plus a margin, three times
+that where the machine is so crowded that a program waits for a processor; a server that died or does not answer by then
+is started again and its program tried once more, then it is an Outage. No byte that foreign code wrote is parsed here:
+a picture arrives as raw pixels of the size it announces.
 """
 
 import asyncio

@@ -75,6 +75,8 @@ CONFIGS: dict[str, str] = {
     "queue: {groups_per_step: 1}\nlearner: {workers: 5, updates: 2}\n": "too few for learner.workers=5 times",
     "cluster: {place: {judge: 'pool!=a,pool=b'}}\n": "cluster.place.judge=pool!=a,pool=b names one label twice",
     "cluster: {place: {judge: pool}}\n": "cluster.place.judge=pool: must be key=value or key!=value",
+    "engine: {replicas: 3, max_replicas: 2}\n": "engine.max_replicas=2 is less than engine.replicas=3",
+    "engine: {gpus: 1, sync: host, max_replicas: 2}\n": "=2: one engine alone shares the learner's GPU",
     "grpo: {proximal: learner, importance: off}\n": "queue.max_staleness=2 with grpo.proximal=learner",
     "judge: {backend: mllm}\n": "judge.backend=mllm needs a model: judge.model=MODEL, or judge.url=ADDRESS",
     "judge: {url: 'http://a/v1'}\n": "judge.url=http://a/v1 is asked with judge.backend=mllm only",

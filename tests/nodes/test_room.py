@@ -30,7 +30,7 @@ def test_a_part_that_no_nodes_labels_allow_is_named() -> None:
     assert left_over(need, room, {"a": {"pool": "small"} | spot, "b": spot}) == Counter(
         {
             "learner worker (1 CPU and 1 GPU on a node with pool=big|bigger)": 4,
-            "queue (nothing on a node with ray.io/market-type!=spot)": 1,
+            "queue (on a node with ray.io/market-type!=spot)": 1,
         }
     )
 

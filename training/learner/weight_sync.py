@@ -3,10 +3,10 @@
 Guarantees: all actors get the same bytes; an actor's version changes only with its weights; the call ends by
 `learner.sync_s` with every actor reached that was there when it began, or a named Outage. An actor that died is left
 out: it gets the weights later, on CPUs by `training.run.cluster`, on GPUs at the next publication. So does an actor
-that joins. With none left it
-is an Outage. On CPUs the bytes are made once, travel through the object store (ten actors cost one copy, not ten) and
-are checked by CRC-32 on arrival and again where they are loaded. On GPUs vLLM's own transfer engine carries them
-(`training.learner.weight_sync_gpu`), or the host's memory where engine and learner share one GPU (`engine.sync=host`).
+that joins. With none left it is an Outage. On CPUs the bytes are made once, travel through the object store (ten actors
+cost one copy, not ten) and are checked by CRC-32 on arrival and again where they are loaded. On GPUs vLLM's own
+transfer engine carries them (`training.learner.weight_sync_gpu`), or the host's memory where engine and learner share
+one GPU (`engine.sync=host`).
 """
 
 import math

@@ -1,9 +1,9 @@
 """Whether a run's parts fit a cluster's nodes: asked before anything is started, and waited for in words.
 
 Guarantees: a part only fits where one node has room for it, not the sum of several, and the labels that it asks for
-(`cluster.place`); waiting has a deadline
-(`cluster.room_s`) and names every WORD_S seconds who waits for what, what is free and who holds the rest; an autoscaler
-is told what is missing; of several runs on one cluster one starts at a time, so that none takes half of another's room.
+(`cluster.place`); waiting has a deadline (`cluster.room_s`) and names every WORD_S seconds who waits for what, what is
+free and who holds the rest; an autoscaler is told what is missing; of several runs on one cluster one starts at a time,
+so that none takes half of another's room.
 """
 
 import re
@@ -39,7 +39,8 @@ class Demand:
     where: str = ""
 
     def __str__(self) -> str:
-        return f"{self.part} ({_words(self.need)}{f' on a node with {self.where}' if self.where else ''})"
+        labels = f"on a node with {self.where}" if self.where else ""
+        return f"{self.part} ({' '.join(filter(None, (_words(self.need) if self.need else '', labels)))})"
 
 
 def demands(c: Config, only: str = "") -> list[Demand]:
