@@ -76,7 +76,7 @@ CONFIGS: dict[str, str] = {
     "cluster: {place: {judge: 'pool!=a,pool=b'}}\n": "cluster.place.judge=pool!=a,pool=b names one label twice",
     "cluster: {place: {judge: pool}}\n": "cluster.place.judge=pool: must be key=value or key!=value",
     "engine: {replicas: 3, max_replicas: 2}\n": "engine.max_replicas=2 is less than engine.replicas=3",
-    "engine: {gpus: 1, sync: host, max_replicas: 2}\n": "=2: one engine alone shares the learner's GPU",
+    "learner: {gpus: 1}\nengine: {max_replicas: 2, gpus: 1, sync: host, gpu_memory_utilization: 0.4}\n": "=2: one",
     "grpo: {proximal: learner, importance: off}\n": "queue.max_staleness=2 with grpo.proximal=learner",
     "judge: {backend: mllm}\n": "judge.backend=mllm needs a model: judge.model=MODEL, or judge.url=ADDRESS",
     "judge: {url: 'http://a/v1'}\n": "judge.url=http://a/v1 is asked with judge.backend=mllm only",
