@@ -129,7 +129,8 @@ class Domain:
     one. It runs outside the jail on foreign text: no parsing beyond a search. Raises ValueError for a source that is
     not drawn. `languages`: names of a fenced block that holds a source. `bare(text)`: the source in a text without a
     fence, or None. `read(data, charset)`: text of a file. `request`: what a general model is asked for, with {width}
-    and {height} of the picture. `example(rng)`: one source, for data.images=drawn.
+    and {height} of the picture. `example(rng)`: one source, for data.images=drawn. `restyled(source, rng)`: the
+    source of an example in a look that the supervised start never saw; a run's pictures show it.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Domain:
     media: tuple[str, ...] = ()
     texts: Texts = Texts()
     example: Callable[[Random], str] | None = None
+    restyled: Callable[[str, Random], str] | None = None
     shipped_pictures: bool = False  # data.images=drawn takes the package's own set
 
     def __post_init__(self) -> None:

@@ -92,23 +92,16 @@ shapes: which shapes there are, how many, and their outlines
 layout: their places, sizes and order
 colour: fills, strokes and background
 text: words, where there are any"""
-COLOURS = ("red", "blue", "green", "orange", "purple", "black")
-
-
-def written(source: str) -> str:
-    """The program that draws a document."""
-    return f"SOURCE = {source!r}\n{PROGRAM}"
-
-
-def bare(text: str) -> str | None:
-    """A document that stands in a text without a fence."""
-    return document(text, "svg", ("<?xml",))
+COLOURS = {  # of an example -> its shades in pictures to learn from
+    "red": "#d62728 crimson indianred", "blue": "#1f77b4 royalblue steelblue", "green": "#2ca02c seagreen limegreen",
+    "orange": "#ff7f0e sandybrown gold", "purple": "#9467bd orchid indigo", "black": "#333333 dimgray darkslategray",
+}  # fmt: skip
 
 
 def example(rng: Random) -> str:
     """One or two plain shapes on a grid of 9 by 6, from left to right: what a small policy can learn to write."""
     shapes = []
-    for colour in rng.sample(COLOURS, rng.choice((1, 2))):
+    for colour in rng.sample(tuple(COLOURS), rng.choice((1, 2))):
         if rng.random() < 0.5:
             size = rng.randint(1, 2)
             x, y = rng.randint(size, 9 - size), rng.randint(size, 6 - size)
@@ -120,6 +113,15 @@ def example(rng: Random) -> str:
     return "<svg viewBox='0 0 9 6'>" + "".join(shape for _, shape in sorted(shapes)) + "</svg>"
 
 
+def restyled(source: str, rng: Random) -> str:
+    """The example in other shades, on tinted paper, mostly with an outline."""
+    edge = f"stroke='navy' stroke-width='{rng.choice('0369')}e-2'"
+    for colour, shades in COLOURS.items():
+        source = source.replace(f"'{colour}'", f"'{rng.choice(shades.split())}' {edge}")
+    paper = rng.choice(("ivory", "aliceblue", "whitesmoke", "mistyrose"))
+    return source.replace("6'>", f"6'><rect width='9' height='6' fill='{paper}'/>", 1)
+
+
 DOMAIN = Domain(
     name="svg",
     about="Vector pictures, redrawn as one SVG document.",
@@ -127,8 +129,8 @@ DOMAIN = Domain(
     languages=frozenset(("svg", "xml")),
     endings=(".svg",),
     media=("image/svg+xml",),
-    written=written,
-    bare=bare,
+    written=lambda source: f"SOURCE = {source!r}\n{PROGRAM}",
+    bare=lambda text: document(text, "svg", ("<?xml",)),
     request="Redraw this picture as one SVG document, as exactly as you can: shapes, places, sizes, colours and words. "
     "Answer with a ```svg block; it refers to nothing outside it and has no scripts.",
     texts=Texts(
@@ -144,4 +146,5 @@ DOMAIN = Domain(
         canvas=65_536,
     ),
     example=example,
+    restyled=restyled,
 )

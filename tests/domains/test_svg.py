@@ -13,10 +13,13 @@ from PIL import Image
 
 from configs.domains import find
 from configs.domains.svg import SIDE, example
+from configs.load import load
 from configs.schema import Render, Sandbox
 from serving.judge.perceptual import compare
 from serving.render.service import Renders
 from tests.domains.hostile_svg import ATTACKS, NS
+from training.data import examples
+from training.data.image_sets import training_and_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +105,16 @@ def test_examples_are_of_the_domain_and_depend_on_the_seed_alone() -> None:
     made = [example(Random(n)) for n in range(50)]
     assert made == [example(Random(n)) for n in range(50)] and len(set(made)) > 40
     assert all(find("svg").bare(f"so: {text} done") == text for text in made)
+
+
+def test_pictures_to_learn_from_show_examples_in_a_look_that_the_start_never_saw(tmp_path: Path) -> None:
+    plain = examples.write(tmp_path, "svg", "train", 12, seed=3)
+    shown = examples.write(tmp_path, "svg", "train", 12, seed=3, restyled=True)
+    assert (plain / examples.INDEX).read_text() == (shown / examples.INDEX).read_text()  # the same sources
+    for one, other in zip(sorted(plain.glob("*.png")), sorted(shown.glob("*.png")), strict=True):
+        assert one.read_bytes() != other.read_bytes()
+        score = compare(other.read_bytes(), one.read_bytes(), "svg").score
+        assert 0.3 < score < 0.95  # its own source is what is like it, and no example is all of it
+    config = load("configs/tiny_svg.yaml", ["data.count=12", "evaluate.count=2", "run.seed=3"])
+    known, _ = training_and_evaluation(config, tmp_path)
+    assert [Path(path).parent for path in known.paths] == [shown] * 12

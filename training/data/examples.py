@@ -3,7 +3,8 @@
 Guarantees: a picture depends on (domain, seed, split, index) alone and is drawn by the production renderer; no source
 of `heldout` is one of `train`, by content; a folder is written whole or not at all. The reward never sees a source: it
 is there for a supervised start (`python -m training.sft`) and for evaluation. A lesson shows a first attempt, right or
-with one fault, and the judge's real feedback on it; a fault is shown and not taught.
+with one fault, and the judge's real feedback on it; a fault is shown and not taught. `restyled` pictures show the same
+sources in the look that a domain keeps for its runs.
 """
 
 import asyncio
@@ -49,16 +50,29 @@ def _endless(domain: str, split: Split, count: int, seed: int) -> Iterator[str]:
         yield source
 
 
-def write(root: Path, domain: str, split: Split, count: int, seed: int, lessons: int = 0, max_chars: int = 160) -> Path:
+def write(
+    root: Path,
+    domain: str,
+    split: Split,
+    count: int,
+    seed: int,
+    lessons: int = 0,
+    max_chars: int = 160,
+    restyled: bool = False,
+) -> Path:
     """The folder under `root` with NUMBER.png and INDEX, made once; with `lessons`, the first so many examples as tool
     dialogues in LESSONS, whose feedback has at most `max_chars` characters. Raises ConfigError, Outage."""
-    folder = root / f"{version(domain)}-{split}-{count}-{seed}{f'-{lessons}' if lessons else ''}"
+    restyle = find(domain).restyled if restyled else None
+    parts = (version(domain), split, count, seed, *([lessons] if lessons else ()), *(["restyled"] if restyle else ()))
+    folder = root / "-".join(map(str, parts))
     if not (folder / INDEX).exists():
-        asyncio.run(_write(folder, domain, sources(domain, split, count, seed), lessons, max_chars))
+        texts = sources(domain, split, count, seed)
+        shown = [restyle(text, random.Random(text)) if restyle else text for text in texts]
+        asyncio.run(_write(folder, domain, texts, shown, lessons, max_chars))
     return folder
 
 
-async def _write(folder: Path, domain: str, texts: list[str], lessons: int, max_chars: int) -> None:
+async def _write(folder: Path, domain: str, texts: list[str], shown: list[str], lessons: int, max_chars: int) -> None:
     from serving.render.sandbox import LAYERS
     from serving.render.service import Renders
 
@@ -67,8 +81,8 @@ async def _write(folder: Path, domain: str, texts: list[str], lessons: int, max_
     renders = Renders(Render(cache_mb=0, sandbox=Sandbox(allow_missing=list(LAYERS))))
     pairs, dialogues = [], []
     try:
-        for number, source in enumerate(texts):
-            found = await renders.render(source, domain)
+        for number, (source, look) in enumerate(zip(texts, shown, strict=True)):
+            found = await renders.render(look, domain)
             if found.png is None:
                 raise ConfigError(f"example {number} of the domain is not drawn: {found.kind}: {found.message}")
             image = f"{number:05d}.png"

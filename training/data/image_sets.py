@@ -80,5 +80,5 @@ def training_and_evaluation(config: Config, cache: Path) -> tuple[ImageSet, list
 
 
 def _own(config: Config, cache: Path, split: examples.Split, count: int) -> ImageSet:
-    drawn_at = examples.write(cache, config.data.domain, split, count, config.run.seed)
+    drawn_at = examples.write(cache, config.data.domain, split, count, config.run.seed, restyled=True)
     return replace(folder(drawn_at, config.data.max_pixels), name=split)
