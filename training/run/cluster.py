@@ -64,7 +64,7 @@ def joined(config: Config) -> str:
 
 def join(config: Config) -> None:
     """Join the cluster of `cluster.address` or RAY_ADDRESS, else start one here; what runs that are over left behind on
-    it is removed."""
+    it is removed. Raises Outage, ConnectionError."""
     for name in ("ray", "ray.serve", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {
@@ -76,7 +76,10 @@ def join(config: Config) -> None:
         ray.init(address=address, **options)
         remove_leftovers()
     else:
-        ray.init(address="local", num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
+        try:
+            ray.init(address="local", num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
+        except RuntimeError as error:  # its processes did not answer in Ray's time
+            raise Outage("cluster", f"Ray did not start here: {error}") from error
 
 
 class Cluster:

@@ -15,6 +15,7 @@ WORKER_ENV = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "RAY_worker_niceness": "0",  # at Ray's 15 any other program of the machine stops the run
+    "RAY_gcs_server_port_wait_time_s": "120",  # the head's start, 30 s by default
     "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "5",  # a replica on busy cores is slow, not gone
 }
 
