@@ -6,6 +6,7 @@ browser. `written` turns an answer into one of the two.
 """
 
 import codecs
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -159,9 +160,12 @@ class Domain:
                 raise ValueError(
                     f"look.{part} names {', '.join(sorted(given))}; it must name {', '.join(sorted(known))}"
                 )
+            for term, value in getattr(self.look, part).items():
+                if not 0 <= value <= 1:  # NaN is neither
+                    raise ValueError(f"look.{part}: {term} is {value}; a number from 0 to 1")
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", self.name):
             raise ValueError(f"name {self.name!r}: small letters, digits and _")
         if self.drawn not in ("program", "browser"):
             raise ValueError(f"drawn {self.drawn!r}: program or browser")
-        if not self.question.marks or min(self.question.marks.values()) <= 0:
+        if not self.question.marks or not all(0 < weight < math.inf for weight in self.question.marks.values()):
             raise ValueError("question.marks must name marks with positive weights")

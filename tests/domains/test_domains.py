@@ -146,3 +146,8 @@ def test_a_domain_checks_itself() -> None:
         Domain("A b", "", "program", frozenset(), "", Question("", {"a": 1}))
     with pytest.raises(ValueError, match=r"look\.weights"):
         Domain("a", "", "program", frozenset(), "", Question("", {"a": 1}), Look(way="plot"))
+    nan = float("nan")
+    with pytest.raises(ValueError, match=r"look\.chance: ink is nan; a number from 0 to 1"):
+        Domain("a", "", "program", frozenset(), "", Question("", {"a": 1}), Look(chance={**Look().chance, "ink": nan}))
+    with pytest.raises(ValueError, match=r"question\.marks"):
+        Domain("a", "", "program", frozenset(), "", Question("", {"a": nan}))
