@@ -96,6 +96,7 @@ class Ledger:
     waiting: deque[tuple[int, int]] = field(default_factory=deque)  # (prompt, reissue) to issue before new ones
     counts: Counter[str] = field(default_factory=Counter)
     barren: int = 0  # groups dropped since the last one that became ready
+    dropped: str = ""  # why the last of them was
     unsettled: set[int] = field(default_factory=set)  # running and ready groups: what a sweep has to look at
     order: list[int] = field(default_factory=list)  # of this epoch
     epoch: int = -1
@@ -166,7 +167,10 @@ class Ledger:
                 self._drop(entry, "stale", f"oldest token {self.version - entry.oldest} versions old")
         if self.barren >= self.config.max_empty_batches * self.config.groups_per_step:
             dropped = {s: self.counts[s] for s in ("stale", "zero_variance", "failed")}
-            raise Barren(f"{self.barren} groups in a row brought nothing to learn from; dropped so far: {dropped}")
+            raise Barren(
+                f"{self.barren} groups in a row brought nothing to learn from (the last one: {self.dropped}); dropped "
+                f"so far: {dropped}"
+            )
         ready = sorted(self._in_state("ready"), key=lambda e: (e.oldest, e.group))[: self.config.groups_per_step]
         if len(ready) < self.config.groups_per_step:
             return None
@@ -297,6 +301,7 @@ class Ledger:
 
     def _drop(self, entry: Entry, state: State, reason: str, *, again: bool = True) -> State:
         self.barren += 1
+        self.dropped = reason
         self._move(replace(entry, reason=reason), state)
         if again and entry.reissue == 0:
             self.waiting.append((entry.prompt, 1))

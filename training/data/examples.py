@@ -27,11 +27,12 @@ TRIES = 200  # in a row that give nothing new: the domain has no more examples
 
 
 def sources(domain: str, split: Split, count: int, seed: int) -> list[str]:
-    """The first `count` different examples of a split. Raises ConfigError where the domain has too few."""
-    found = dict.fromkeys(_endless(domain, split, count, seed))
-    if len(found) < count:
-        raise ConfigError(f"the domain {find(domain).name} has {len(found)} examples in {split}, not {count}")
-    return list(found)
+    """The first `count` different examples of a split, or all that the domain has. Raises ConfigError where there is
+    none."""
+    found = list(dict.fromkeys(_endless(domain, split, count, seed)))
+    if not found:
+        raise ConfigError(f"the domain {find(domain).name} has no example in {split}: data.images=DIR")
+    return found
 
 
 def _endless(domain: str, split: Split, count: int, seed: int) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from configs.load import ConfigError
+from tests.domains.test_domains import OUTSIDE as FEW
 from training.data import examples
 from training.jobs.sft import read
 
@@ -40,6 +41,9 @@ def test_a_fault_depends_on_its_source_and_changes_one_place() -> None:
     assert examples.faulty("ab", random.Random(1)) in ("ab", "a", "b")  # without a digit
 
 
-def test_what_a_domain_has_too_few_of_is_one_line() -> None:
+def test_a_domain_with_few_examples_gives_what_it_has() -> None:
+    found = {split: examples.sources(FEW, split, 2000, 0) for split in ("train", "heldout")}  # type: ignore[arg-type]
+    assert 500 < len(found["train"]) < 1000 and 20 < len(found["heldout"]) < 100
+    assert not set(found["train"]) & set(found["heldout"])
     with pytest.raises(ConfigError, match="the domain web draws no examples"):
         examples.sources("web", "train", 3, 0)
