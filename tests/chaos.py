@@ -3,7 +3,7 @@
     python -m tests.chaos [--kills 20] [--steps 60] [--seed 0] [--folder DIR]        (make chaos)
     python -m tests.chaos --outage 60 [--steps 12]        the judge stands still for a minute instead
     python -m tests.chaos --nodes 20 --sigterms 10        whole nodes of a cluster die and come back, and the driver is
-                                                          told to stop, at random
+                                                          stopped, at random
 
 A run whose driver ends, because it was the one to be killed or because its learner was, is resumed. At the end no step
 may lack a group, no prompt may have been trained twice in its epoch or be lost, and the ledger must balance.

@@ -204,8 +204,8 @@ class PolicyEngine:
                 await self.write({"path": str(path), "crc32": crc32})
                 while not done.exists():
                     await asyncio.sleep(LOOK_S)
-                if said := done.read_text():
-                    raise Outage("sync", f"weights {version}: {said}")
+                if message := done.read_text():
+                    raise Outage("sync", f"weights {version}: {message}")
                 await self._pause()
                 return await self.commit(version)
         except TimeoutError:

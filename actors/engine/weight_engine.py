@@ -81,14 +81,14 @@ class SharedMemoryEngine(WeightTransferEngine[InitInfo, UpdateInfo]):
         pass
 
     def _load(self, info: UpdateInfo) -> None:
-        said = ""
+        message = ""
         try:
             with torch.no_grad(), set_current_vllm_config(self.vllm_config):
                 self._fill(info)
             self._loaded = True
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-        Path(f"{info.path}.done").write_text(said)
+            message = f"{type(error).__name__}: {error}"
+        Path(f"{info.path}.done").write_text(message)
 
     def _fill(self, info: UpdateInfo) -> None:
         from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload

@@ -26,7 +26,7 @@ class Unforeseen:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.outages: dict[str, tuple[int, str]] = {}  # by part: how many since they were last told, and the last
+        self.outages: dict[str, tuple[int, str]] = {}  # by part: how many since they were last reported, and the last
         self._recent: deque[str] = deque(maxlen=WINDOW)
 
     def note(self, error: Exception, session: str) -> str:

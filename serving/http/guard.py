@@ -71,8 +71,8 @@ class Guard:
         if refusal is not None:
             self._figures.refused(route, refusal.kind, refusal.status)
             await _drain(receive)
-            said = problem(refusal.status, refusal.kind, refusal.message, wait_s=refusal.wait_s)
-            await said(scope, receive, send)
+            answer = problem(refusal.status, refusal.kind, refusal.message, wait_s=refusal.wait_s)
+            await answer(scope, receive, send)
             return
         await self._admitted(scope, receive, send, route)
 
@@ -102,14 +102,14 @@ class Guard:
         if self._token and not _open(path) and not hmac.compare_digest(_presented(headers), self._token):
             return BadRequest("unauthorized", "send `Authorization: Bearer TOKEN` (http.token)", 401)
         if not self._token and _rebound(scope, headers):
-            said = (
+            message = (
                 "ask for localhost or an address, or set a token (http.token): another name may be a trick on a browser"
             )
-            return BadRequest("unknown_host", said, 403)
+            return BadRequest("unknown_host", message, 403)
         asks = scope["method"] == "POST" or "access-control-request-method" in headers
         if asks and _foreign(headers) and headers["origin"] not in self._origins:
-            said = f"a page of {headers['origin'][:200]} may not use this server (http.origins lists those that may)"
-            return BadRequest("cross_site", said, 403)
+            message = f"a page of {headers['origin'][:200]} may not use this server (http.origins lists those that may)"
+            return BadRequest("cross_site", message, 403)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:18]) > self._config.max_body_mb * 2**20:
             return self._too_large()
@@ -117,11 +117,11 @@ class Guard:
             return None
         client = scope["client"][0] if scope.get("client") else "?"
         if self._rate is not None and (wait := self._rate.wait(client, time.monotonic())):
-            said = f"at most {self._config.rate_per_minute} requests a minute (http.rate_per_minute)"
-            return BadRequest("rate_limited", said, 429, wait_s=wait)
+            message = f"at most {self._config.rate_per_minute} requests a minute (http.rate_per_minute)"
+            return BadRequest("rate_limited", message, 429, wait_s=wait)
         if self._in_flight[route] >= self._config.max_in_flight:
-            said = f"{self._config.max_in_flight} requests are in work (http.max_in_flight); try again soon"
-            return BadRequest("overloaded", said, 503, wait_s=1)
+            message = f"{self._config.max_in_flight} requests are in work (http.max_in_flight); try again soon"
+            return BadRequest("overloaded", message, 503, wait_s=1)
         return None
 
     def _too_large(self) -> BadRequest:

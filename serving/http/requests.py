@@ -61,15 +61,15 @@ def fault(error: ValidationError) -> BadRequest:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = [str(part) for part in first["loc"] if not str(part).startswith(TAG)]
     if not where:
-        said = "the body must be a JSON object" if first["type"] == "model_type" else "the body is not JSON"
-        return BadRequest("not_json", said)
+        message = "the body must be a JSON object" if first["type"] == "model_type" else "the body is not JSON"
+        return BadRequest("not_json", message)
     name = one_line(".".join(where))[:100]
     if first["type"] == "extra_forbidden":
         return BadRequest("unknown_setting", f"`{name}` is not supported", param=name)
     missing = first["type"] in ("missing", "string_too_short", "too_short")
     about = one_line(PICTURES.get(where[0], where[0]))[:50]
-    said = f"`{name}`: {first['msg'][0].lower()}{first['msg'][1:200]}"
-    return BadRequest(f"{'no' if missing else 'bad'}_{about}", said, param=name)
+    message = f"`{name}`: {first['msg'][0].lower()}{first['msg'][1:200]}"
+    return BadRequest(f"{'no' if missing else 'bad'}_{about}", message, param=name)
 
 
 async def body(request: Request, kind: type[Body], alone: str | None = None) -> tuple[Body, bytes | None]:

@@ -50,8 +50,8 @@ def _checked(data: bytes, name: str, max_pixels: int) -> bytes:
         except Image.DecompressionBombError:
             raise _too_many(name) from None
         except Exception:  # broken files make decoders raise nearly everything
-            said = f"`{name}` is not a readable image ({', '.join(FORMATS)})"
-            raise BadRequest("bad_image", said, param=name) from None
+            message = f"`{name}` is not a readable image ({', '.join(FORMATS)})"
+            raise BadRequest("bad_image", message, param=name) from None
         if width * height > MOST:
             raise _too_many(name)
         if too_thin(width, height):
@@ -66,5 +66,5 @@ def _checked(data: bytes, name: str, max_pixels: int) -> bytes:
 
 
 def _too_many(name: str) -> BadRequest:
-    said = f"`{name}` has too many pixels; at most {MOST // 10**6} million are read"
-    return BadRequest("bad_image", said, param=name)
+    message = f"`{name}` has too many pixels; at most {MOST // 10**6} million are read"
+    return BadRequest("bad_image", message, param=name)

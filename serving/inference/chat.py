@@ -133,8 +133,8 @@ async def prepared(chat: Chat, control: tuple[str, ...], max_pixels: int, most_i
             if pictures > most_images:
                 raise BadRequest("too_many_images", f"a conversation may have {most_images} images", param=name)
             if not part.image_url.url.startswith("data:"):
-                said = "send the image itself as a data URL; this server fetches nothing"
-                raise BadRequest("bad_image", f"`{name}`: {said}", param=name)
+                why = "send the image itself as a data URL; this server fetches nothing"
+                raise BadRequest("bad_image", f"`{name}`: {why}", param=name)
             most = min(max_pixels, LOW_DETAIL) if part.image_url.detail == "low" else max_pixels
             png = await picture(part.image_url.url, name, most)
             parts.append({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{encoded(png)}"}})

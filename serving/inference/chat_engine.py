@@ -84,9 +84,9 @@ class ChatEngine:
             if found.error.code >= 500:
                 raise
         if isinstance(found, ErrorResponse):
-            said = " ".join(found.error.message.split())[:500]
+            message = " ".join(found.error.message.split())[:500]
             kind = "model_not_found" if found.error.code == 404 else "bad_chat"
-            raise BadRequest(kind, said, found.error.code, found.error.param)
+            raise BadRequest(kind, message, found.error.code, found.error.param)
         return found
 
     def _keyed(self, chat: dict[str, Any], version: int) -> dict[str, Any]:

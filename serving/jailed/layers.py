@@ -54,7 +54,7 @@ def seccomp_filter() -> bytes:
         rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, command))
     rules.add_rule(seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, THREAD, THREAD))
     rules.add_rule(seccomp.ALLOW, "futex", seccomp.Arg(1, seccomp.MASKED_EQ, PRIVATE, PRIVATE))
-    # pthread_join waits on a shared one: told to try again it looks until the thread has ended, any other error aborts
+    # pthread_join waits on a shared one: on EAGAIN it looks until the thread has ended, any other error aborts
     for wait in WAITS:
         rules.add_rule(seccomp.ERRNO(errno.EAGAIN), "futex", seccomp.Arg(1, seccomp.MASKED_EQ, 0xFF, wait))
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")  # its flags cannot be filtered; the C library falls back

@@ -37,7 +37,7 @@ MOST_OBJECTS = 64  # opening braces that are tried
 
 
 class Malformed(ValueError):
-    """The model's answer is no verdict; the message says why, in our words only, as it is told to the model. `quoted`:
+    """The model's answer is no verdict; the message says why, in our words only, as the model gets it. `quoted`:
     what the model said, for people."""
 
     def __init__(self, why: str, quoted: str = "") -> None:

@@ -22,7 +22,7 @@ words, letter by letter; colours; the arrangement; last typefaces, margins and s
 words, what is most wrong in it. Then say which one is closer to the target: A, B, or neither where they are as \
 close."""
 CLOSING = "Which render is closer to the target? Answer in JSON."
-SAID = {
+MARKS = {
     "a": 1.0, "render a": 1.0, "first": 1.0, "1": 1.0, "b": 0.0, "render b": 0.0, "second": 0.0, "2": 0.0,
     "neither": 0.5, "equal": 0.5, "both": 0.5, "tie": 0.5, "none": 0.5, "same": 0.5,
 }  # fmt: skip
@@ -56,9 +56,9 @@ def parse_preference(text: str) -> float:
             continue
         if isinstance(found, dict) and "closer" in found:
             choice = " ".join(str(found["closer"]).lower().split())
-            if choice in SAID:
-                return SAID[choice]
+            if choice in MARKS:
+                return MARKS[choice]
             raise Malformed("closer is neither A nor B nor neither")
-    if said := CLOSER.findall(text):
-        return SAID[said[-1].lower()]
+    if marks := CLOSER.findall(text):
+        return MARKS[marks[-1].lower()]
     raise Malformed("it does not say which render is closer")

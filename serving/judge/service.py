@@ -44,7 +44,7 @@ class Backend(Protocol):
     version: str  # part of the cache key: changes whenever the same pair could be judged differently
 
     async def judge(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
-        """Likeness of two readable, different, non-blank pictures. Raises Outage, ValueError."""
+        """Similarity of two readable, different, non-blank pictures. Raises Outage, ValueError."""
         ...
 
     async def close(self) -> None: ...
@@ -96,7 +96,7 @@ class VisualJudge:
         self._waiting = 0
 
     async def compare(self, target: bytes, render: bytes, domain: Domain = DEFAULT) -> Verdict:
-        """Likeness of two pictures (PNG or JPEG bytes). Raises Outage; ValueError for what is no image."""
+        """Similarity of two pictures (PNG or JPEG bytes). Raises Outage; ValueError for what is no image."""
         key = _digest(target), _digest(render), domains.version(domain), self._backend.version
         return await self._once(key, lambda: self._judge(target, render, domain))
 
@@ -284,7 +284,7 @@ class JudgeClient:
         self._retries = config.judge.retries
 
     async def compare(self, target: bytes, render: bytes, domain: Domain) -> Verdict:
-        """Likeness of two pictures. Raises Outage by the deadline; ValueError for what is no image."""
+        """Similarity of two pictures. Raises Outage by the deadline; ValueError for what is no image."""
         return await self._answered(lambda: self._handle.compare.remote(target, render, domain))
 
     async def prefer(self, target: bytes, first: bytes, second: bytes, domain: Domain) -> float:

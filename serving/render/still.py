@@ -40,20 +40,20 @@ STILL = """(() => {
       plainTimeISO: zone => at(zone).toPlainTime(), plainDateTimeISO: zone => at(zone).toPlainDateTime(),
     })) set(Temporal.Now, name, {value});
   }
-  const told = (kind, values) => {
+  const pinned = (kind, values) => {
     for (const [name, value] of Object.entries(values))
       if (window[kind] && name in window[kind].prototype) {
         const known = Object.getOwnPropertyDescriptor(window[kind].prototype, name) ?? {};
         set(window[kind].prototype, name, {get: () => value, set: known.set});
       }
   };
-  told('File', {lastModified: EPOCH, lastModifiedDate: new Fixed()});
-  told('Animation', {startTime: 0, currentTime: 0});
-  told('PerformanceEntry', {startTime: 0, duration: 0});
-  told('IntersectionObserverEntry', {time: 0});
-  told('MediaStream', {id: '0'});
-  told('MediaStreamTrack', {id: '0'});
-  told('Navigator', {hardwareConcurrency: 4, deviceMemory: 8, connection: undefined});
+  pinned('File', {lastModified: EPOCH, lastModifiedDate: new Fixed()});
+  pinned('Animation', {startTime: 0, currentTime: 0});
+  pinned('PerformanceEntry', {startTime: 0, duration: 0});
+  pinned('IntersectionObserverEntry', {time: 0});
+  pinned('MediaStream', {id: '0'});
+  pinned('MediaStreamTrack', {id: '0'});
+  pinned('Navigator', {hardwareConcurrency: 4, deviceMemory: 8, connection: undefined});
   Math.random = () => next() / 4294967296;
   const fill = array => {
     const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

@@ -248,11 +248,11 @@ async def _refuse(refused: Counter[str], route: Any) -> None:
 
 def notes(source: str, refused: Mapping[str, int]) -> str:
     """What a page lacks here: hosts that it asked for, characters without a glyph."""
-    said = []
+    lines = []
     if refused:
         hosts = ", ".join(f"{one_line(host)[:80]} ({count})" for host, count in sorted(refused.items())[:NAMED])
-        said.append(f"not loaded, since there is no network: {hosts}{' and others' * (len(refused) > NAMED)}")
+        lines.append(f"not loaded, since there is no network: {hosts}{' and others' * (len(refused) > NAMED)}")
     if lacking := fonts.missing(source):
         shown = ", ".join(f"{c} (U+{ord(c):04X})" for c in lacking[:NAMED])
-        said.append(f"no font here has {shown}{' and others' * (len(lacking) > NAMED)}")
-    return "; ".join(said)
+        lines.append(f"no font here has {shown}{' and others' * (len(lacking) > NAMED)}")
+    return "; ".join(lines)

@@ -152,8 +152,8 @@ async def _show(tab: Tab, source: str) -> tuple[int, int, bool]:
             written = None
             continue
         if "exceptionDetails" in shown:
-            said = shown["exceptionDetails"].get("exception", {}).get("description", "")
-            raise Failed(said.partition("\n")[0][:200])
+            message = shown["exceptionDetails"].get("exception", {}).get("description", "")
+            raise Failed(message.partition("\n")[0][:200])
         width, height, cut = shown["result"]["value"]
         return int(width), int(height), bool(cut)
 

@@ -69,7 +69,7 @@ TOUCHED = {"type": "marks", "data": "marks", "colour": "colours", "background": 
 
 
 @dataclass
-class Told:
+class Tally:
     """What was said of injected faults, and of what is equal."""
 
     named: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
@@ -106,31 +106,31 @@ def faulty(c: Chart, index: int) -> Iterator[tuple[list[str], Chart]]:
         yield names, shown
 
 
-def tell(told: Told, base: Chart, names: list[str], shown: Chart, verdict: Verdict) -> None:
+def count(tally: Tally, base: Chart, names: list[str], shown: Chart, verdict: Verdict) -> None:
     """Count what a verdict says of a chart with faults."""
     said = [d for d in verdict.differences if d.what in verdict.feedback]
     touched = {FAULTS[name][0] for name in names}
     for name in names:
-        told.named[name].append(any(re.search(FAULTS[name][2], d.what) for d in said))
+        tally.named[name].append(any(re.search(FAULTS[name][2], d.what) for d in said))
     for d in said:
         thing = "title" if "title" in d.what else "label" if "label" in d.what else TOUCHED.get(d.category, "")
         if thing and thing not in touched:
-            told.false.append(True)
+            tally.false.append(True)
             break
     else:
-        told.false.append(False)
+        tally.false.append(False)
     if base.kind in ("bar", "barh") and len(base.values[0]) == len(shown.values[0]) and shown.kind == base.kind:
         for number, percent, way in BAR.findall(verdict.feedback):
             place = int(number) - 1 if base.kind == "bar" else len(base.values[0]) - int(number)
             if 0 <= place < len(base.values[0]):
                 want = base.values[0][place] / shown.values[0][place] - 1
                 much = int(percent) / 100 * (-1 if way in DOWN else 1)
-                told.bars.append((much * want > 0, abs(much - want) <= max(abs(want) / 3, 0.05)))
+                tally.bars.append((much * want > 0, abs(much - want) <= max(abs(want) / 3, 0.05)))
 
 
 def charts(foreign: bool) -> dict:
     """Own charts, or Vega-Lite's as targets of them."""
-    told = Told()
+    tally = Tally()
     for index in range(CHARTS):
         base = chart_looks.chart(index, SIZE)
         if foreign:
@@ -141,19 +141,19 @@ def charts(foreign: bool) -> dict:
         else:
             target = chart_looks.draw(base)
         for names, shown in faulty(base, index):
-            tell(told, base, names, shown, compare(target, chart_looks.draw(shown)))
+            count(tally, base, names, shown, compare(target, chart_looks.draw(shown)))
         for look in ("margins", "tight layout", "dpi 150", "serif") if not foreign else ("serif",):
             verdict = compare(target, chart_looks.draw(chart_looks.COSMETIC[look](base)))
             said = [d for d in verdict.differences if d.what in verdict.feedback]
-            told.cosmetic.append(
+            tally.cosmetic.append(
                 any(d.category in ("type", "data", "colour") or "title" in d.what or "x label" in d.what for d in said)
             )
-    return told.figures()
+    return tally.figures()
 
 
 def pages() -> dict:
     """Real pages with one or two edits."""
-    told = Told()
+    tally = Tally()
     for name in web_edits.names()[2::8][:PAGES]:
         made = web_edits.versions(name)
         for version, picture in made.items():
@@ -162,9 +162,9 @@ def pages() -> dict:
                 continue
             verdict = compare(made["base"], picture, "web")
             for edit in edits:
-                told.named[edit].append(says(edit, verdict))
-            told.false.append("background" not in edits and "background" in verdict.feedback)
-    return told.figures()
+                tally.named[edit].append(says(edit, verdict))
+            tally.false.append("background" not in edits and "background" in verdict.feedback)
+    return tally.figures()
 
 
 def main(out_dir: Path) -> dict:

@@ -43,10 +43,10 @@ class Charts:
     def sample(self, item: Item, split: str) -> Sample:
         tried: tuple[dict[str, Any], ...] = ()
         answer, last = "", False
-        if item.form == "told":
-            told = self.told(item.index)
-            item = Item(told["kind"], told["look"], told["index"], "told")
-            tried, answer, last = tuple(told["turns"]), told["answer"], told["last"]
+        if item.form == "dialogue":
+            dialogue = self.dialogue(item.index)
+            item = Item(dialogue["kind"], dialogue["look"], dialogue["index"], "dialogue")
+            tried, answer, last = tuple(dialogue["turns"]), dialogue["answer"], dialogue["last"]
         found = self.pools.chart(split, item.kind, item.look, item.index)  # type: ignore[arg-type]
         seen = item.index ^ (self.shuffled and split == "train")  # neighbours have each other's picture
         picture = self.pools.picture(split, item.kind, item.look, seen)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ class Charts:
             self.lessons = {(x["kind"], x["look"], x["index"], x["form"]): x for x in map(json.loads, path.open())}
         return self.lessons[item.kind, item.look, item.index, item.form]
 
-    def told(self, number: int) -> dict[str, Any]:
+    def dialogue(self, number: int) -> dict[str, Any]:
         """One of the dialogues of `training.base.repairs`."""
         if not self.repairs:
             self.repairs = [json.loads(line) for line in self.pools.wait_for(repairs.FILE).open()]

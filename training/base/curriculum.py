@@ -32,7 +32,7 @@ class Stage:
     cosmetic: float = 0.0
     tool: float = 0.0
     repair: float = 0.0
-    told: float = 0.0  # of dialogues from repairs.py, in which the feedback decides what is changed
+    dialogue: float = 0.0  # of dialogues from repairs.py, in which the feedback decides what is changed
     size: int = BATCH
     charts: int = 1 << 30  # that many of each pool are shown, at most
     rate: tuple[float, float] = (1.0, 1.0)  # of learning, at its start and at its end
@@ -53,7 +53,9 @@ STAGES = (
     Stage(900, FOUR, "scatter", mild=0.2, rate=(0.5, 0.45), decay=0.1),
     Stage(1400, FOUR, mild=0.3, rate=(0.45, 0.3), decay=0.1),
     Stage(1800, FOUR, mild=0.35, cosmetic=0.1, tool=0.1, repair=0.06, rate=(0.3, 0.0), decay=0.1),
-    Stage(1500, FOUR, mild=0.4, cosmetic=0.2, tool=0.1, told=0.45, size=48, charts=1000, rate=(0.3, 0.0), decay=0.1),
+    Stage(
+        1500, FOUR, mild=0.4, cosmetic=0.2, tool=0.1, dialogue=0.45, size=48, charts=1000, rate=(0.3, 0.0), decay=0.1
+    ),
 )
 TOTAL = sum(s.steps for s in STAGES)
 READS = TOTAL - STAGES[-1].steps  # what it misreads then is shown to it in the last stage
@@ -66,7 +68,7 @@ class Item:
     kind: str
     look: Look
     index: int
-    form: str  # direct, tool or repair; told: `index` counts the dialogues of repairs.py, whatever their pictures
+    form: str  # direct, tool or repair; dialogue: `index` counts the dialogues of repairs.py, whatever their pictures
 
 
 class Lasting(Protocol):
@@ -99,8 +101,8 @@ def batch(step: int, seed: int) -> list[Item]:
     stage, done = stage_of(step)
     items = []
     for _ in range(stage.size):
-        if stage.told and rng.random() < stage.told:
-            items.append(Item("", "plain", rng.randrange(1 << 30), "told"))
+        if stage.dialogue and rng.random() < stage.dialogue:
+            items.append(Item("", "plain", rng.randrange(1 << 30), "dialogue"))
             continue
         boosted = stage.new is not None and done < 0.5 and rng.random() < 0.4
         kind = stage.new if boosted and stage.new else rng.choice(stage.kinds)

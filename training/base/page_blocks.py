@@ -108,10 +108,10 @@ class Blocks:
     def __init__(self, path: Path) -> None:
         with np.load(path) as file:
             self.rows, self.heldout = file["rows"], file["heldout"]
-            told = json.loads(file["facts"].tobytes())
-        self.pages = [(shown_by(f), f["level"], f["look"]) for f in told["heldout"]]
+            kept = json.loads(file["facts"].tobytes())
+        self.pages = [(shown_by(f), f["level"], f["look"]) for f in kept["heldout"]]
         self._known: dict[int, dict[str, list[tuple[Block, int]]]] = defaultdict(lambda: defaultdict(list))
-        for b in told["blocks"]:
+        for b in kept["blocks"]:
             found = Block(b["kind"], tuple(b["words"]), b["colour"], b["tall"])
             group = b["sheet"] if b["sheet"] in LOOKS else 0  # all plain blocks go together, a look's alone
             self._known[group][found.kind].append((found, b["row"]))

@@ -46,9 +46,9 @@ def loss(teacher: Teacher, shown: Sequence[Sequence[Block]], stack: np.ndarray) 
     ids = [teacher.codec.encode(word) for word in WORDS]
     assert all(len(tokens) == 1 for tokens in ids), "a word of pages is more than one token"
     logits = teacher.model.lm_head(core.language_model.norm(seen))[:, [tokens[0] for tokens in ids]]
-    said = log_softmax(logits.float(), -1).view(len(stack), -1, len(WORDS))
+    shares = log_softmax(logits.float(), -1).view(len(stack), -1, len(WORDS))
     nats, first = [], []
-    for picture, blocks in zip(said, shown, strict=True):
+    for picture, blocks in zip(shares, shown, strict=True):
         for word, tokens in places(blocks):
             scores = picture[tokens].logsumexp(0) - math.log(len(tokens))
             nats.append(-scores[WORDS.index(word)])

@@ -70,7 +70,7 @@ def plans(kind: str, look: Look, index: int, seed: int) -> Iterator[dict[str, An
 
 
 def spoken(plan: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The plan with feedback; None in place of what a program that fails is told."""
+    """The plan with feedback; None in place of what a program that fails gets as feedback."""
     found = chart(plan["kind"], plan["look"], plan["index"], seed, "train")
     for one in plan["turns"]:
         wanted = one.pop("wanted")

@@ -22,8 +22,8 @@ from training.data.examples import INDEX
 def texts(lessons: Path) -> list[str]:
     """What a policy reads and writes in the dialogues of a file that training.examples wrote."""
     rows = [json.loads(line) for line in lessons.read_text().splitlines()]
-    said = [f"<think></think><answer>\n{row['code']}</answer>" for row in rows if "code" in row]
-    return said + [turn.get("feedback", "") for row in rows for turn in row.get("turns", ())] + list(PROMPTS) * 60
+    answers = [f"<think></think><answer>\n{row['code']}</answer>" for row in rows if "code" in row]
+    return answers + [turn.get("feedback", "") for row in rows for turn in row.get("turns", ())] + list(PROMPTS) * 60
 
 
 def measure(model: Path, config: Config, folder: Path) -> dict[str, dict[str, float]]:

@@ -116,8 +116,8 @@ def answer_of(row: dict[str, Any]) -> str | None:
         if isinstance(row.get(turns), list):
             spoken = [t for t in row[turns] if isinstance(t, dict)]
             own = [t for t in spoken if t.get("from", t.get("role")) in ("gpt", "assistant", "model")]
-            said = [t.get("value", t.get("content")) for t in own]
-            return next((text for text in reversed(said) if isinstance(text, str)), None)
+            texts = [t.get("value", t.get("content")) for t in own]
+            return next((text for text in reversed(texts) if isinstance(text, str)), None)
     for column in TEXTS:
         value = row.get(column)
         if isinstance(value, str) and value.lstrip().startswith("{") and '"choices"' in value:

@@ -12,8 +12,8 @@ def test_a_step_always_holds_the_same_and_only_what_is_drawn() -> None:
         stage, _ = curriculum.stage_of(step)
         assert items == curriculum.batch(step, seed=0) and len(items) == stage.size
         for item in items:
-            if item.form == "told":
-                assert stage.told
+            if item.form == "dialogue":
+                assert stage.dialogue
                 continue
             assert item.index < stage.charts
             assert name_of("train", item.kind, item.look, item.index // SHARD) in drawn

@@ -2,7 +2,7 @@
 
 Guarantees: a part only fits where one node has room for it, not the sum of several, and the labels that it asks for
 (`cluster.place`); waiting has a deadline (`cluster.room_s`) and names every WORD_S seconds who waits for what, what is
-free and who holds the rest; an autoscaler is told what is missing; of several runs on one cluster one starts at a time,
+free and who holds the rest; an autoscaler gets what is missing; of several runs on one cluster one starts at a time,
 so that none takes half of another's room.
 """
 
@@ -195,7 +195,7 @@ def _free() -> Mapping[str, Resources]:
 
 
 def _named() -> dict[str, dict[str, Any]]:
-    """The living nodes by address; several of one address are told apart by their id."""
+    """The living nodes by address; several of one address differ by their id."""
     found: dict[str, dict[str, Any]] = {}
     for node in ray.nodes():
         if node["Alive"]:

@@ -104,8 +104,8 @@ def read(ink: Grey, left: float, top: float) -> list[Reading]:
             del glyphs[-1]
         if left + glyphs[0][0] == 1:  # a digit may be cut off, nothing of it left
             continue
-        if said := _label(ink, strokes, glyphs, left == 0):
-            values, doubts = zip(*said, strict=True)
+        if read := _label(ink, strokes, glyphs, left == 0):
+            values, doubts = zip(*read, strict=True)
             found.append(Reading(values, doubts, (left + glyphs[0][0], top + first, left + glyphs[-1][1], top + last)))
     return found
 
@@ -131,14 +131,14 @@ def _label(ink: Grey, strokes: Mask, runs: list[tuple[int, int]], is_cut: bool) 
             glyphs.append(_digit(glyph) or (_digit(glyph, is_cut=True) if is_cut and start == 0 else []))
         else:
             return []
-    said: dict[float, float] = {}
+    known: dict[float, float] = {}
     if 0 < len(glyphs) <= MOST_GLYPHS:
         for choice in product(*glyphs):
             text, doubt = "".join(g for g, _ in choice), sum(d for _, d in choice)
             if NUMBER.fullmatch(text):
                 value = float(text.replace(",", ""))
-                said[value] = min(doubt, said.get(value, 9.0))
-    return sorted(said.items(), key=lambda one: one[1])[:MOST_READINGS]
+                known[value] = min(doubt, known.get(value, 9.0))
+    return sorted(known.items(), key=lambda one: one[1])[:MOST_READINGS]
 
 
 def _span(strokes: Mask) -> tuple[int, int]:

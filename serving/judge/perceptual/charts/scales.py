@@ -67,9 +67,9 @@ def _fit(readings: list[Reading], axis: int, factor: float) -> Scale | None:
     if len(readings) < 2:
         return None
     at = np.array([(r.box[axis] + r.box[axis + 2]) / 2 for r in readings])
-    said = np.array([(n, v, d) for n, r in enumerate(readings) for v, d in zip(r.values, r.doubts, strict=True)])
-    owner, values, doubts = said[:, 0].astype(int), said[:, 1], said[:, 2]
-    i, j = np.triu_indices(len(said), 1)
+    marks = np.array([(n, v, d) for n, r in enumerate(readings) for v, d in zip(r.values, r.doubts, strict=True)])
+    owner, values, doubts = marks[:, 0].astype(int), marks[:, 1], marks[:, 2]
+    i, j = np.triu_indices(len(marks), 1)
     apart = at[owner[j]] - at[owner[i]]
     good = (np.abs(apart) > 4) & (values[i] != values[j])
     i, j, apart = i[good], j[good], apart[good]
@@ -80,7 +80,7 @@ def _fit(readings: list[Reading], axis: int, factor: float) -> Scale | None:
     off = np.abs((values - origin[:, None]) / slope[:, None] - at[owner])  # pixels: [hypotheses, readings]
     vote = np.where(off < max(EXACT, SHARE * np.ptp(at)), 1 - DOUBT * doubts, -1.0)
     best = np.full((len(i), len(readings)), -1.0)
-    for n in range(len(said)):
+    for n in range(len(marks)):
         best[:, owner[n]] = np.maximum(best[:, owner[n]], vote[:, n])
     count = (best > -1).sum(axis=1)
     usual = slope > 0 if axis == 0 else slope < 0
