@@ -68,7 +68,8 @@ def write(
     folder = root / "-".join(map(str, parts))
     if not (folder / INDEX).exists():
         texts = sources(domain, split, count, seed)
-        shown = [restyle(text, random.Random(text)) if restyle else text for text in texts]
+        # another seed than that which chooses the split: the two sets would else have other looks
+        shown = [restyle(text, random.Random(f"restyled {text}")) if restyle else text for text in texts]
         asyncio.run(_write(folder, domain, texts, shown, lessons, max_chars))
     return folder
 
