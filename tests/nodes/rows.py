@@ -45,6 +45,7 @@ class Scene:
         """A run that has made two steps."""
         environment = self.rig.environment | {"RAY_ADDRESS": self.rig.address}
         options = [*SMALL, "cluster.room_s=300", *settings]
+        (self.rig.shared / name).mkdir()
         run = Chaos(self.rig.shared / name, options, steps, self.marker, environment=environment)
         self.runs.append(run)
         run.start()
