@@ -210,6 +210,7 @@ class Ledger:
             "frontier": self.frontier,
             "waiting": list(self.waiting),
             "barren": self.barren,
+            "dropped": self.dropped,
             "entries": [asdict(self.entries[n]) for n in sorted(self.changed)],
         }
         self.changed.clear()
@@ -225,6 +226,7 @@ class Ledger:
             "frontier": self.frontier,
             "waiting": list(self.waiting),
             "barren": self.barren,
+            "dropped": self.dropped,
             "entries": [asdict(e) for e in self.entries.values()],
         }
         return json.dumps(state)
@@ -245,6 +247,7 @@ class Ledger:
         for line in lines:
             state: dict[str, Any] = json.loads(line)
             ledger.version, ledger.frontier, ledger.barren = state["version"], state["frontier"], state["barren"]
+            ledger.dropped = state["dropped"]
             ledger.waiting = deque((p, r) for p, r in state["waiting"])
             for raw in state["entries"]:
                 lean = {"members": _shared(tuple(raw["members"])), "worker": sys.intern(raw["worker"])}

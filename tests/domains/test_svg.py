@@ -118,3 +118,10 @@ def test_pictures_to_learn_from_show_examples_in_a_look_that_the_start_never_saw
     config = load("configs/tiny_svg.yaml", ["data.count=12", "evaluate.count=2", "run.seed=3"])
     known, _ = training_and_evaluation(config, tmp_path)
     assert [Path(path).parent for path in known.paths] == [shown] * 12
+
+
+def test_held_out_pictures_have_the_looks_of_those_to_learn_from(tmp_path: Path) -> None:
+    for split in ("train", "heldout"):
+        shown = examples.write(tmp_path, "svg", split, 16, seed=4, restyled=True)  # type: ignore[arg-type]
+        navy = [int((pixels(file.read_bytes()) == (0, 0, 128)).all(axis=2).sum()) for file in shown.glob("*.png")]
+        assert 0 < sum(count > 0 for count in navy) < 16, f"{split}: some have an outline and some have none"
