@@ -31,6 +31,16 @@ def missing(why: str) -> NoReturn:
     pytest.skip(why)
 
 
+def install(what: str, command: list[str]) -> None:
+    """By a package manager, which may have no registry to ask."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
+    except subprocess.TimeoutExpired:
+        missing(f"{what}: {command[0]} took more than {INSTALL_S} s to install it")
+    if done.returncode:
+        missing(f"{what}: {command[0]} cannot install it ({' '.join(done.stderr.split())[-200:]})")
+
+
 def url_of(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
@@ -47,12 +57,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> str:
         missing("OpenAI's Node client: there is no npm, and NODE_PATH has no package openai")
     folder = tmp_path_factory.mktemp("node")
     command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
-    except subprocess.TimeoutExpired:
-        missing(f"OpenAI's Node client: npm took more than {INSTALL_S} s")
-    if done.returncode:
-        missing(f"OpenAI's Node client: npm cannot install it ({' '.join(done.stderr.split())[:200]})")
+    install("OpenAI's Node client", command)
     return str(folder / "node_modules")
 
 
@@ -74,13 +79,7 @@ def test_openai_s_node_client(live: Live, picture: Callable[..., bytes], modules
 def packages() -> Iterator[str]:
     """PYTHONPATH with LiteLLM in it, apart from ours: it asks for other versions of what the tests need."""
     with tempfile.TemporaryDirectory(prefix="litellm-") as folder:
-        command = [sys.executable, "-m", "pip", "install", "-q", "--target", folder, "litellm"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
-        except subprocess.TimeoutExpired:
-            missing(f"LiteLLM: pip took more than {INSTALL_S} s")
-        if done.returncode:
-            missing(f"LiteLLM: pip cannot install it ({' '.join(done.stderr.split())[-200:]})")
+        install("LiteLLM", [sys.executable, "-m", "pip", "install", "-q", "--target", folder, "litellm"])
         yield folder
 
 
