@@ -113,7 +113,7 @@ class Api:
                 allow_headers=("*",),
                 expose_headers=("Retry-After",),
             )
-        api.add_route("/", studio, include_in_schema=False)
+        api.add_route("/", studio(domains.find(config.data.domain).name), include_in_schema=False)
         api.add_route("/docs", docs, include_in_schema=False)
         api.mount("/pages", static())
         api.mount("/runs", viewer(Path(config.run.dir)))

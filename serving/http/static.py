@@ -4,13 +4,16 @@ Guarantees: every answer says what a page may do: its own scripts and styles, it
 from elsewhere; so the pages work offline, and text that they show cannot run.
 """
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
+
+from configs.domains import shipped
 
 PAGES = Path(__file__).parents[1] / "pages"
 HEADERS = {
@@ -42,9 +45,17 @@ def static() -> Guarded:
     return Guarded(StaticFiles(directory=PAGES))
 
 
-async def studio(request: Request) -> Response:
-    """The page at /."""
-    return FileResponse(PAGES / "studio.html", headers=HEADERS)
+def studio(domain: str) -> Callable[[Request], Awaitable[Response]]:
+    """The page at /, with the example pictures of a domain. Another's would be no fair question; a domain without any
+    offers none."""
+    pictures = sorted(path.stem for path in (PAGES / "examples" / domain).glob("*.png")) if domain in shipped() else []
+    names = " ".join(f"{domain}/{name}" for name in pictures)
+    page = (PAGES / "studio.html").read_text().replace(' data-pictures=""', f' data-pictures="{names}"')
+
+    async def answer(request: Request) -> Response:
+        return HTMLResponse(page, headers=HEADERS)
+
+    return answer
 
 
 async def docs(request: Request) -> Response:

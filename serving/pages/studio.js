@@ -3,16 +3,17 @@
 import { codeBlock, compare, el, percent } from "./common.js";
 
 const $ = (id) => document.getElementById(id);
-const EXAMPLES = ["bars", "lines", "scatter", "pie"];
+const EXAMPLES = $("examples").dataset.pictures.split(" ").filter(Boolean); // DOMAIN/NAME, by the server
 const QUIET_S = 120; // a server that says nothing for so long is given up
 let picture = null; // {blob, url}
 let running = null; // AbortController of the request under way
 
 for (const name of EXAMPLES) {
-  const image = el("img", { src: `pages/examples/${name}.png`, alt: `Example: ${name}`, loading: "lazy" });
+  const image = el("img", { src: `pages/examples/${name}.png`, alt: `Example: ${name.split("/").at(-1)}`, loading: "lazy" });
   const pick = async () => choose(await (await fetch(image.src)).blob());
   $("examples").append(el("button", { type: "button", class: "example outline", onclick: pick }, image));
 }
+$("offer").hidden = !EXAMPLES.length;
 
 function choose(blob) {
   if (running) { // what still comes is of the picture before

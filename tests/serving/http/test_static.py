@@ -44,18 +44,31 @@ def test_scripts_make_no_markup_of_text(script: Path) -> None:
         assert (PAGES / name).is_file()
 
 
+@pytest.mark.parametrize(
+    ("domain", "number"), [("chart", 4), ("web", 4), ("svg", 4), ("mathtext", 0), ("../vendor", 0)]
+)
+async def test_the_studio_offers_pictures_of_its_own_domain(domain: str, number: int) -> None:
+    app = Starlette(routes=[Route("/", studio(domain)), Mount("/pages", static())])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://house") as client:
+        found = re.search(r'data-pictures="([^"]*)"', (await client.get("/")).text)
+        assert found and len(found[1].split()) == number
+        for name in found[1].split():
+            answer = await client.get(f"/pages/examples/{name}.png")
+            assert answer.status_code == 200 and name.startswith(f"{domain}/")
+
+
 def house(token: str) -> httpx.AsyncClient:
     async def runs(request: Request) -> Response:
         return PlainTextResponse("runs")
 
-    app = Starlette(routes=[Route("/", studio), Mount("/pages", static()), Route("/runs", runs)])
+    app = Starlette(routes=[Route("/", studio("chart")), Mount("/pages", static()), Route("/runs", runs)])
     app.add_middleware(Guard, config=ServeHttp(token=token), figures=Figures())
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://house")
 
 
 async def test_the_studio_opens_without_a_token_and_runs_do_not() -> None:
     async with house("s3cret; ü") as client:
-        for path in ("/", "/pages/studio.js", "/pages/vendor/pico.min.css", "/pages/examples/bars.png"):
+        for path in ("/", "/pages/studio.js", "/pages/vendor/pico.min.css", "/pages/examples/chart/bars.png"):
             answer = await client.get(path)
             assert answer.status_code == 200 and "script-src 'self'" in answer.headers["content-security-policy"]
         assert (await client.get("/runs")).status_code == 401

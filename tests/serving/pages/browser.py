@@ -40,7 +40,11 @@ def opened(**context: Any) -> Iterator[Page]:
 @contextmanager
 def studio_before(answer: Callable[[Request], Awaitable[Response]]) -> Iterator[str]:
     """Address of the studio before a server that answers POST /v1/image-to-code as the test says."""
-    routes = [Route("/", studio), Mount("/pages", static()), Route("/v1/image-to-code", answer, methods=["POST"])]
+    routes = [
+        Route("/", studio("chart")),
+        Mount("/pages", static()),
+        Route("/v1/image-to-code", answer, methods=["POST"]),
+    ]
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="error"))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

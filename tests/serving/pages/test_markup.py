@@ -143,7 +143,7 @@ def test_nothing_that_a_stream_says_becomes_markup_in_the_studio() -> None:
         dialogs: list[str] = []
         page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
         page.goto(url)
-        page.locator("#file").set_input_files(PAGES / "examples" / "bars.png")
+        page.locator("#file").set_input_files(PAGES / "examples" / "chart" / "bars.png")
         for text in (*EVIL, *(f"refuse {text}" for text in EVIL[:4])):
             evil.append(text)
             page.locator("#go").click()

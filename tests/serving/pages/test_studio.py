@@ -23,7 +23,7 @@ from tests.serving.pages.browser import WAIT_MS, opened, studio_before, too_wide
 from tests.serving.relay import relayed
 
 ROOT = Path(__file__).parents[3]
-EXAMPLE = ROOT / "serving" / "pages" / "examples" / "bars.png"
+EXAMPLE = ROOT / "serving" / "pages" / "examples" / "chart" / "bars.png"
 HEAD = "import matplotlib.pyplot as plt\nplt.figure(figsize=(2.1,1.75),dpi=80)\n"
 PROGRAM = HEAD + "plt.bar([1,2,3,4,5],[3,4,6,7,7],color='orange')\nplt.title('Costs')\n"
 FIRST = PROGRAM.replace("orange", "green")
@@ -35,7 +35,7 @@ WATCH = """() => {
   }).observe(document.querySelector('#turns-list'), { subtree: true, childList: true, characterData: true });
 }"""
 HAND_OVER = """async ([event, holder]) => {
-  const blob = await (await fetch('pages/examples/bars.png')).blob();
+  const blob = await (await fetch('pages/examples/chart/bars.png')).blob();
   const data = new DataTransfer();
   data.items.add(new File([blob], 'a.png', { type: 'image/png' }));
   const init = { bubbles: true, cancelable: true, [holder]: data };
