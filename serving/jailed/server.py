@@ -19,6 +19,7 @@ import os
 import random
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -226,6 +227,8 @@ def serve(channel: socket.socket, server: Server, attend: Callable[[int, Server]
     while True:
         byte, files, _, _ = socket.recv_fds(channel, 1, 1)
         if not byte:
+            if "namespaces" not in server.jail.layers:  # who started us may be gone without having tidied up
+                shutil.rmtree(os.path.dirname(server.jail.folder), ignore_errors=True)
             return
         (request,) = files
         channel.sendall(attend(request, server))

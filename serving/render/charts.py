@@ -145,10 +145,11 @@ class Server:
 
     async def _start(self) -> None:
         namespaces = "namespaces" in self._layers
-        self._scratch = tempfile.mkdtemp(prefix="rrvf-")
-        outside = os.path.join(self._scratch, "work")
-        os.mkdir(outside)
-        folder = sandbox.FOLDER if namespaces else outside
+        folder = sandbox.FOLDER
+        if not namespaces:  # else it has a file system of its own, which ends with it
+            self._scratch = tempfile.mkdtemp(prefix="rrvf-")
+            folder = os.path.join(self._scratch, "work")
+            os.mkdir(folder)
         settings = json.dumps(asdict(self._limits) | {"layers": self._layers, "heavy": self._heavy, "folder": folder})
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -156,7 +157,7 @@ class Server:
             self.process = await asyncio.create_subprocess_exec(
                 *sandbox.command(self._module, [settings], namespaces=namespaces),
                 env=sandbox.environment(namespaces=namespaces, scratch=self._scratch),
-                cwd=self._scratch, stdin=theirs.fileno(), stdout=asyncio.subprocess.DEVNULL,
+                cwd=self._scratch or "/", stdin=theirs.fileno(), stdout=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
         self.starts += 1
         self._socket = ours.dup()

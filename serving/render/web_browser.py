@@ -59,7 +59,7 @@ class Browser:
     """One browser process, how many pages it has had and has now, and its tabs that wait for the next one."""
 
     handle: Any
-    pid_file: Path
+    pid: int
     pages: int = 0
     active: int = 0
     retired: bool = False
@@ -69,10 +69,6 @@ class Browser:
     def version(self) -> str:
         """Of Chromium: the one thing by which the pictures of a page may differ between two machines."""
         return str(self.handle.version)
-
-    @property
-    def pid(self) -> int:
-        return int(self.pid_file.read_text())
 
     async def answers(self) -> bool:
         """Whether browser and driver are there: what fails on one that is gone says nothing of the page."""
@@ -89,9 +85,8 @@ class Browser:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_S):
                 await self.handle.close()
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             os.kill(self.pid, 9)
-        self.pid_file.unlink(missing_ok=True)
 
 
 class Launcher:
@@ -103,7 +98,7 @@ class Launcher:
         self._namespaces = namespaces
         self._driver: Any = None
         self._lock = asyncio.Lock()
-        self._scratch: Path | None = None
+        self._kept: list[Path] = []
 
     async def launch(self) -> Browser:
         """A new browser. Raises Outage, BrowserMissing."""
@@ -125,8 +120,8 @@ class Launcher:
         """End the driver and remove what it needed; the browsers are closed by whoever has them."""
         async with self._lock:
             await self._stop_driver()
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
+            for folder in self._kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     async def _start(self) -> Browser:
         from playwright.async_api import async_playwright
@@ -136,18 +131,27 @@ class Launcher:
             heap_mb = HEAP_MB + HEAP_MB_EACH * self._config.web.concurrency
             os.environ.setdefault("NODE_OPTIONS", f"--max-old-space-size={heap_mb} --max-semi-space-size=4")
             self._driver = await async_playwright().start()
-        self._scratch = self._scratch or Path(tempfile.mkdtemp(prefix="rrvf-"))
         path = find_browser(self._config.browser, self._driver.chromium.executable_path)
-        pid_file = self._scratch / f"pid-{self.launches}"
-        script = self._scratch / f"browser-{self.launches}"
-        config = None if self._config.machine_fonts else self._scratch / "fonts.conf"
+        self.launches += 1
+        folder = Path(tempfile.mkdtemp(prefix="rrvf-"))
+        try:
+            return await self._begin(path, folder)
+        finally:
+            if self._namespaces:  # what a browser goes on to read is mounted: who is killed leaves nothing behind
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                self._kept.append(folder)
+
+    async def _begin(self, path: str, folder: Path) -> Browser:
+        """A browser from a script and settings that are written to `folder`."""
+        pid_file, script = folder / "pid", folder / "browser"
+        config = None if self._config.machine_fonts else folder / "fonts.conf"
         if config is not None:
             config.write_text(
                 fonts.config(fonts.INSIDE if self._namespaces else str(fonts.folder()), "/tmp/fontconfig")
             )
         script.write_text(wrapper(path, pid_file, config, namespaces=self._namespaces))
         script.chmod(0o755)
-        self.launches += 1
         # Chromium's own sandbox refuses root; in the jail it runs as nobody
         inner = self._namespaces or os.geteuid() != 0
         handle = await self._driver.chromium.launch(
@@ -155,7 +159,7 @@ class Launcher:
             headless=True, chromium_sandbox=inner, timeout=1000 * LAUNCH_S,
             handle_sigint=False, handle_sigterm=False, handle_sighup=False,
         )  # fmt: skip
-        return Browser(handle, pid_file)
+        return Browser(handle, int(pid_file.read_text()))
 
     async def _stop_driver(self) -> None:
         driver, self._driver = self._driver, None

@@ -25,7 +25,7 @@ SOURCES = (
     "read_back/crop.py", "read_back/k_anim_show.py", "read_back/e_usetex.py", "same_stem/a/plot.py",
     "same_stem/b/plot.py", "pages/wide.html",
 )  # fmt: skip
-SAID = {
+MESSAGES = {
     "dpi300/bars_dpi300.py": "drawn at 100 dpi instead of 300",
     "dpi300/figure_dpi300.py": "drawn at 100 dpi instead of 300",
     "read_back/e_usetex.py": "there is no LaTeX here: leave out text.usetex",
@@ -54,8 +54,8 @@ def similarity(target: Path, other: Path) -> float:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_source_is_drawn_or_says_what_to_do(drawn: dict[str, dict], source: str) -> None:
     found = drawn[source]
-    assert found["ok"] == (source != "read_back/e_usetex.py") and SAID.get(source, "") in found["message"]
-    assert found["message"] or source not in SAID
+    assert found["ok"] == (source != "read_back/e_usetex.py") and MESSAGES.get(source, "") in found["message"]
+    assert found["message"] or source not in MESSAGES
 
 
 def test_what_is_drawn_is_what_is_meant(drawn: dict[str, dict]) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from actors.contracts import RenderResult
 from actors.files import write_whole
 from actors.rollout.episode import words
+from configs.schema import Render
 from serving.judge.perceptual import compare
 from training.base.pictures import rgb
 from training.data.chart_looks import Look, drawing
-from training.data.synthetic_charts import COLOURS, KINDS, TITLES, Chart, chart, render_results
+from training.data.own_images import rendered
+from training.data.synthetic_charts import COLOURS, KINDS, TITLES, Chart, chart
 
 FAULTS = ("colour", "title", "value", "value", "kind", "length", "syntax")
 BROKEN = ("length", "syntax")  # do not run
@@ -78,7 +80,8 @@ def make(folder: Path, kinds: tuple[str, ...], looks: tuple[Look, ...], count: i
                         failed.append(lesson)
                         continue
                     lesson["feedback"] = compare(target, render).feedback[:MAX_CHARS]
-    results: list[RenderResult] = asyncio.run(render_results([str(x["attempt"]) for x in failed], workers=1))
+    attempts = [str(x["attempt"]) for x in failed]
+    results: list[RenderResult] = asyncio.run(rendered(attempts, "chart", Render(concurrency=1)))
     for lesson, result in zip(failed, results, strict=True):
         assert not result.ok, lesson
         lesson["feedback"] = words(result, None, MAX_CHARS)

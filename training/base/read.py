@@ -10,7 +10,7 @@ import io
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from training.base.pictures import rgb
 from training.data import page_looks
 from training.data.chart_looks import Look, drawing
 from training.data.labels import CHARTS, PAGES, Labels, labels_of
+from training.data.own_images import rendered
 from training.data.shipped import unpack
 from training.data.synthetic_charts import KINDS, chart
 from training.data.synthetic_pages import page
@@ -110,27 +111,14 @@ def table(facts: Sequence[Any], answers: Sequence[Sequence[Answer]], labels: Lab
     return {name: float(np.mean(row)) for name, row in rows.items()}
 
 
-async def rendered(sources: Sequence[str], config: Config) -> list[RenderResult]:
-    """What became of each source, in order, through the renderer of rollouts. A layer that this machine lacks is not
-    missed: these are answers of a policy of ours to pictures of ours."""
-    from serving.render.sandbox import LAYERS
-    from serving.render.service import Renders
-
-    sandbox = replace(config.render.sandbox, allow_missing=list(LAYERS))
-    renders = Renders(replace(config.render, cache_mb=0, sandbox=sandbox))
-    try:
-        return list(await asyncio.gather(*(renders.render(source, config.data.domain) for source in sources)))
-    finally:
-        await renders.close()
-
-
 async def similarities(
     pictures: Sequence[bytes], answers: Sequence[Sequence[Answer]], config: Config
 ) -> list[list[float | None]]:
     """The judge's score of every answer's render; None where the program is missing or does not run."""
     programs = [answer.program for mine in answers for answer in mine if answer.program is not None]
     distinct = list(dict.fromkeys(programs))
-    results: dict[str, RenderResult] = dict(zip(distinct, await rendered(distinct, config), strict=True))
+    drawn = await rendered(distinct, config.data.domain, config.render)
+    results: dict[str, RenderResult] = dict(zip(distinct, drawn, strict=True))
 
     def score(picture: bytes, answer: Answer) -> float | None:
         result = results.get(answer.program or "")
@@ -185,7 +173,7 @@ def _own_charts(count: int, seed: int) -> tuple[list[Any], list[bytes]]:
 def _own_pages(config: Config, count: int, seed: int) -> tuple[list[Any], list[bytes]]:
     shown = [page(5, 10_000 + i, seed, "heldout") for i in range(count)]
     sources = [page_looks.drawing(found, f"own/{i}" if i % 2 else None) for i, found in enumerate(shown)]
-    drawn = [result.png for result in asyncio.run(rendered(sources, config))]
+    drawn = [result.png for result in asyncio.run(rendered(sources, config.data.domain, config.render))]
     pictures = [png for png in drawn if png is not None]
     assert len(pictures) == count, "a page of the generator is not drawn"
     return list(shown), pictures

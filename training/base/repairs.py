@@ -24,14 +24,15 @@ from PIL import Image
 from actors.contracts import RenderResult
 from actors.files import write_whole
 from actors.rollout.episode import words
-from configs.schema import Prompts
+from configs.schema import Prompts, Render
 from serving.judge.perceptual import compare
 from serving.judge.perceptual.words import AGREED
 from training.base.lessons import BROKEN, MAX_CHARS, altered, broken
 from training.base.pictures import rgb
 from training.base.read import Reader
 from training.data.chart_looks import Look, drawing
-from training.data.synthetic_charts import KINDS, Chart, chart, render_results
+from training.data.own_images import rendered
+from training.data.synthetic_charts import KINDS, Chart, chart
 
 FILE = "repairs.jsonl"
 LOOKS: tuple[Look, ...] = ("plain", "mild")
@@ -125,7 +126,8 @@ def make(folder: Path, policy: Path, prompts: Prompts, count: int, seed: int, wo
     # where the judge misses the fault, there is nothing to follow
     made = [plan for plan in made if not any(one["feedback"] == AGREED for one in plan["turns"])]
     silent = [one for plan in made for one in plan["turns"] if one["feedback"] is None]
-    results: list[RenderResult] = asyncio.run(render_results([one["program"] for one in silent], workers=1))
+    programs = [one["program"] for one in silent]
+    results: list[RenderResult] = asyncio.run(rendered(programs, "chart", Render(concurrency=1)))
     for one, result in zip(silent, results, strict=True):
         assert not result.ok, one
         one["feedback"] = words(result, None, MAX_CHARS)

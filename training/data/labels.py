@@ -15,13 +15,15 @@ from training.data import foreign_charts, foreign_pages, synthetic_charts, synth
 @dataclass(frozen=True)
 class Labels:
     """`attributes(program)` is what a program shows (None: nothing known), `shown_by(facts)` what a line of a manifest
-    says; both have `read_out`, `program` and `answer`. `hits(shown, read)` has each of `names` in 0..1. `file` holds
-    the pictures; of its sets `held_out` are measured by a run."""
+    says, `draw(index, seed, split)` what the base policy's generator made: all have `read_out`, `program` and `answer`.
+    `hits(shown, read)` has each of `names` in 0..1. `file` holds the pictures; of its sets `held_out` are measured by a
+    run."""
 
     names: tuple[str, ...]
     attributes: Callable[[str], Any | None]
     shown_by: Callable[[dict[str, Any]], Any]
     hits: Callable[[Any, Any | None], dict[str, float]]
+    draw: Callable[[int, int, synthetic_charts.Split], Any]
     file: Path
     held_out: tuple[str, ...]
 
@@ -31,6 +33,7 @@ CHARTS = Labels(
     synthetic_charts.attributes,
     synthetic_charts.shown_by,
     synthetic_charts.hits,
+    synthetic_charts.draw,
     foreign_charts.SHIPPED,
     ("heldout", "third"),
 )
@@ -39,6 +42,7 @@ PAGES = Labels(
     synthetic_pages.attributes,
     synthetic_pages.shown_by,
     synthetic_pages.hits,
+    synthetic_pages.draw,
     foreign_pages.SHIPPED,
     ("heldout", "gallery"),
 )

@@ -6,17 +6,9 @@ reward never sees it.
 """
 
 import ast
-import asyncio
-import hashlib
-import json
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
-
-from actors.contracts import RenderResult
-from actors.files import beside, publish
-from configs.schema import Render, Sandbox
 
 Split = Literal["train", "heldout"]
 KINDS = ("bar", "barh", "plot", "scatter")  # what the base policy reads
@@ -139,42 +131,3 @@ def _literal(node: ast.expr) -> object:
         return ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
-
-
-def write_images(root: Path, split: Split, count: int, seed: int) -> Path:
-    """PNGs and manifest.jsonl of one split in a folder under `root`; made once for the same charts, by the production
-    renderer."""
-    shown = hashlib.sha256("".join(draw(i, seed, split).answer for i in range(count)).encode()).hexdigest()[:12]
-    folder = root / f"drawn-{split}-{count}-{seed}-{shown}"
-    if (folder / "manifest.jsonl").exists():
-        return folder
-    asyncio.run(_write(folder, split, count, seed))
-    return folder
-
-
-async def render_results(programs: list[str], workers: int = 2) -> list[RenderResult]:
-    """What became of each program, in order; through the same renderer as rollouts. They are programs of ours: a layer
-    that this machine lacks is not missed, nor is the same picture made otherwise without it."""
-    from serving.render.charts import ChartRenderer
-    from serving.render.sandbox import LAYERS
-
-    ours = Render(sandbox=Sandbox(allow_missing=list(LAYERS)))
-    renderers = [ChartRenderer(ours) for _ in range(workers)]
-    try:
-        return list(await asyncio.gather(*(renderers[i % workers].render(p) for i, p in enumerate(programs))))
-    finally:
-        for renderer in renderers:
-            await renderer.close()
-
-
-async def _write(folder: Path, split: Split, count: int, seed: int) -> None:
-    fresh = beside(folder)
-    charts = [draw(i, seed, split) for i in range(count)]
-    pictures = [result.png for result in await render_results([chart.program for chart in charts])]
-    with (fresh / "manifest.jsonl").open("w") as manifest:
-        for number, (chart, png) in enumerate(zip(charts, pictures, strict=True)):
-            if png is None:
-                raise RuntimeError(f"chart {number} of {split} does not render")
-            (fresh / f"{number:05d}.png").write_bytes(png)
-            manifest.write(json.dumps({"file": f"{number:05d}.png", **chart.facts}) + "\n")
-    publish(fresh, folder)

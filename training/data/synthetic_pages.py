@@ -124,6 +124,11 @@ class Page:
         return f"<think></think><answer>\n{self.program}</answer>"
 
 
+def draw(index: int, seed: int, split: Split) -> Page:
+    """Page `index` of a split, of any form that `page` has."""
+    return page(5, index, seed, split)
+
+
 def page(level: int, index: int, seed: int, split: Split) -> Page:
     """Page `index` of a level; another level, another page."""
     rng = random.Random(f"{seed}/{split}/page/{level}/{index}")

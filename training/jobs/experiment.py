@@ -20,11 +20,12 @@ from actors.contracts import Outage
 from actors.files import write_whole
 from configs.load import ConfigError, dump, load
 from configs.schema import Config
-from training.base import SHIPPED
-from training.data.foreign_charts import SHIPPED as PICTURES
+from training.base import shipped
+from training.data import own_images
 from training.data.image_sets import ImageSet, drawn, training_and_evaluation
+from training.data.labels import Labels, labels_of
 from training.data.shipped import unpack
-from training.data.synthetic_charts import shown_by, write_images
+from training.data.synthetic_charts import Split
 from training.evaluation.heldout import Evaluation
 from training.jobs.train import CACHE
 from training.run.ray_env import set_environment
@@ -56,7 +57,7 @@ ARMS = (
     ),
     Arm("exchanged", "GRPO on the similarity to another picture", ("reward.exchanged=true",)),
     Arm("best", f"supervised on the base's own answers, the judge's best of {SAMPLES} for each picture", (), "best"),
-    Arm("labels", "supervised on programs of Matplotlib's charts", (), "labels"),
+    Arm("labels", "supervised on the programs of the base's own pictures", (), "labels"),
     Arm("shifted", "supervised on the programs that the new renderer's pictures stand for", (), "shifted"),
 )
 
@@ -71,8 +72,8 @@ def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) ->
     config = load(file, [*overrides, f"run.dir={folder}", "evaluate.before_after=false"])
     begin(folder, config)
     images, held = training_and_evaluation(config, CACHE)
-    own = drawn(write_images(CACHE, "heldout", config.evaluate.count, 0), "own")
-    measure(config, str(SHIPPED), folder / "base", images, [*held, own], MODES)
+    sets = [*held, own(config, "heldout", config.evaluate.count)]
+    measure(config, str(shipped(config.data.domain)), folder / "base", images, sets, MODES)
     for seed in range(seeds):
         for arm in ARMS:
             run = folder / f"{arm.name}-{seed}"
@@ -81,8 +82,22 @@ def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) ->
                 newest = learn_from_pictures(file, [*settings, *arm.overrides], run, config.run.steps)
             else:
                 newest = learn_from_pairs(file, settings, run, config, pairs(arm.pairs, folder, config, images))
-            measure(config, newest, run, images, [*held, own], MODES if arm.name == "rrvf" else SHORT)
-    print(report(folder, config, seeds, [*held, own]))
+            measure(config, newest, run, images, sets, MODES if arm.name == "rrvf" else SHORT)
+    print(report(folder, config, seeds, sets))
+
+
+def own(config: Config, split: Split, count: int) -> ImageSet:
+    """Pictures of what the base policy learned from, drawn plainly."""
+    root = own_images.write(CACHE, config, known(config), split, count)
+    return drawn(root, "own", config.data.domain)
+
+
+def known(config: Config) -> Labels:
+    """What the pictures of the config's domain show. Raises ConfigError where nobody says."""
+    labels = labels_of(config.data.domain)
+    if labels is None:
+        raise ConfigError(f"the experiment needs labels: data.domain={config.data.domain} has no shipped pictures")
+    return labels
 
 
 def begin(folder: Path, config: Config) -> None:
@@ -90,6 +105,7 @@ def begin(folder: Path, config: Config) -> None:
     no experiment can be made of them."""
     if config.data.images != "drawn" or config.policy.path != "embedded":
         raise ConfigError("the experiment needs labels and a weak start: data.images=drawn, policy.path=embedded")
+    known(config)
     folder.mkdir(parents=True, exist_ok=True)
     kept, settings = folder / "settings.yaml", dump(config)
     if kept.exists() and kept.read_text() != settings:
@@ -143,12 +159,12 @@ def best_rate(file: str, settings: Sequence[str], folder: Path, arm: str, config
     """Of RATES the one whose policy draws the validation pictures most alike, greedy."""
     kept = folder / f"{arm}-rate.json"
     if not kept.exists():
-        known = drawn(unpack(PICTURES, CACHE) / "validation", "validation")
+        images = drawn(unpack(known(config).file, CACHE) / "validation", "validation", config.data.domain)
         found = {}
         for rate in RATES:
             run = folder / f"{arm}-rate-{rate:g}"
             newest = supervised(file, [*settings, "run.seed=0", f"learner.lr={rate}"], run, config, data)
-            rows = measure(config, newest, run, known, [known], {"greedy": 0.0})["validation"]["greedy"]
+            rows = measure(config, newest, run, images, [images], {"greedy": 0.0})["validation"]["greedy"]
             found[f"{rate:g}"] = sum(row.similarity for row in rows) / len(rows)
         write_whole(kept, json.dumps({"rates": found, "best": max(found, key=lambda r: found[r])}, indent=2) + "\n")
     return float(json.loads(kept.read_text())["best"])
@@ -162,23 +178,25 @@ def pairs(kind: str, folder: Path, config: Config, images: ImageSet) -> Path:
     if kind == "best":
         rows = own_best(config, images, folder)
     elif kind == "labels":
-        root = write_images(CACHE, "train", config.data.count, 0)
-        rows = [(p, shown_by(facts).answer) for p, facts in _known(drawn(root, "labels"))]
+        rows = _answers(config, own(config, "train", config.data.count))
     else:
-        rows = [(p, shown_by(facts).answer) for p, facts in _known(images)]
+        rows = _answers(config, images)
     write_whole(path, "".join(json.dumps({"image": p, "turns": [{"text": text}]}) + "\n" for p, text in rows))
     return path
 
 
-def _known(images: ImageSet) -> list[tuple[str, dict[str, object]]]:
-    return list(zip(images.paths, images.facts, strict=True))
+def _answers(config: Config, images: ImageSet) -> list[tuple[str, str]]:
+    """Path and right answer of every picture."""
+    shown_by = known(config).shown_by
+    return [(path, shown_by(facts).answer) for path, facts in zip(images.paths, images.facts, strict=True)]
 
 
 def own_best(config: Config, images: ImageSet, folder: Path) -> list[tuple[str, str]]:
     """Of every picture's answers by the base at temperature 1 the one that the judge likes best, where any runs and
     they are not all alike."""
     modes = {f"sample {n}": 1.0 for n in range(SAMPLES)}
-    found = measure(config, str(SHIPPED), folder / "samples", images, [images], modes)[images.name]
+    base = str(shipped(config.data.domain))
+    found = measure(config, base, folder / "samples", images, [images], modes)[images.name]
     chosen = []
     for rows in zip(*found.values(), strict=True):
         best = max(rows, key=lambda row: row.similarity)

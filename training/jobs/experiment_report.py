@@ -16,14 +16,19 @@ from typing import Any
 from actors.files import write_whole
 from configs.schema import Config
 from training.data.image_sets import ImageSet
-from training.data.synthetic_charts import render_results, shown_by
+from training.data.own_images import rendered
 from training.evaluation.heldout import Evaluation, Row
 from training.evaluation.paired import difference
-from training.jobs.experiment import AFTER, ARMS
+from training.jobs.experiment import AFTER, ARMS, known
 from training.run.report import figures, pictures, smooth
 
-NAMES = {"heldout": "held-out pictures of the new renderer", "third": "third renderer", "own": "own domain, Matplotlib"}
-COMPARED = ("similarity", "value", "count")
+NAMES = {
+    "heldout": "held-out pictures of the new renderer",
+    "third": "third renderer",
+    "gallery": "pages of a form that was never shown",
+    "own": "what the base learned from",
+}
+COMPARED = ("similarity", "value", "count", "kind", "colour", "word")
 COLOURS = {"rrvf": "#1f5fa8", "runs": "#a8541f", "exchanged": "#6b3fa0"}
 
 Seeds = list[Evaluation]  # one a seed; the base, which all seeds share, is there once
@@ -37,7 +42,7 @@ def report(folder: Path, config: Config, seeds: int, sets: Sequence[ImageSet]) -
         "seeds": seeds,
         "steps": config.run.steps,
         "sequences_per_step": config.queue.groups_per_step * config.rollout.group_size,
-        "true_programs": {images.name: true_programs(images) for images in sets},
+        "true_programs": {images.name: true_programs(config, images) for images in sets},
         "rates": {
             arm.name: json.loads(path.read_text()) for arm in ARMS if (path := _rates(folder, arm.name)).exists()
         },
@@ -49,7 +54,8 @@ def report(folder: Path, config: Config, seeds: int, sets: Sequence[ImageSet]) -
     write_whole(folder / "results.json", json.dumps(whole, indent=2) + "\n")
     write_whole(folder / "results.md", text)
     curves(folder, seeds, folder / "curves.png")
-    pictures([(arm, _shown(found[arm][0])) for arm in ("base", "rrvf", "runs")], folder / "pictures.png")
+    shown = [images.name for images in sets[:2]]
+    pictures([(arm, _shown(found[arm][0], shown)) for arm in ("base", "rrvf", "runs")], folder / "pictures.png")
     return text
 
 
@@ -62,13 +68,15 @@ def _rates(folder: Path, arm: str) -> Path:
     return folder / f"{arm}-rate.json"
 
 
-def true_programs(images: ImageSet) -> float:
+def true_programs(config: Config, images: ImageSet) -> float:
     """Mean similarity of what the plain programs of the facts draw: about what there is to reach."""
     from serving.judge.perceptual import compare
 
-    results = asyncio.run(render_results([shown_by(facts).program for facts in images.facts]))
+    domain, shown_by = config.data.domain, known(config).shown_by
+    sources = [shown_by(facts).program for facts in images.facts]
+    results = asyncio.run(rendered(sources, domain, config.render))
     scores = [
-        compare(Path(path).read_bytes(), result.png).score if result.png is not None else 0.0
+        compare(Path(path).read_bytes(), result.png, domain).score if result.png is not None else 0.0
         for path, result in zip(images.paths, results, strict=True)
     ]
     return fmean(scores)
@@ -177,8 +185,8 @@ def curves(folder: Path, seeds: int, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _shown(evaluation: Evaluation, each: int = 5) -> list[Row]:
-    return evaluation["heldout"]["greedy"][:each] + evaluation["third"]["greedy"][:each]
+def _shown(evaluation: Evaluation, names: Sequence[str], each: int = 5) -> list[Row]:
+    return [row for name in names for row in evaluation[name]["greedy"][:each]]
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 WORKER_ENV = {
     "OMP_NUM_THREADS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # ray.train.report waits for one health check a call
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # what is forked here starts another program at once; gRPC's handlers only warn
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "RAY_worker_niceness": "0",  # at Ray's 15 any other program of the machine stops the run

@@ -27,7 +27,7 @@ NEAR, STRAY = 0.025, 0.012  # of the plotting area, and share of the marks: what
 LEGIBLE = 9.0  # pixels of a line
 OFF = 0.04  # of the plotting area: a value that much off is spoken of
 MOST_VALUES = 3
-SAID = {"bars": "bar", "horizontal bars": "bar", "lines": "line", "points": "point", "pie": "wedge", "areas": "area"}
+MARKS = {"bars": "bar", "horizontal bars": "bar", "lines": "line", "points": "point", "pie": "wedge", "areas": "area"}
 NOUNS = {
     "title": "title",
     "bottom": "x label",
@@ -119,7 +119,7 @@ def _same_marks(c: Comparison) -> bool:
 def _pieces(c: Comparison, t: NDArray[np.bool_], r: NDArray[np.bool_], which: str) -> list[Difference]:
     """Bars or points, one by one."""
     kind = c.target.shapes.kind or "points"
-    noun = SAID[kind]
+    noun = MARKS[kind]
     a, b = _boxes(t, kind), _boxes(r, kind)
     if len(a) != len(b):
         if max(len(a), len(b)) > 30 or (kind == "points" and _touches(c, t, r)):
@@ -190,7 +190,7 @@ def _course(c: Comparison, t: NDArray[np.bool_], r: NDArray[np.bool_], which: st
     both = np.flatnonzero(first[0] & second[0])
     if len(both) < 6:
         return []
-    noun = SAID.get(c.target.shapes.kind or "lines", "line")
+    noun = MARKS.get(c.target.shapes.kind or "lines", "line")
     line = noun in ("line", "point")
     height = [(b[1] + b[2]) / 2 if line else b[1] for b in (first, second)]
     off = (height[1] - height[0])[both] / high  # more than 0: the render is too low
@@ -262,7 +262,7 @@ def _colours(c: Comparison) -> list[Difference]:
             other = f"{have[j]} ({_hex(c.render, j)})"
             subject = f"What is {other} should be {shade}."
             kind = c.target.shapes.kind
-            if len(lacking) == 1 and kind in SAID and kind != "pie":
+            if len(lacking) == 1 and kind in MARKS and kind != "pie":
                 subject = f"The {noun or kind} should be {shade}, not {other}."
             found.append(Difference("colour", 3, want[i], subject))
             surplus.remove(j)

@@ -22,7 +22,7 @@ RANGE = 0.02  # what another range costs, however small
 MOST_COST = 0.125  # and what more a range that is another one altogether
 BORDER = 1.05  # marks reach that much beyond their values
 ALIKE = 0.05  # of the span of values: what is not spoken of
-SAID, FAR = 0.08, 0.2  # of an axis, its ends that are off, from which it is spoken of; the same where bars stand
+STATED, FAR = 0.08, 0.2  # of an axis, its ends that are off, from which it is spoken of; the same where bars stand
 
 Ends = tuple[float, float, float, float]  # the least and the greatest of the target, and of the render
 
@@ -108,7 +108,7 @@ def findings(ranges: Ranges, kind: str | None) -> list[Difference]:
         if change:
             what = "All x values" if axis == 0 and kind != "horizontal bars" else "All values"
             found.append(Difference("data", 3, f"{name} axis", f"{what} should be {change}: t{run}"))
-        elif max(abs(low - other_low), abs(high - other_high)) > (FAR if ground else SAID) * abs(high - low):
+        elif max(abs(low - other_low), abs(high - other_high)) > (FAR if ground else STATED) * abs(high - low):
             found.append(Difference("data", 1, f"{name} axis", f"T{run}"))
     return found
 

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import venv
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +113,40 @@ async def test_without_namespaces_the_same_bytes_and_the_same_refusals(monkeypat
     finally:
         await whole.close()
         await less.close()
+
+
+DRAW = """
+import asyncio, os, sys
+from configs.schema import Render, Sandbox
+from serving.render import sandbox
+from serving.render.charts import ChartRenderer
+from serving.render.web import WebRenderer
+if sys.argv[1] == "without":
+    sandbox.probe = lambda: {**dict.fromkeys(sandbox.LAYERS, ""), "namespaces": "not here"}
+settings = Render(sandbox=Sandbox(allow_missing=["namespaces"]))
+async def main():
+    assert (await ChartRenderer(settings).render("import matplotlib.pyplot as plt; plt.plot([1, 2])")).ok
+    if sys.argv[1] == "with":
+        assert (await WebRenderer(settings).render("<h1>a</h1>")).ok
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("namespaces", ["with", "without"])
+def test_a_renderer_that_is_killed_leaves_no_file_behind(namespaces: str, tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW, namespaces], env={**os.environ, "TMPDIR": str(temporary)}, cwd=sandbox.ROOT,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == -9, done.stderr
+    for _ in range(200):
+        if not (left := list(temporary.glob("rrvf-*"))):
+            return
+        time.sleep(0.05)
+    raise AssertionError(left)
 
 
 FAMILY = """

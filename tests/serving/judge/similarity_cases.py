@@ -27,7 +27,7 @@ HOLLOW = {
 }  # worth at most
 SWAY = ("IDENTICAL TO THE TARGET", "score 100 / 100")
 VISIBLE = 0.02  # an edit changes at least this share of a target's ink, or it does not count
-SAID: dict[str, tuple[str, ...]] = {
+NAMED: dict[str, tuple[str, ...]] = {
     "colour": ("colour", "background"),
     "background": ("background", "colour"),
     "kind": ("type",),
@@ -103,8 +103,8 @@ def _fooling(found: Found, name: str, verdicts: dict[str, Verdict]) -> None:
 def says(kind: str, verdict: Verdict) -> bool:
     """Whether the feedback that the policy reads speaks of an edit of this kind."""
     said = [d for d in verdict.differences if d.what in verdict.feedback]
-    if kind in SAID:
-        return any(d.category in SAID[kind] for d in said)
+    if kind in NAMED:
+        return any(d.category in NAMED[kind] for d in said)
     return any(word in verdict.feedback for word in WORDS[kind])
 
 

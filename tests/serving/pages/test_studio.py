@@ -47,10 +47,10 @@ expect.set_options(timeout=WAIT_MS)
 def one_chart_policy(folder: Path) -> Path:
     """The embedded policy, trained on the first example alone: green bars at first and, after feedback, orange ones."""
     from serving.judge.perceptual import compare
-    from training.data.synthetic_charts import render_results
+    from training.data.own_images import rendered
 
     config = load("configs/tiny_chart.yaml")
-    target, first = asyncio.run(render_results([PROGRAM, FIRST]))
+    target, first = asyncio.run(rendered([PROGRAM, FIRST], "chart", config.render))
     assert target.png == EXAMPLE.read_bytes(), "the example is what our own renderer makes of its program"
     assert first.png is not None
     feedback = compare(target.png, first.png).feedback[: config.feedback.max_chars]

@@ -23,7 +23,7 @@ MARKUP = {
     "nested shadow roots": "<div><template shadowrootmode=open><div><template shadowrootmode=closed>"
     f"{MOVES}<p>moves<marquee>m</marquee></template></div></template></div>",
 }
-SAID = (
+STATEMENTS = (
     "crypto.getRandomValues(new Uint8Array(4)).join()", "crypto.randomUUID()", "Math.random()", "performance.now()",
     "performance.timeOrigin", "JSON.stringify(performance.getEntries())", "document.timeline.currentTime", "Date.now()",
     "document.lastModified", "new Event('x').timeStamp", "typeof Worker + typeof SharedWorker",
@@ -35,7 +35,7 @@ SAID = (
     "Temporal.Now.instant() + '' + Temporal.Now.plainDateISO() : ''", "document.body.animate([], 99).startTime",
 )  # fmt: skip
 SCRIPTS = {
-    **{said: f"<p id=a><script>a.textContent = {said}</script>" for said in SAID},
+    **{text: f"<p id=a><script>a.textContent = {text}</script>" for text in STATEMENTS},
     "times of frames": "<iframe id=f></iframe><p id=a><script>const w = f.contentWindow; a.textContent = "
     "[w.Date.now(), new w.Date().getFullYear(), w.performance.now(), w.Math.random(), "
     "new w.File([], 'x').lastModified]",

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from actors.contracts import Outage
+from configs.load import ConfigError, load
 from training.evaluation.heldout import Evaluation, Row
 from training.jobs import experiment
 from training.jobs.experiment import ARMS
@@ -59,8 +60,25 @@ def checkpoint(run: Path, step: int) -> None:
     (made / "state.json").write_text(json.dumps({"step": step}))
 
 
+def test_true_programs_and_the_bases_own_pictures_are_those_of_the_domain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.jobs.experiment_report import true_programs
+
+    monkeypatch.setattr(experiment, "CACHE", tmp_path)
+    for file, image in (("tiny_chart", (300, 200)), ("tiny_web", (294, 252))):
+        config = load(f"configs/{file}.yaml", ["data.count=4"])
+        own = experiment.own(config, "heldout", 3)
+        assert [Image.open(path).size for path in own.paths] == [image] * 3 and own.domain == config.data.domain
+        assert true_programs(config, own) == pytest.approx(1.0)
+        (tmp_path / file).mkdir()
+        rows = [json.loads(line) for line in experiment.pairs("labels", tmp_path / file, config, own).open()]
+        assert len(rows) == 4 and "<answer>" in rows[0]["turns"][0]["text"]
+    with pytest.raises(ConfigError, match=r"the experiment needs labels: data.domain=svg has no shipped pictures"):
+        experiment.begin(tmp_path / "x", load("configs/tiny_svg.yaml", []))
+
+
 def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
-    from configs.load import load
     from training.data.image_sets import ImageSet
 
     leave(tmp_path, "base", 1, ("greedy", "sampled", "best of 8"))
@@ -102,7 +120,6 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.
 def test_a_supervised_arm_takes_the_rate_that_is_best_on_the_validation_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from configs.load import load
 
     rates: list[float] = []
 
@@ -128,7 +145,6 @@ def test_a_supervised_arm_takes_the_rate_that_is_best_on_the_validation_set(
 def test_rejection_sampling_keeps_the_judges_best_of_what_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from configs.load import load
     from training.data.image_sets import ImageSet
 
     def row(path: str, text: str, similarity: float) -> Row:
@@ -167,7 +183,6 @@ def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
 
 
 def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
-    from configs.load import ConfigError, load
 
     for _ in range(2):
         experiment.begin(tmp_path / "x", load("configs/tiny_chart.yaml", ["run.steps=60"]))
@@ -179,7 +194,6 @@ def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
 
 
 def test_pairs_are_pictures_with_the_programs_they_stand_for(tmp_path: Path) -> None:
-    from configs.load import load
     from training.data.image_sets import ImageSet
     from training.data.synthetic_charts import draw
     from training.jobs.sft import read
