@@ -81,6 +81,7 @@ def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: i
         "generation_config": "vllm",
         "limit_mm_per_prompt": {"image": images, "video": 0},
         "disable_log_stats": True,
+        "use_tqdm_on_load": False,
         # with free white space JSON may go on with blanks for ever
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
