@@ -7,6 +7,7 @@ Prints Markdown. Every row asserts what it claims; one that does not hold is pri
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -114,7 +115,7 @@ def lost(kind: str, spare: bool) -> Callable[[Scene], Found]:
         run.await_steps(1)
         seconds = time.monotonic() - began
         run.finish()
-        return f"{text}, in {run.lives} life" + "s" * (run.lives > 1), seconds, ledger(run)
+        return f"{text}, in {run.lives} " + ("life" if run.lives == 1 else "lives"), seconds, ledger(run)
 
     row.__doc__ = f"the node of {kind} dies, {'room elsewhere' if spare else 'no room until it is back'}"
     return row
@@ -181,10 +182,11 @@ def job_stop(scene: Scene) -> Found:
     job = scene.rig.job("training.train", *SMALL, "run.steps=50", f"run.dir={folder}", log=log)
     steps = folder / "tiny_chart" / "metrics.jsonl"
     wait_until("a step", lambda: job.poll() is not None or steps.exists(), 300)
-    name = log.read_text().split("'")[1]
+    found = re.search(r"raysubmit_\w+", log.read_text())
+    assert found, log.read_text()[-1500:]
     began = time.monotonic()
     subprocess.run(
-        [*ray_command(), "job", "stop", "--address", scene.rig.dashboard, name],
+        [*ray_command(), "job", "stop", "--address", scene.rig.dashboard, found[0]],
         env=scene.rig.environment, capture_output=True, timeout=120, check=True,
     )  # fmt: skip
     job.wait(timeout=120)
