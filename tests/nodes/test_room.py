@@ -6,7 +6,7 @@ from collections import Counter
 
 from tests.interpreter import interpreter
 from tests.nodes.room_cases import ROOT, recipe
-from training.run.nodes.room import Demand, demands, left_over
+from training.run.nodes.room import Demand, beside, demands, left_over
 
 LIMIT_S = 900
 
@@ -18,6 +18,10 @@ def test_what_fits_the_sum_of_nodes_may_fit_none() -> None:
     assert not left_over(need, {"a": eight, "b": eight})
     fours = {name: {"CPU": 32.0, "GPU": 4.0} for name in "abcd"}
     assert left_over(need, fours) == Counter({"judge (0.5 CPU and 8 GPU)": 1})
+    tiny = [Demand("policy engine", {"CPU": 2.0}), Demand("worker", {"CPU": 1.0}), Demand("judge", {"CPU": 0.5})]
+    words = beside(tiny, left_over(tiny, {"a": {"CPU": 3.0}}))
+    assert words == "1 x judge (0.5 CPU) beside the run's other parts (3 CPU)", "there is room for it alone"
+    assert beside(tiny[2:], left_over(tiny[2:], {})) == "1 x judge (0.5 CPU)"
     assert left_over(need, {"a": eight, "b": {"CPU": 2.0, "GPU": 8.0}})["learner worker (1 CPU and 1 GPU)"] == 4
 
 

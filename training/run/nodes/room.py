@@ -25,6 +25,9 @@ WORD_S = 10.0
 LOOK_S = 1.0
 LEARNER, ENGINE = "learner worker", "policy engine"
 TURN, NAMESPACE = "rrvf-starting", "rrvf"
+HOLD_NOTHING = (  # actors that take no room
+    "JobSupervisor", "ServeController", "Holder", "Caretaker", "_AutoscalingCoordinatorActor", "PlacementGroupCleaner",
+)  # fmt: skip
 OURS = re.compile(r"rrvf-(?P<run>.+)-(?P<job>[0-9a-f]{8})-(render|judge)")  # Serve applications of runs
 Resources = Mapping[str, float]
 Say = Callable[[str], None]
@@ -83,8 +86,20 @@ def left_over(
 def no_room(config: Config) -> str | None:
     """One line about the parts that no node could hold even if nothing else ran; None where all fit."""
     if missing := left_over(demands(config), _nodes(_total()), _labels()):
-        return f"no room on any node for {_counted(missing)}; {'; '.join(free_lines())}"
+        return f"no room on any node for {beside(demands(config), missing)}; {'; '.join(free_lines())}"
     return None
+
+
+def beside(parts: Sequence[Demand], missing: Counter[str]) -> str:
+    """The parts that find no node, and what the run's others take of the room that is there."""
+    left, taken = missing.copy(), dict[str, float]()
+    for demand in parts:
+        if left[str(demand)]:
+            left[str(demand)] -= 1
+            continue
+        for kind, amount in demand.need.items():
+            taken[kind] = taken.get(kind, 0.0) + amount
+    return _counted(missing) + (f" beside the run's other parts ({_words(taken)})" if any(taken.values()) else "")
 
 
 def free_lines() -> list[str]:
@@ -133,7 +148,7 @@ def wait_for_room(config: Config, say: Say, only: str = "") -> Turn:
             missing = left_over(parts, _nodes(_free()), _labels())
             if not missing:
                 return turn
-            line = f"no room for {_counted(missing)}; {'; '.join(free_lines())}{_holders()}"
+            line = f"no room for {beside(parts, missing)}; {'; '.join(free_lines())}{_holders()}"
             if not asked:
                 asking = [demand for demand in parts if any(demand.need.values())]
                 request_resources(
@@ -179,7 +194,7 @@ def _holders() -> str:
     by_job: dict[str, Counter[str]] = {}
     for actor in alive():
         kind = (actor["ActorClassName"] or "actor").rpartition(":")[2]
-        if job_of(actor) != own and kind not in ("JobSupervisor", "ServeController", "Holder", "Caretaker"):
+        if job_of(actor) != own and kind not in HOLD_NOTHING:
             by_job.setdefault(job_of(actor), Counter())[kind] += 1
     entries = {job["JobID"]: job.get("Entrypoint") or "a driver" for job in ray._private.state.jobs()}  # type: ignore[attr-defined]
     lines = [f"job {job} ({entries.get(job, '?')[:120]}): {_counted(kinds)}" for job, kinds in by_job.items()]
