@@ -91,7 +91,8 @@ def write(out: Path, facts: dict[str, Any], rows: Rows, left_open: Sequence[str]
     table = summary(facts["benchmark"], rows)
     voids = {row["name"]: row["void"] for row in rows if row["void"]}
     result = {**facts, "n": len(rows) - len(voids), "void": voids, "open": [*left_open], "scores": table}
-    result["unmarked"] = unmarked(rows) if facts["judge"] else []
+    rated = facts["judge"] not in ("", None, "perceptual")  # which gives no rating
+    result["unmarked"] = unmarked(rows) if rated else []
     text = markdown(result)
     if table and facts["benchmark"] in TABLES:
         cells = tables.comparable(table[TABLES[facts["benchmark"]].convention], facts)

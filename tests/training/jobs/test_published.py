@@ -118,6 +118,12 @@ def test_plot2codes_question_stands_before_the_two_pictures(tmp_path: Path, caps
         "No mark in the judge's answer, left out of its mean: ground_truth_image_3 (1 of 4)"
         in (out / "summary.md").read_text()
     )
+    answers = tmp_path / "answers.jsonl"
+    rows = [{"id": f"ground_truth_image_{n}", "response": program} for n, program in enumerate(programs)]
+    answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked_nobody = ["--answers", str(answers), "--data", str(tmp_path), "--out", str(tmp_path / "two")]
+    assert main(["plot2code", *asked_nobody, "--judge", "perceptual"]) == 0
+    assert summary(tmp_path / "two")["unmarked"] == [], "a judge that gives no rating leaves no case out"
 
 
 @pytest.mark.parametrize("version", ["data", "v0.2"])
