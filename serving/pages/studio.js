@@ -9,7 +9,8 @@ let picture = null; // {blob, url}
 let running = null; // AbortController of the request under way
 
 for (const name of EXAMPLES) {
-  const image = el("img", { src: `pages/examples/${name}.png`, alt: `Example: ${name.split("/").at(-1)}`, loading: "lazy" });
+  const alt = `Example: ${name.split("/").at(-1)}`;
+  const image = el("img", { src: `pages/examples/${name}.png`, alt, loading: "lazy" });
   const pick = async () => choose(await (await fetch(image.src)).blob());
   $("examples").append(el("button", { type: "button", class: "example outline", onclick: pick }, image));
 }

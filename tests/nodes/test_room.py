@@ -21,7 +21,7 @@ def test_what_fits_the_sum_of_nodes_may_fit_none() -> None:
     tiny = [Demand("policy engine", {"CPU": 2.0}), Demand("worker", {"CPU": 1.0}), Demand("judge", {"CPU": 0.5})]
     words = beside(tiny, left_over(tiny, {"a": {"CPU": 3.0}}))
     assert words == "1 x judge (0.5 CPU) beside the run's other parts (3 CPU)", "there is room for it alone"
-    assert beside(tiny[2:], left_over(tiny[2:], {})) == "1 x judge (0.5 CPU)"
+    assert beside(tiny, left_over(tiny, {"a": {"CPU": 1.5}})) == "1 x policy engine (2 CPU)", "no other is in its way"
     assert left_over(need, {"a": eight, "b": {"CPU": 2.0, "GPU": 8.0}})["learner worker (1 CPU and 1 GPU)"] == 4
 
 

@@ -18,7 +18,8 @@ from typing import Any, Literal
 from actors.files import beside, publish
 from configs.domains import find, version
 from configs.load import ConfigError
-from configs.schema import Render, Sandbox
+from configs.schema import Render
+from training.data.own_images import trusting
 
 INDEX = "index.jsonl"  # {"image": file, "code": source}: what training.sft and the benchmark `pairs` read
 Split = Literal["train", "heldout"]
@@ -75,12 +76,8 @@ def write(
 
 
 async def _write(folder: Path, domain: str, texts: list[str], shown: list[str], lessons: int, max_chars: int) -> None:
-    from serving.render.sandbox import LAYERS
-    from serving.render.service import Renders
-
     fresh = beside(folder)
-    # sources of our own: a layer that this machine lacks is not missed, nor is a picture other without it
-    renders = Renders(Render(cache_mb=0, sandbox=Sandbox(allow_missing=list(LAYERS))))
+    renders = trusting(Render())
     pairs, dialogues = [], []
     try:
         for number, (source, look) in enumerate(zip(texts, shown, strict=True)):

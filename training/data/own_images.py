@@ -1,7 +1,7 @@
 """Pictures of what a domain's base policy learned from: its generator's plain sources, drawn as in rollouts.
 
-Guarantees: a set is made once for the same sources in the same size; `train` and `heldout` share no source. They are
-sources of ours: a layer of the jail that this machine lacks is not missed, for no picture is other without it.
+Guarantees: a set is made once for the same sources in the same size; `train` and `heldout` share no source; no picture
+is other where a layer of the jail is missing.
 """
 
 import asyncio
@@ -19,13 +19,18 @@ from training.data.labels import Labels
 from training.data.synthetic_charts import Split
 
 
-async def rendered(sources: Sequence[str], domain: str, settings: Render) -> list[RenderResult]:
-    """What became of each source, in order, through the renderer of rollouts. Raises Outage."""
+def trusting(settings: Render) -> Any:
+    """The renderer of rollouts (serving.render.service.Renders) for sources of ours: nothing is kept, and a layer that
+    this machine lacks is not missed."""
     from serving.render.sandbox import LAYERS
     from serving.render.service import Renders
 
-    sandbox = replace(settings.sandbox, allow_missing=list(LAYERS))
-    renders = Renders(replace(settings, cache_mb=0, sandbox=sandbox))
+    return Renders(replace(settings, cache_mb=0, sandbox=replace(settings.sandbox, allow_missing=list(LAYERS))))
+
+
+async def rendered(sources: Sequence[str], domain: str, settings: Render) -> list[RenderResult]:
+    """What became of each source, in order, through the renderer of rollouts. Raises Outage."""
+    renders = trusting(settings)
     try:
         return list(await asyncio.gather(*(renders.render(source, domain) for source in sources)))
     finally:

@@ -120,7 +120,6 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.
 def test_a_supervised_arm_takes_the_rate_that_is_best_on_the_validation_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-
     rates: list[float] = []
 
     def run(module: str, *arguments: str) -> None:
@@ -183,7 +182,6 @@ def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
 
 
 def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
-
     for _ in range(2):
         experiment.begin(tmp_path / "x", load("configs/tiny_chart.yaml", ["run.steps=60"]))
     with pytest.raises(ConfigError, match="begun with other settings"):

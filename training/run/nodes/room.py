@@ -91,9 +91,10 @@ def no_room(config: Config) -> str | None:
 
 
 def beside(parts: Sequence[Demand], missing: Counter[str]) -> str:
-    """The parts that find no node, and what the run's others take of the room that is there."""
+    """The parts that find no node, and what the run's others take that were placed before the last of them."""
     left, taken = missing.copy(), dict[str, float]()
-    for demand in parts:
+    last = max((number for number, demand in enumerate(parts) if missing[str(demand)]), default=-1)
+    for demand in parts[: last + 1]:
         if left[str(demand)]:
             left[str(demand)] -= 1
             continue
