@@ -36,7 +36,7 @@ from training.data.synthetic_pages import (
 HEIGHT, WIDTH = 28, 196  # of a row in the resized picture
 ROW = WINDOW[1] // ROWS  # of a row as drawn, pixels
 SHEET = 60  # blocks drawn at once
-PLAIN, LOOKS = range(100), range(240, 390)  # numbers of sheets, which name the looks
+PLAIN, LOOKS = range(100), range(240, 640)  # numbers of sheets, which name the looks
 HELD_OUT = 96  # pages of each level and look
 LEVELS = (1, 2, 3, 4, 5)
 

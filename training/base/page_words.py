@@ -47,10 +47,12 @@ def loss(teacher: Teacher, shown: Sequence[Sequence[Block]], stack: np.ndarray) 
     assert all(len(tokens) == 1 for tokens in ids), "a word of pages is more than one token"
     logits = teacher.model.lm_head(core.language_model.norm(seen))[:, [tokens[0] for tokens in ids]]
     shares = log_softmax(logits.float(), -1).view(len(stack), -1, len(WORDS))
-    nats, first = [], []
-    for picture, blocks in zip(shares, shown, strict=True):
-        for word, tokens in places(blocks):
-            scores = picture[tokens].logsumexp(0) - math.log(len(tokens))
-            nats.append(-scores[WORDS.index(word)])
-            first.append(scores.argmax() == WORDS.index(word))
-    return torch.stack(nats).mean(), torch.stack(first)
+    asked = [(n, word, tokens) for n, blocks in enumerate(shown) for word, tokens in places(blocks)]
+    inside = torch.zeros(len(asked), shares.shape[1], dtype=torch.bool)
+    for row, (_, _, tokens) in zip(inside, asked, strict=True):
+        row[tokens] = True
+    inside = inside.to(teacher.device)
+    picture = torch.tensor([n for n, _, _ in asked], device=teacher.device)
+    right = torch.tensor([WORDS.index(word) for _, word, _ in asked], device=teacher.device)
+    scores = shares[picture].masked_fill(~inside[..., None], -math.inf).logsumexp(1) - inside.sum(1).log()[:, None]
+    return -scores.gather(1, right[:, None]).mean(), scores.argmax(1) == right

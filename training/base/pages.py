@@ -19,7 +19,7 @@ from training.base.page_blocks import HEIGHT, Blocks
 from training.base.teach import Sample, Teacher
 from training.data.synthetic_pages import COLOURS, ROWS, WORDS, Page
 
-LEVELS = (3, 4, 5, 5, 5)  # of whole pages
+LEVELS = (1, 2, 3, 4, 5, 5, 5)  # of whole pages
 WARM_UP = 20  # steps of the course
 HELD_OUT = 24  # pages of a level and look whose figures are logged
 KNOWN = {"word": frozenset(WORDS), "colour": frozenset(COLOURS)}
@@ -44,14 +44,12 @@ class Stage:
 
 STAGES = (
     Stage("words", 150, 96, rows=1, inks="inverted"),
-    Stage("words", 200, 96, rows=1, inks="any"),
-    Stage("words", 200, 64, rows=2, inks="any", looks=0.4),
-    Stage("blocks", 150, 48, rows=1),
-    Stage("blocks", 150, 32, rows=2, looks=0.3),
-    Stage("pages", 150, 16, looks=0.2, rate=(1.0, 0.8)),
-    Stage("pages", 50, 16, looks=0.6, rate=(0.8, 0.7), decay=0.1),
-    Stage("pages", 50, 16, looks=0.6, rate=(0.7, 0.525), decay=0.1),
-    Stage("pages", 50, 16, looks=0.6, rate=(0.525, 0.0), decay=0.1),
+    Stage("words", 250, 96, rows=1, inks="any", looks=0.3),
+    Stage("words", 750, 64, rows=2, inks="any", looks=0.6),
+    Stage("blocks", 100, 48, rows=1, looks=0.2),
+    Stage("blocks", 250, 32, rows=2, looks=0.5),
+    Stage("pages", 100, 32, looks=0.3, rate=(1.0, 0.8)),
+    Stage("pages", 1100, 32, looks=0.7, rate=(0.8, 0.0), decay=0.1),
 )
 TOTAL = sum(stage.steps for stage in STAGES)
 
@@ -76,7 +74,7 @@ def inked(picture: np.ndarray, inks: str, rng: random.Random) -> np.ndarray:
 class Pages:
     """A course over the blocks of one file."""
 
-    every = 100
+    every = 500
 
     def __init__(self, blocks: Blocks, seed: int) -> None:
         self.blocks, self.seed = blocks, seed
