@@ -1,6 +1,6 @@
 """Learning from pictures alone against every other explanation of the gain: six arms, by seeds, in one table.
 
-    python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir runs/experiment]      (make experiment)
+    python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir DIR] [--turns]      (make experiment)
 
 Exit status: 0 done, 1 an arm failed (start again to go on), 2 unusable input, 130 interrupted.
 """
@@ -20,8 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that win over the file")
     parser.add_argument("--seeds", type=int, default=3, help="how many, from 0")
     parser.add_argument("--dir", type=Path, default=Path("runs/experiment"))
+    parser.add_argument("--turns", action="store_true", help="two more arms: without turns, and with turns alone")
     args = parser.parse_intermixed_args(argv)
-    return run(lambda: experiment(args.config, args.overrides, args.seeds, args.dir), hint="start again to go on")
+    given = (args.config, args.overrides, args.seeds, args.dir, args.turns)
+    return run(lambda: experiment(*given), hint="start again to go on")
 
 
 if __name__ == "__main__":

@@ -60,10 +60,14 @@ ARMS = (
     Arm("labels", "supervised on the programs of the base's own pictures", (), "labels"),
     Arm("shifted", "supervised on the programs that the new renderer's pictures stand for", (), "shifted"),
 )
+TURNS = (  # what turns bring in training: RRVF lets some of its dialogues call the renderer
+    Arm("direct", "RRVF without turns: every answer at once", ("rollout.direct_share=1",)),
+    Arm("turns", "RRVF in which every dialogue may call the renderer", ("rollout.direct_share=0",)),
+)
 
 
-def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) -> None:
-    """Do what is missing, then print the table. Raises ConfigError, Outage, OSError."""
+def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path, turns: bool = False) -> None:
+    """Do what is missing, then print the table; `turns`: of TURNS as well. Raises ConfigError, Outage, OSError."""
     from training.jobs.experiment_report import report
 
     set_environment()
@@ -71,11 +75,12 @@ def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) ->
         raise ConfigError(f"--seeds {seeds}: at least one")
     config = load(file, [*overrides, f"run.dir={folder}", "evaluate.before_after=false"])
     begin(folder, config)
+    arms = (*ARMS, *TURNS) if turns else ARMS
     images, held = training_and_evaluation(config, CACHE)
     sets = [*held, own(config, "heldout", config.evaluate.count)]
     measure(config, str(shipped(config.data.domain)), folder / "base", images, sets, MODES)
     for seed in range(seeds):
-        for arm in ARMS:
+        for arm in arms:
             run = folder / f"{arm.name}-{seed}"
             settings = [*overrides, f"run.dir={folder}", f"run.seed={seed}", "evaluate.before_after=false"]
             if arm.pairs is None:
@@ -83,7 +88,7 @@ def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path) ->
             else:
                 newest = learn_from_pairs(file, settings, run, config, pairs(arm.pairs, folder, config, images))
             measure(config, newest, run, images, sets, MODES if arm.name == "rrvf" else SHORT)
-    print(report(folder, config, seeds, sets))
+    print(report(folder, config, seeds, sets, arms))
 
 
 def own(config: Config, split: Split, count: int) -> ImageSet:

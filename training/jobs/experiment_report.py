@@ -19,7 +19,7 @@ from training.data.image_sets import ImageSet
 from training.data.own_images import rendered
 from training.evaluation.heldout import Evaluation, Row
 from training.evaluation.paired import difference
-from training.jobs.experiment import AFTER, ARMS, known
+from training.jobs.experiment import AFTER, ARMS, Arm, known
 from training.run.report import figures, pictures, smooth
 
 NAMES = {
@@ -34,22 +34,23 @@ COLOURS = {"rrvf": "#1f5fa8", "runs": "#a8541f", "exchanged": "#6b3fa0"}
 Seeds = list[Evaluation]  # one a seed; the base, which all seeds share, is there once
 
 
-def report(folder: Path, config: Config, seeds: int, sets: Sequence[ImageSet]) -> str:
+def report(folder: Path, config: Config, seeds: int, sets: Sequence[ImageSet], arms: Sequence[Arm] = ARMS) -> str:
     """Write everything into `folder`; the table as Markdown."""
     found: dict[str, Seeds] = {"base": [_read(folder / "base")]}
-    found |= {arm.name: [_read(folder / f"{arm.name}-{seed}") for seed in range(seeds)] for arm in ARMS}
+    found |= {arm.name: [_read(folder / f"{arm.name}-{seed}") for seed in range(seeds)] for arm in arms}
     facts = {
         "seeds": seeds,
         "steps": config.run.steps,
         "sequences_per_step": config.queue.groups_per_step * config.rollout.group_size,
         "true_programs": {images.name: true_programs(config, images) for images in sets},
         "rates": {
-            arm.name: json.loads(path.read_text()) for arm in ARMS if (path := _rates(folder, arm.name)).exists()
+            arm.name: json.loads(path.read_text()) for arm in arms if (path := _rates(folder, arm.name)).exists()
         },
+        "turns": {arm.name: turns_of(folder, arm.name, seeds) for arm in arms if arm.pairs is None},
     }
     results = table(found)
     compared = comparisons(found)
-    text = markdown(results, compared, facts)
+    text = markdown(results, compared, facts, arms)
     whole = {**facts, "results": results, "differences": compared}
     write_whole(folder / "results.json", json.dumps(whole, indent=2) + "\n")
     write_whole(folder / "results.md", text)
@@ -111,7 +112,7 @@ def comparisons(found: dict[str, Seeds]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, modes in found["rrvf"][0].items():
         for mode in modes:
-            for arm in ("base", *(a.name for a in ARMS if a.name != "rrvf")):
+            for arm in (name for name in found if name != "rrvf"):
                 if mode not in found[arm][0][name]:
                     continue
                 figures_of = figures(found["rrvf"][0][name][mode][0])
@@ -125,7 +126,13 @@ def comparisons(found: dict[str, Seeds]) -> dict[str, Any]:
     return result
 
 
-def markdown(results: dict[str, Any], compared: dict[str, Any], facts: dict[str, Any]) -> str:
+def turns_of(folder: Path, arm: str, seeds: int) -> float:
+    """Turns of a trajectory, each of which renders a program; mean over steps and seeds."""
+    runs = [_lines(folder / f"{arm}-{seed}" / "metrics.jsonl") for seed in range(seeds)]
+    return fmean(line["turns"] for run in runs for line in run)
+
+
+def markdown(results: dict[str, Any], compared: dict[str, Any], facts: dict[str, Any], arms: Sequence[Arm]) -> str:
     lines = [
         f"# Learning from pictures alone: {facts['seeds']} seeds, {facts['steps']} steps of "
         f"{facts['sequences_per_step']} sequences",
@@ -135,12 +142,13 @@ def markdown(results: dict[str, Any], compared: dict[str, Any], facts: dict[str,
     ]
     for name, modes in results.items():
         lines += ["", f"## {NAMES.get(name, name)} (true programs: {facts['true_programs'][name]:.3f})"]
-        for mode, arms in modes.items():
-            lines += ["", *_mode(mode, arms)]
+        for mode, by_arm in modes.items():
+            lines += ["", *_mode(mode, by_arm)]
             for pair, by in compared[name].get(mode, {}).items():
                 cells = [f"{figure} {m:+.3f} ({low:+.3f} to {high:+.3f})" for figure, (m, low, high) in by.items()]
                 lines.append(f"- {pair}: " + ", ".join(cells))
-    lines += ["", "Arms:", "", *(f"- **{arm.name}**: {arm.meaning}" for arm in ARMS)]
+    lines += ["", "Arms:", "", *(f"- **{arm.name}**: {arm.meaning}" for arm in arms)]
+    lines.append("- turns a trajectory: " + ", ".join(f"{arm} {n:.2f}" for arm, n in facts["turns"].items()))
     for arm, rates in facts["rates"].items():
         tried = ", ".join(f"{rate} {score:.3f}" for rate, score in rates["rates"].items())
         lines.append(f"- {arm}: learning rate {rates['best']} (validation similarity: {tried})")

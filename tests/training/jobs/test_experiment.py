@@ -16,7 +16,7 @@ from actors.contracts import Outage
 from configs.load import ConfigError, load
 from training.evaluation.heldout import Evaluation, Row
 from training.jobs import experiment
-from training.jobs.experiment import ARMS
+from training.jobs.experiment import ARMS, TURNS
 from training.jobs.experiment_report import report
 
 FACTS = {"kind": "bar", "title": "Sales", "colour": "red", "values": [3, 5]}
@@ -49,7 +49,7 @@ def leave(folder: Path, name: str, ran: int, modes: tuple[str, ...] = ("greedy",
     """What an arm leaves behind."""
     run = folder / name
     run.mkdir(parents=True)
-    lines = [{"step": s, "reward": s, "exec_rate": 0.5, "similarity": 0.2} for s in (1, 2)]
+    lines = [{"step": s, "reward": s, "exec_rate": 0.5, "similarity": 0.2, "turns": s} for s in (1, 2)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (run / experiment.AFTER).write_bytes(pickle.dumps(evaluation(folder / "images", ran, modes)))
 
@@ -83,7 +83,7 @@ def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
 
     leave(tmp_path, "base", 1, ("greedy", "sampled", "best of 8"))
     for seed in (0, 1):
-        for arm in ARMS:
+        for arm in (*ARMS, *TURNS):
             leave(tmp_path, f"{arm.name}-{seed}", 3 + seed if arm.name == "rrvf" else 2)
     (tmp_path / "best-rate.json").write_text(json.dumps({"rates": {"0.0002": 0.5}, "best": "0.0002"}))
     picture = tmp_path / "images" / "heldout" / "0.png"
@@ -99,6 +99,9 @@ def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
     assert "| rrvf | 0.875 ± 0.177 |" in text and "| chance | - | - | 0.000 | 0.500 |" in text
     assert "| best of 8, n = 4 |" in text and "- best: learning rate 0.0002" in text
     assert all(arm.meaning in text for arm in ARMS)
+    assert "- turns a trajectory: rrvf 1.50, runs 1.50, exchanged 1.50\n" in text and TURNS[0].meaning not in text
+    text = report(tmp_path, load("configs/tiny_chart.yaml", []), 2, sets, (*ARMS, *TURNS))
+    assert TURNS[0].meaning in text and "- rrvf - direct: similarity +0.150" in text and "turns 1.50\n" in text
     for name in ("curves.png", "pictures.png"):
         assert Image.open(tmp_path / name).width > 400
 
