@@ -9,6 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from training.data.synthetic_pages import COLOURS, ROWS, WORDS, Page
 
 LEVELS = (1, 2, 3, 4, 5, 5, 5)  # of whole pages
 WARM_UP = 20  # steps of the course
+CAPTURED = 0.6  # of pictures in a look
 HELD_OUT = 24  # pages of a level and look whose figures are logged
 KNOWN = {"word": frozenset(WORDS), "colour": frozenset(COLOURS)}
 
@@ -43,13 +45,13 @@ class Stage:
 
 
 STAGES = (
-    Stage("words", 150, 96, rows=1, inks="inverted"),
-    Stage("words", 250, 96, rows=1, inks="any", looks=0.3),
-    Stage("words", 750, 64, rows=2, inks="any", looks=0.6),
-    Stage("blocks", 100, 48, rows=1, looks=0.2),
-    Stage("blocks", 250, 32, rows=2, looks=0.5),
-    Stage("pages", 100, 32, looks=0.3, rate=(1.0, 0.8)),
-    Stage("pages", 1100, 32, looks=0.7, rate=(0.8, 0.0), decay=0.1),
+    Stage("words", 100, 96, rows=1, inks="inverted"),
+    Stage("words", 150, 96, rows=1, inks="any", looks=0.3),
+    Stage("words", 550, 64, rows=2, inks="any", looks=0.6),
+    Stage("blocks", 50, 48, rows=1, looks=0.2),
+    Stage("blocks", 150, 32, rows=2, looks=0.5),
+    Stage("pages", 50, 32, looks=0.3, rate=(1.0, 0.8)),
+    Stage("pages", 800, 32, looks=0.7, rate=(0.8, 0.0), decay=0.1),
 )
 TOTAL = sum(stage.steps for stage in STAGES)
 
@@ -71,6 +73,24 @@ def inked(picture: np.ndarray, inks: str, rng: random.Random) -> np.ndarray:
     return (255 * low + (high - low) * picture).astype(np.uint8)
 
 
+def captured(picture: np.ndarray, rng: random.Random) -> np.ndarray:
+    """The picture as another renderer or scaler might have left it: moved by up to 1.5 pixels, up to 3% larger or
+    smaller, a little blurred or sharpened, in other contrast, with noise."""
+    height, width = picture.shape[:2]
+    scale = rng.uniform(0.97, 1.03)
+    move = [rng.uniform(-1.5, 1.5) + (1 - scale) * size / 2 for size in (width, height)]
+    matrix = np.array([[scale, 0, move[0]], [0, scale, move[1]]])
+    found = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    found = found.astype(np.float32)
+    soft = cv2.GaussianBlur(found, (0, 0), 0.8)
+    found = found + rng.uniform(-0.6, 0.6) * (soft - found)
+    strength = rng.uniform(0.85, 1.1)
+    found = found * strength + (128 * (1 - strength) + rng.uniform(-10, 10))
+    noise = np.random.default_rng(rng.getrandbits(32)).standard_normal(found.shape[:2], dtype=np.float32)
+    found += rng.uniform(0, 4) * noise[..., None]
+    return np.clip(found, 0, 255).astype(np.uint8)
+
+
 class Pages:
     """A course over the blocks of one file."""
 
@@ -89,7 +109,9 @@ class Pages:
             whole = stage.taught == "pages"
             drawn = self.blocks.stacked(rng.choice(LEVELS), look, rng) if whole else None
             shown, picture = drawn or self.blocks.filled(stage.rows, look, rng)
-            found.append((shown, inked(picture, stage.inks, rng)))
+            picture = inked(picture, stage.inks, rng)
+            # looks alone: plain pages are met as they are drawn
+            found.append((shown, captured(picture, rng) if look and rng.random() < CAPTURED else picture))
         return found
 
     def loss(self, teacher: Teacher, step: int) -> tuple[Tensor, int]:

@@ -96,6 +96,20 @@ def test_other_inks_keep_what_is_drawn() -> None:
         assert (left == left[0]).all() and (right == right[0]).all() and (left[0] != right[0]).any()
 
 
+def test_a_captured_picture_shows_the_same_in_other_pixels() -> None:
+    """A black square on paper is moved by two pixels at most, stays the darkest part, and is another one each time."""
+    drawn = np.full((56, 196, 3), 240, np.uint8)
+    drawn[20:40, 80:120] = 16
+    seen = [pages.captured(drawn, random.Random(i)) for i in range(20)]
+    assert np.array_equal(seen[3], pages.captured(drawn, random.Random(3)))
+    assert len({image.tobytes() for image in seen}) == 20
+    for image in seen:
+        assert image.shape == drawn.shape and image.dtype == np.uint8
+        rows, columns, _ = np.nonzero(image < 128)
+        for found, known in ((rows, (20, 39)), (columns, (80, 119))):
+            assert abs(found.min() - known[0]) <= 3 and abs(found.max() - known[1]) <= 3
+
+
 def test_words_are_asked_for_where_they_stand() -> None:
     blocks = [
         Block("header", ("News",), "teal", tall=True),
