@@ -217,6 +217,7 @@ def nodes(folder: Path, kills: int, sigterms: int, steps: int, seed: int) -> dic
         chaos.start()
         for what in order:
             chaos.await_steps(1)
+            assert chaos.done() < steps, "the run is over before everything has happened: give it more --steps"
             time.sleep(rng.uniform(0, 4))
             began = time.monotonic()
             if what == "node":
@@ -291,12 +292,13 @@ def main() -> int:
     parser.add_argument("--outage", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--nodes", type=int, default=0, metavar="KILLS")
     parser.add_argument("--sigterms", type=int, default=0, help="with --nodes")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, help="60; with --nodes 12 for each time that something ends, or more")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the run is kept (a temporary folder if left out)")
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="rrvf-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
+    args.steps = args.steps or max(60, 12 * (args.nodes + args.sigterms))
     if args.nodes or args.sigterms:
         print(json.dumps(nodes(folder, args.nodes, args.sigterms, args.steps, args.seed), indent=2))
     elif args.outage:
