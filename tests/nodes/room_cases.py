@@ -84,3 +84,11 @@ def test_a_shared_folder_is_proved_by_reading_on_every_node(cluster: Rig, tmp_pa
     with pytest.raises(ConfigError, match=r"on 2 of 2 other node\(s\).*is not shared.*run\.dir=PATH"):
         prove_shared(tmp_path)  # the same path is another disk there
     assert not list(tmp_path.iterdir())
+
+
+def test_a_node_that_dies_while_it_is_asked_is_no_problem_of_the_run(cluster: Rig) -> None:
+    cluster.kill("b")
+    prove_shared(cluster.shared)
+    assert sum(node["Alive"] for node in ray.nodes()) == 2
+    assert not list(cluster.shared.iterdir())
+    cluster.add("b", 3, 4, "--num-gpus=4")

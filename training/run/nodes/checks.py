@@ -1,9 +1,10 @@
 """What every node of a cluster has to see and to have: the run's folder, its inputs, the jail.
 
 Guarantees: a folder counts as shared when what was written there here was read on every other node; every problem is
-one line that names the nodes; nothing is left in the folder.
+one line that names the nodes, and a node that dies while it is asked is none; nothing is left in the folder.
 """
 
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from configs.load import ConfigError
 from configs.schema import Config
 
 ANSWER_S = 60.0  # for every node to look
+DEATH_S = 40.0  # within which Ray marks a node that has died: five health checks are missed first
 
 
 def prove_shared(folder: Path, inputs: Sequence[str] = (), config: Config | None = None) -> None:
@@ -27,6 +29,7 @@ def prove_shared(folder: Path, inputs: Sequence[str] = (), config: Config | None
     proof, word = folder / f".proof-{uuid.uuid4().hex}", uuid.uuid4().hex
     proof.write_text(word)
     problems: dict[str, list[str]] = {}
+    failed: dict[str, tuple[str, str]] = {}  # by node: why it gave no answer, and its address
     try:
         look = ray.remote(num_cpus=0, max_retries=0)(_look)
         calls = {}
@@ -34,20 +37,32 @@ def prove_shared(folder: Path, inputs: Sequence[str] = (), config: Config | None
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             renders = config if node["Resources"].get("CPU") else None
             call = look.options(scheduling_strategy=there).remote(str(proof), word, list(inputs), renders)
-            calls[call] = node["NodeManagerAddress"]
+            calls[call] = node["NodeID"], node["NodeManagerAddress"]
         ray.wait(list(calls), num_returns=len(calls), timeout=ANSWER_S)
-        for call, address in calls.items():
+        for call, (node_id, address) in calls.items():
             try:
                 for problem in ray.get(call, timeout=0):
                     problems.setdefault(problem, []).append(address)
             except ray.exceptions.GetTimeoutError:
-                problems.setdefault(f"no answer within {ANSWER_S:g} s", []).append(address)
+                failed[node_id] = f"no answer within {ANSWER_S:g} s", address
             except ray.exceptions.RayError as error:
-                problems.setdefault(str(error).strip().splitlines()[-1], []).append(address)
+                failed[node_id] = str(error).strip().splitlines()[-1], address
+        for problem, address in (failed[node_id] for node_id in _living(set(failed))):
+            problems.setdefault(problem, []).append(address)
     finally:
         proof.unlink(missing_ok=True)
     if problems:
         raise ConfigError(*[f"{_where(nodes, len(others))}: {problem}" for problem, nodes in problems.items()])
+
+
+def _living(nodes: set[str]) -> set[str]:
+    """Those of `nodes` that are still alive when a death would have been noticed."""
+    deadline = time.monotonic() + DEATH_S
+    while True:
+        left = nodes & {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(1)
 
 
 def _where(nodes: Sequence[str], of: int) -> str:
