@@ -11,7 +11,6 @@ may lack a group, no prompt may have been trained twice in its epoch or be lost,
 
 import argparse
 import json
-import math
 import os
 import random
 import shutil
@@ -21,10 +20,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.run.ledger_summary import account, read
+from actors.replay.ledger import Entry
+from training.run.ledger_summary import DROPPED, account, read
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = 400
@@ -157,6 +158,19 @@ def _command(process: Path) -> str:
     return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
+def again_in_an_epoch(entries: Sequence[Entry]) -> list[int]:
+    """Prompts that were given again after they had been trained, or were still under way, before every prompt had been
+    given as often; one that was dropped is given again in its own epoch."""
+    given, last, found = [0] * PROMPTS, {}, []
+    for entry in sorted(entries, key=lambda e: e.group):
+        if last.get(entry.prompt) not in DROPPED:
+            if given[entry.prompt] > min(given):
+                found.append(entry.prompt)
+            given[entry.prompt] += 1
+        last[entry.prompt] = entry.state
+    return found
+
+
 def check(run: Path, steps: int, groups: int) -> dict[str, object]:
     """The ledger of a finished run. Raises AssertionError where it does not hold."""
     entries = read(run)
@@ -165,8 +179,7 @@ def check(run: Path, steps: int, groups: int) -> dict[str, object]:
     assert found.dispatched == found.consumed + sum(found.dropped.values()) + sum(found.pending.values())
     trained = [e for e in entries if e.state == "consumed"]
     assert Counter(e.step for e in trained) == dict.fromkeys(range(steps), groups), "a step lacks a group"
-    epochs = math.ceil((found.consumed + sum(found.pending.values())) / PROMPTS)
-    assert found.most_trained <= epochs, "a prompt was trained twice in one epoch"
+    assert not (twice := again_in_an_epoch(entries)), f"prompts trained twice in one epoch: {twice}"
     later = Counter(e.prompt for e in entries)
     lost = [e for e in entries if e.state == "lost" or (e.state in ("failed", "stale") and e.reissue == 0)]
     waiting = [e.prompt for e in lost if later[e.prompt] < 2]

@@ -1,4 +1,5 @@
-"""Learning from pictures alone against every other explanation of the gain: six arms, by seeds, in one table.
+"""Learning from pictures alone against every other explanation of the gain: six arms, or eight with --turns,
+by seeds, in one table.
 
     python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir DIR] [--turns]      (make experiment)
 

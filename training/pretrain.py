@@ -1,5 +1,5 @@
 """Make a base policy anew, resumable at any moment: that of charts in an hour and a half of two cores, that of pages in
-an hour of one, or in four minutes beside a GPU, and two for drawing its blocks.
+about an hour of one, or in four minutes beside a GPU, and two for drawing its blocks.
 
     python -m training.pretrain CONFIG [key=value ...] [--dir runs/base] [--out DIR] [--count 500]      (make base)
     python -m training.pretrain CONFIG --shuffled      the first stage with pictures exchanged: teaches nothing

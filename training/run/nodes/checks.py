@@ -21,7 +21,8 @@ DEATH_S = 40.0  # within which Ray marks a node that has died: five health check
 
 def prove_shared(folder: Path, inputs: Sequence[str] = (), config: Config | None = None) -> None:
     """Write to `folder` here and read it on every other node, which also looks for the files `inputs` and, with
-    `config`, for what its renderers need. Raises ConfigError with a line for each problem."""
+    `config`, for what its renderers need. Raises ConfigError with a line for each problem, after ANSWER_S + DEATH_S at
+    most: a node without an answer is given the time in which its death would be noticed."""
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
     if not others:
