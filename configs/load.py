@@ -1,8 +1,8 @@
 """A run's settings from a YAML file and `key=value` overrides.
 
 Guarantees: the result is a `Config` whose every value has its declared type and keeps its rule (`configs.fields`) and
-its relations to others (`configs.relations`). What is wrong is said at once and completely: one `ConfigError`, one line
-for each problem, with key, value and what is allowed; an unknown key names the nearest. Nothing is guessed silently.
+its relations to others (`configs.relations`). What is wrong is reported at once and completely: one `ConfigError`, one
+line for each problem, with key, value and what is allowed; an unknown key names the nearest. Nothing is guessed.
 """
 
 import difflib

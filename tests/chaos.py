@@ -72,7 +72,7 @@ class Chaos:
 
     @property
     def log(self) -> Path:
-        """What the driver of this life has said."""
+        """What the driver of this life has printed."""
         return self.folder / f"life_{self.lives}.txt"
 
     def start(self) -> None:
@@ -140,7 +140,9 @@ class Chaos:
                 seen, since = now, time.monotonic()
             if time.monotonic() - since > limit:
                 last = self.log.read_text()[-2000:]
-                raise AssertionError(f"no step within {limit:g} s after {dict(self.killed)}; the driver said:\n{last}")
+                raise AssertionError(
+                    f"no step within {limit:g} s after {dict(self.killed)}; the driver printed:\n{last}"
+                )
             time.sleep(0.2)
 
     def finish(self) -> None:

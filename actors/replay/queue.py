@@ -176,7 +176,7 @@ class QueueState:
         return self._ledger.version, self._weights
 
     async def set_engines(self, engines: list[Any]) -> None:
-        """Engines that joined since the run began, for the learner, which gives weights to all; said again and again,
+        """Engines that joined since the run began, for the learner, which gives weights to all; given again and again,
         for a queue that is started anew forgets them."""
         self._engines = engines
 

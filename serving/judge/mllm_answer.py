@@ -38,7 +38,7 @@ MOST_OBJECTS = 64  # opening braces that are tried
 
 class Malformed(ValueError):
     """The model's answer is no verdict; the message says why, in our words only, as the model gets it. `quoted`:
-    what the model said, for people."""
+    the words of the model, for people."""
 
     def __init__(self, why: str, quoted: str = "") -> None:
         super().__init__(why)

@@ -46,7 +46,7 @@ def pair_schema(max_chars: int) -> dict[str, Any]:
 
 
 def parse_preference(text: str) -> float:
-    """1 where A is said to be closer, 0 where B is, 0.5 where neither. Raises Malformed."""
+    """1 where the answer names A as closer, 0 where B, 0.5 where neither. Raises Malformed."""
     text = without_thoughts(text)
     decoder = json.JSONDecoder(strict=False)
     for start in [m.start() for m in re.finditer(r"\{", text)][:64]:

@@ -127,15 +127,15 @@ async function post(body, signal) {
 }
 
 async function refused(answer) {
-  const said = (await answer.json().catch(() => ({}))).error ?? {};
+  const problem = (await answer.json().catch(() => ({}))).error ?? {};
   if (answer.status === 401) {
     $("access").hidden = false;
     $("token").focus();
     return "This server asks for an access token: enter it and try again.";
   }
-  if (said.kind === "bad_image" || said.kind === "no_image") return `This is not a picture that can be read (${said.message}).`;
-  if (answer.status === 503) return `The server is busy: ${said.message}`;
-  return said.message ?? `The server answered ${answer.status}.`;
+  if (problem.kind === "bad_image" || problem.kind === "no_image") return `This is not a picture that can be read (${problem.message}).`;
+  if (answer.status === 503) return `The server is busy: ${problem.message}`;
+  return problem.message ?? `The server answered ${answer.status}.`;
 }
 
 /** [event, data] of a stream of server-sent events. */

@@ -32,7 +32,7 @@ async def test_a_function_is_called_in_one_process_that_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "count"),
+    ("name", "expected", "count"),
     [
         ("raises", "own.py:raises raised KeyError: 'no such colour'", "raised"),
         ("dies", "own.py:dies ended its process", "died"),
@@ -41,9 +41,9 @@ async def test_a_function_is_called_in_one_process_that_stays() -> None:
         ("absent", "own.py:absent cannot be used: the file has no function absent", "raised"),
     ],
 )
-async def test_what_fails_is_an_outage_that_names_it_each_time(name: str, said: str, count: str) -> None:
+async def test_what_fails_is_an_outage_that_names_it_each_time(name: str, expected: str, count: str) -> None:
     found, counts = await called(name, times=2)
-    assert all(isinstance(one, Outage) and said in str(one) and "\n" not in str(one) for one in found)
+    assert all(isinstance(one, Outage) and expected in str(one) and "\n" not in str(one) for one in found)
     assert counts[count] == 2
 
 

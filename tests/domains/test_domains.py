@@ -94,13 +94,13 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_wrong_with_a_file_is_one_line_with_the_key(name: str, tmp_path: Path) -> None:
-    text, said = BAD[name]
+    text, expected = BAD[name]
     if text is not None:
         (tmp_path / name).write_text(text)
     with pytest.raises(ConfigError) as caught:
         load(None, [f"data.domain={tmp_path / name}"])
     (problem,) = caught.value.problems
-    assert problem.startswith(f"data.domain={tmp_path / name}: ") and said in problem
+    assert problem.startswith(f"data.domain={tmp_path / name}: ") and expected in problem
     with pytest.raises(Unusable, match=r"^poem: must be one of chart, svg, web"):
         find("poem")
 
@@ -115,14 +115,16 @@ def test_a_path_is_the_same_from_every_folder(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "expected"),
     [
         ("raise KeyError('x')", "raised KeyError: 'x'"),
         ("time.sleep(9)", "took longer"),
         ("return float('nan')", "gave float, no text"),
     ],
 )
-def test_a_domain_that_fails_or_hangs_is_an_outage_and_no_failed_program(body: str, said: str, tmp_path: Path) -> None:
+def test_a_domain_that_fails_or_hangs_is_an_outage_and_no_failed_program(
+    body: str, expected: str, tmp_path: Path
+) -> None:
     (tmp_path / "own.py").write_text(
         "import time\nfrom configs.domains.domain import *\ndef written(source):\n    " + body + "\n"
         "DOMAIN = Domain('own', 'b', 'program', frozenset(), 'c', Question('d', {'e': 1}), written=written)\n"
@@ -137,7 +139,7 @@ def test_a_domain_that_fails_or_hangs_is_an_outage_and_no_failed_program(body: s
 
     from actors.contracts import Outage
 
-    with pytest.raises(Outage, match=f"`written` of the domain own {said}"):
+    with pytest.raises(Outage, match=f"`written` of the domain own {expected}"):
         asyncio.run(draw())
 
 

@@ -60,19 +60,21 @@ def test_waiting_for_room_names_who_waits_and_who_holds_and_goes_on_when_there_i
 
     hogs = [Hog.options(num_gpus=4).remote() for _ in range(2)]  # type: ignore[attr-defined]
     ray.get([hog.up.remote() for hog in hogs])
-    said: list[str] = []
+    lines: list[str] = []
     monkeypatch.setattr(room, "WORD_S", 0.0)
     with pytest.raises(ConfigError, match="no room for"):
-        wait_for_room(recipe(*SMALL, "cluster.room_s=0"), said.append)
+        wait_for_room(recipe(*SMALL, "cluster.room_s=0"), lines.append)
     with pytest.raises(Outage, match=r"cluster\.room_s"):
-        wait_for_room(recipe(*SMALL, "cluster.room_s=1"), said.append, LEARNER)
-    assert said and "2 x learner worker (1 CPU and 1 GPU)" in said[-1] and "free 4 CPU of 4 CPU and 4 GPU" in said[-1]
+        wait_for_room(recipe(*SMALL, "cluster.room_s=1"), lines.append, LEARNER)
+    assert (
+        lines and "2 x learner worker (1 CPU and 1 GPU)" in lines[-1] and "free 4 CPU of 4 CPU and 4 GPU" in lines[-1]
+    )
     threading.Timer(1.0, lambda: [ray.kill(hog) for hog in hogs]).start()
-    turn = wait_for_room(recipe(*SMALL, "cluster.room_s=120"), said.append)
+    turn = wait_for_room(recipe(*SMALL, "cluster.room_s=120"), lines.append)
     with pytest.raises(ConfigError, match="another run is starting"):
-        wait_for_room(recipe(*SMALL, "cluster.room_s=0"), said.append)
+        wait_for_room(recipe(*SMALL, "cluster.room_s=0"), lines.append)
     turn.release()
-    wait_for_room(recipe(*SMALL, "cluster.room_s=60"), said.append).release()
+    wait_for_room(recipe(*SMALL, "cluster.room_s=60"), lines.append).release()
     assert len(free_lines()) == 2
 
 

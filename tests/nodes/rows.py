@@ -59,8 +59,8 @@ class Scene:
             [sys.executable, "-m", "training.train", *arguments], cwd=ROOT, capture_output=True, text=True,
             timeout=limit, env=self.rig.environment | {"RAY_ADDRESS": self.rig.address},
         )  # fmt: skip
-        said = (done.stdout + done.stderr).strip().splitlines()
-        return done.returncode, next((line for line in reversed(said) if "error:" in line), said[-1])
+        printed = (done.stdout + done.stderr).strip().splitlines()
+        return done.returncode, next((line for line in reversed(printed) if "error:" in line), printed[-1])
 
     def node_of(self, run: Chaos, kind: str) -> str:
         """The node on which a process of this kind lives."""
@@ -81,7 +81,7 @@ def ledger(run: Chaos) -> str:
     return f"{found['dispatched']} dispatched, {found['consumed']} consumed, balanced"
 
 
-def said(run: Chaos, words: str) -> str:
+def line_with(run: Chaos, words: str) -> str:
     """The first line with these words, without its time."""
     lines = [line for line in run.log.read_text().splitlines() if words in line]
     assert lines, f"nothing says {words!r}:\n{run.log.read_text()[-2000:]}"
@@ -94,7 +94,7 @@ def elsewhere(scene: Scene) -> Found:
     started = time.monotonic()
     run = scene.begin("elsewhere", steps=3)
     run.finish()
-    return f"ends well; {said(run, '] node ')}; ...", time.monotonic() - started, ledger(run)
+    return f"ends well; {line_with(run, '] node ')}; ...", time.monotonic() - started, ledger(run)
 
 
 def lost(kind: str, spare: bool) -> Callable[[Scene], Found]:
@@ -169,7 +169,7 @@ def stopped(name: int) -> Callable[[Scene], Found]:
         if name == signal.SIGKILL:
             return f"nothing is left on any node after {time.monotonic() - began:.0f} s", ended, "resumable"
         assert status == 0
-        return said(run, "--resume").replace(str(scene.rig.shared), "SHARED"), ended, "checkpoint at the end"
+        return line_with(run, "--resume").replace(str(scene.rig.shared), "SHARED"), ended, "checkpoint at the end"
 
     row.__doc__ = f"7: {signal.Signals(name).name} to the driver"
     return row

@@ -34,8 +34,8 @@ async function main() {
   } catch (error) {
     refused = [error.constructor.name, error.status, error.message];
   }
-  const said = whole.choices[0].message.content;
-  console.log(JSON.stringify({ listed, said, text, usage, answers: second.choices.length, refused }));
+  const wholeText = whole.choices[0].message.content;
+  console.log(JSON.stringify({ listed, whole: wholeText, text, usage, answers: second.choices.length, refused }));
 }
 
 main().catch((error) => { console.error(error); process.exit(1); });

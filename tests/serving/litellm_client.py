@@ -12,7 +12,7 @@ request = {
     "messages": [{"role": "user", "content": content}], "num_retries": 0, "timeout": 90,
 }  # fmt: skip
 whole = litellm.completion(**request)
-said = whole.choices[0].message.content
+text = whole.choices[0].message.content
 streamed = "".join(chunk.choices[0].delta.content or "" for chunk in litellm.completion(**request, stream=True))
 turns = [*request["messages"], whole.choices[0].message.model_dump(), {"role": "user", "content": "again"}]
 second = litellm.completion(**{**request, "messages": turns})
@@ -21,5 +21,5 @@ try:
     litellm.completion(**request, logit_bias={"5": 1})
 except litellm.BadRequestError as error:
     refused = str(error)
-found = {"said": said, "streamed": streamed, "tokens": whole.usage.completion_tokens, "answers": len(second.choices)}
+found = {"whole": text, "streamed": streamed, "tokens": whole.usage.completion_tokens, "answers": len(second.choices)}
 print(json.dumps(found | {"ending": whole.choices[0].finish_reason, "refused": refused}))

@@ -70,7 +70,7 @@ def test_openai_s_node_client(live: Live, picture: Callable[..., bytes], modules
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["listed"] == ["tiny_chart"] and found["answers"] == 2
-    assert found["text"] == found["said"] and found["usage"]["completion_tokens"] <= 12
+    assert found["text"] == found["whole"] and found["usage"]["completion_tokens"] <= 12
     name, status, message = found["refused"]
     assert (name, status) == ("BadRequestError", 400) and "`tools` is not supported" in message
 
@@ -94,4 +94,4 @@ def test_litellm(live: Live, picture: Callable[..., bytes], packages: str) -> No
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["tokens"] <= 12 and found["ending"] in ("stop", "length") and found["answers"] == 1
-    assert found["streamed"] == found["said"] and "logit_bias" in found["refused"]
+    assert found["streamed"] == found["whole"] and "logit_bias" in found["refused"]

@@ -106,7 +106,7 @@ def test_openai_settings_work(chat: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         ({"n": 9}, "`n`"),
         ({"n": 2}, "n must be 1 when using greedy sampling"),
@@ -120,9 +120,9 @@ def test_openai_settings_work(chat: Callable[..., Any]) -> None:
         ({"messages": [{"role": "user", "content": linked("data:;base64,eA==")}]}, "not a readable image"),
     ],
 )
-def test_openai_errors_are_openai_s(chat: Callable[..., Any], settings: dict[str, Any], said: str) -> None:
+def test_openai_errors_are_openai_s(chat: Callable[..., Any], settings: dict[str, Any], expected: str) -> None:
     for stream in (False, True):
-        with pytest.raises(openai.BadRequestError, match=re.escape(said)) as refused:
+        with pytest.raises(openai.BadRequestError, match=re.escape(expected)) as refused:
             chat(**settings, stream=stream)
         assert refused.value.type == "invalid_request_error" and refused.value.code
 
@@ -271,7 +271,7 @@ async def test_a_reload_drops_no_request(live: Live, tmp_path: Path, picture: Ca
                     assert answer.status == 200, await answer.text()
                     answers.append(await answer.text())
 
-        async def said() -> str:
+        async def greeting() -> str:
             async with session.post("/v1/chat/completions", json={**body, "stream": False, "max_tokens": 24}) as answer:
                 return (await answer.json())["choices"][0]["message"]["content"]
 
@@ -280,12 +280,12 @@ async def test_a_reload_drops_no_request(live: Live, tmp_path: Path, picture: Ca
                 assert answer.status == 200, await answer.text()
                 return await answer.json()
 
-        first = await said()
+        first = await greeting()
         busy = [asyncio.create_task(clients("/v1/chat/completions", body)) for _ in range(4)]
         busy += [asyncio.create_task(clients("/v1/image-to-code", {"image": image, "stream": True})) for _ in range(2)]
         await asyncio.sleep(0.5)
         reports = [await reload(model) for model in (other, live.model, other)]
-        second = await said()
+        second = await greeting()
         loaded.set()
         await asyncio.gather(*busy)
         assert [r["replicas"] for r in reports] == [1, 1, 1]
@@ -294,7 +294,7 @@ async def test_a_reload_drops_no_request(live: Live, tmp_path: Path, picture: Ca
         assert not any("event: error" in a or '"error"' in a for a in answers)
         assert second != first
         await reload(live.model)
-        assert await said() == first, "a cache of other weights was used"
+        assert await greeting() == first, "a cache of other weights was used"
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(live: Live, tmp_path: Path) -> None:
@@ -306,9 +306,9 @@ def test_a_checkpoint_that_does_not_fit_is_refused_and_changes_nothing(live: Liv
     shutil.copytree(live.model, torn)
     (torn / "model.safetensors").write_bytes((torn / "model.safetensors").read_bytes()[:1000])
     before = httpx.get(f"{live.url}/v1/models").json()
-    for folder, said in ((short, "not the same architecture"), (torn, "cannot be read")):
+    for folder, expected in ((short, "not the same architecture"), (torn, "cannot be read")):
         answer = httpx.post(f"{live.url}/v1/reload", json={"model": str(folder)}, timeout=60)
-        assert answer.status_code == 400 and said in answer.json()["error"]["message"]
+        assert answer.status_code == 400 and expected in answer.json()["error"]["message"]
     assert httpx.get(f"{live.url}/v1/models").json() == before
 
 

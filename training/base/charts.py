@@ -61,7 +61,7 @@ class Charts:
         return Sample(name, picture, answer or found.answer, tried, last)
 
     def lesson(self, item: Item) -> dict[str, str]:
-        """What was tried first and what was said of it; drawn by `training.base.lessons`."""
+        """What was tried first and the feedback on it; drawn by `training.base.lessons`."""
         if not self.lessons:
             path = self.pools.wait_for(lessons.FILE)
             self.lessons = {(x["kind"], x["look"], x["index"], x["form"]): x for x in map(json.loads, path.open())}

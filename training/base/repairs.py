@@ -1,4 +1,4 @@
-"""Dialogues about faults for the base policy's last stage: what was tried, what was said of it, and what follows.
+"""Dialogues about faults for the base policy's last stage: what was tried, the feedback on it, and what follows.
 
 Guarantees: feedback comes from the renderer and the judge that rollouts use; a dialogue depends on its picture, the
 seed and, where the policy's own faults are shown, on the policy that made them; the file appears whole or not at all.

@@ -106,9 +106,9 @@ class Circle:
         except Fault:
             raise
         except Exception as error:
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            self._add(name, False, said)
-            raise Fault(said) from error
+            problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            self._add(name, False, problem)
+            raise Fault(problem) from error
 
     def _add(self, name: str, holds: bool, found: str, bound: str = "") -> None:
         self.steps.append(Step(name, holds, found, bound))

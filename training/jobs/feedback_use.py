@@ -38,7 +38,7 @@ CONDITIONS = ("correct", "empty", "shuffled")
 
 @dataclass(frozen=True)
 class Attempt:
-    """A first turn: its history, how its program did, and what is said of it."""
+    """A first turn: its history, how its program did, and the feedback on it."""
 
     session: str
     image: bytes

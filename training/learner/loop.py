@@ -145,7 +145,7 @@ class Loop:
         return [Order(shard, last, finished) for shard in shards], screened
 
     def _look(self, screened: Screened | None, version: int) -> dict[str, float]:
-        """Check that pictures change what is said (training/learner/sight.py); figures for the log, on rank 0. Raises
+        """Check that pictures change the answer (training/learner/sight.py); figures for the log, on rank 0. Raises
         Blind where they do not and `run.refuse_blind` is set."""
         made = sight.probe(screened, self.learner, version) if screened is not None else None
         sizes = self.ranks.scatter(

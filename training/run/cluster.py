@@ -175,14 +175,14 @@ class Cluster:
 
         thread = threading.Thread(target=run, name=f"start-{part}", daemon=True)  # serve.run has no deadline of its own
         thread.start()
-        limit, began, said = self.config.engine.ready_s, time.monotonic(), time.monotonic()
+        limit, began, last_line = self.config.engine.ready_s, time.monotonic(), time.monotonic()
         while thread.is_alive():
             thread.join(0.2)
             if time.monotonic() - began > limit:
                 raise Outage("start", f"{part} did not start within {limit:g} s (engine.ready_s): {_state(name)}")
-            if time.monotonic() - said > WORD_S:
+            if time.monotonic() - last_line > WORD_S:
                 self._say(": ".join(filter(None, (f"waiting for {part}", _state(name)))))
-                said = time.monotonic()
+                last_line = time.monotonic()
         if failed:  # Serve's own words for it name no reason
             raise Outage("start", f"{part}: {_state(name) or failed[0]}") from failed[0]
         return made[0]
@@ -213,27 +213,27 @@ class Cluster:
     def check(self) -> list[str]:
         """Replace rollout actors that died (their groups are issued again), give restarted engines the run's weights,
         and say so in one line each; raise what ended a living rollout actor's work."""
-        said = self._grow()
+        lines = self._grow()
         for number, actor in enumerate(self.rollouts):
             try:
-                said += ray.get(actor.check.remote(), timeout=CHECK_S)[:3]
+                lines += ray.get(actor.check.remote(), timeout=CHECK_S)[:3]
             except ray.exceptions.GetTimeoutError:
-                said.append(f"rollout actor {number} has not answered for {CHECK_S:g} s")
+                lines.append(f"rollout actor {number} has not answered for {CHECK_S:g} s")
             except ray.exceptions.RayTaskError as error:
                 raise error.as_instanceof_cause() from None
             except ray.exceptions.RayActorError:
-                said.append(self._replace(number))
+                lines.append(self._replace(number))
         for number, policy in enumerate(self.policies):
             try:
                 stats = ray.get(policy.stats.remote(), timeout=CHECK_S)
             except (ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError):
-                said.append(f"policy actor {number} does not answer; Ray starts it again if it died")
+                lines.append(f"policy actor {number} does not answer; Ray starts it again if it died")
                 continue
             if stats["version"] == NOT_YET:
                 try:
                     version, stored = ray.get(self.queue.weights.remote(), timeout=CHECK_S)
                 except ray.exceptions.GetTimeoutError:
-                    said.append(
+                    lines.append(
                         f"the queue has not answered for {CHECK_S:g} s; policy actor {number} waits for weights"
                     )
                     continue
@@ -241,12 +241,12 @@ class Cluster:
                     update = policy.update.remote(stored.reference, stored.crc32, version)
                     self._wait([update], "weights of a new engine", START_S)
                     if policy not in self._unweighted:
-                        said.append(f"policy actor {number} died; a new engine has weights {version}")
+                        lines.append(f"policy actor {number} died; a new engine has weights {version}")
             elif policy in self._unweighted:
                 self._unweighted.remove(policy)
                 self._wait([r.join.remote(policy) for r in self.rollouts], "rollout actors", START_S)
-                said.append(f"policy engine {number} has joined with weights {stats['version']}")
-        return said
+                lines.append(f"policy engine {number} has joined with weights {stats['version']}")
+        return lines
 
     def _grow(self) -> list[str]:
         """Start one more engine where there is room and `engine.max_replicas` allows it, and take it in when it is up;

@@ -1,7 +1,7 @@
 """The account of a run: what was dispatched, what became of it, what that cost, and whether dropping biased the rest.
 
 Guarantees: reads RUN/ledger.jsonl (one line a group, written with every checkpoint and at the end) and nothing else; a
-book that does not balance is said to be wrong, never rounded into shape.
+ledger that does not balance is reported as wrong, never rounded into shape.
 """
 
 import json

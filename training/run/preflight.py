@@ -191,7 +191,7 @@ def _jail(config: Config) -> str | None:
 
 
 def _judge(config: Config) -> str | None:
-    """Whether anybody listens where the judge is said to be."""
+    """Whether anybody listens at the address of the judge."""
     judge = config.judge
     if not judge.url:
         return None

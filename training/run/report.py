@@ -113,7 +113,7 @@ def write(
 def markdown(result: dict[str, Any]) -> str:
     lines = [f"# {result['steps']} steps, {result['trajectories']} trajectories, {result['wall_s']:.0f} s"]
     for name, by in result["changes"].items():
-        lines += gains(name, result["evaluation"][name], by)
+        lines += differences(name, result["evaluation"][name], by)
     reward, stale, ledger = result["reward"], result["staleness"], result["ledger"]
     if reward["first"] is not None:
         low, high = reward["delta_ci95"]
@@ -135,7 +135,7 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def gains(name: str, modes: dict[str, Any], by: dict[str, Any]) -> list[str]:
+def differences(name: str, modes: dict[str, Any], by: dict[str, Any]) -> list[str]:
     """One set before and after, a figure a line; `chance` is what the answers after are worth on other pictures."""
     n = modes["greedy"]["before"]["n"]
     lines = ["", f"**{name}**, {n} images, one answer each, no tool:", ""]

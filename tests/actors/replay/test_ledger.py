@@ -68,32 +68,32 @@ def test_too_few_survivors_fail_and_are_issued_again_once() -> None:
 
 
 def test_a_prompt_that_was_dropped_twice_is_named() -> None:
-    book = new_ledger()
-    play(book, take(book), [0, 1])
-    assert book.given_up == []
-    again = take(book)
-    play(book, again, [0, 1, 0, 1], oldest=0)
-    book.version = 2
-    assert book.cut(step=2) is None
-    assert [(e.prompt, e.state, e.reason) for e in book.given_up] == [
+    ledger = new_ledger()
+    play(ledger, take(ledger), [0, 1])
+    assert ledger.given_up == []
+    again = take(ledger)
+    play(ledger, again, [0, 1, 0, 1], oldest=0)
+    ledger.version = 2
+    assert ledger.cut(step=2) is None
+    assert [(e.prompt, e.state, e.reason) for e in ledger.given_up] == [
         (again.prompt, "stale", "oldest token 2 versions old")
     ]
 
 
 def test_prompts_on_which_all_members_agree_come_less_often_and_come_back() -> None:
     config = Queue(groups_per_step=1000, max_empty_batches=10_000, by_difficulty=True)
-    book = Ledger(config, prompts=20, group_size=G)
+    ledger = Ledger(config, prompts=20, group_size=G)
     drawn: Counter[int] = Counter()
     for _ in range(1500):
-        ticket = take(book)
+        ticket = take(ledger)
         drawn[ticket.prompt] += 1
-        play(book, ticket, [1.0] * G if ticket.prompt < 10 else [0, 1, 0, 1])
+        play(ledger, ticket, [1.0] * G if ticket.prompt < 10 else [0, 1, 0, 1])
     easy, hard = (sum(drawn[p] for p in chosen) for chosen in (range(10), range(10, 20)))
     assert 0.08 < easy / hard < 0.2  # an eighth in the long run, more at the start
     assert all(drawn[p] for p in range(20))
-    restored = Ledger.restore(config, book.snapshot())
-    assert {p: n for p, n in restored.agreed.items() if n} == {p: n for p, n in book.agreed.items() if n}
-    assert all(take(book).prompt == take(restored).prompt for _ in range(40))
+    restored = Ledger.restore(config, ledger.snapshot())
+    assert {p: n for p, n in restored.agreed.items() if n} == {p: n for p, n in ledger.agreed.items() if n}
+    assert all(take(ledger).prompt == take(restored).prompt for _ in range(40))
 
 
 def test_three_of_four_survivors_are_enough() -> None:

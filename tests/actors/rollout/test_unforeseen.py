@@ -76,11 +76,11 @@ class Steady(Confused):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [("reward", ""), ("raises", "raised KeyError: 'no such colour'"), ("nan", "gave nan: a reward is a finite number")],
 )
 def test_a_reward_of_ones_own_is_the_total_or_voids_its_member_with_a_line(
-    name: str, said: str, tiny_model: Path, prompts: Prompts, picture: Callable[..., bytes]
+    name: str, expected: str, tiny_model: Path, prompts: Prompts, picture: Callable[..., bytes]
 ) -> None:
     codec = Codec.load(str(tiny_model), prompts)
     both = Steady(codec)
@@ -98,9 +98,9 @@ def test_a_reward_of_ones_own_is_the_total_or_voids_its_member_with_a_line(
         return members, [t.reward.total for t in group.trajectories]
 
     members, totals = asyncio.run(play())
-    if not said:
+    if not expected:
         assert members == ["done"] * 3 and totals == [10 * 0.5 + 1 + 1] * 3 and unforeseen.lines() == []
     else:
         assert members == ["reward"] * 3 and totals == []
         (line,) = unforeseen.lines()
-        assert line.startswith("3 members void by reward: ") and said in line and unforeseen.lines() == []
+        assert line.startswith("3 members void by reward: ") and expected in line and unforeseen.lines() == []

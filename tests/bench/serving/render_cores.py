@@ -62,11 +62,11 @@ def main(out_dir: Path) -> dict:
     """The gain of a second core: of the fork servers, of the loops, and the one against the other."""
     rounds = asyncio.run(measure())
     seconds = {way: statistics.median(taken[way] for taken in rounds) for way in rounds[0]}
-    gains = {
+    speedup = {
         name: statistics.median(taken[f"{name} 1"] / taken[f"{name} 2"] for taken in rounds)
         for name in ("jailed", "loop")
     }
-    print(f"two cores against one: jailed {gains['jailed']:.2f} times, loops {gains['loop']:.2f} times; "
+    print(f"two cores against one: jailed {speedup['jailed']:.2f} times, loops {speedup['loop']:.2f} times; "
           f"two renderers at {100 * seconds['loop 2'] / seconds['jailed 2']:.0f}% of two loops")  # fmt: skip
-    return {**{f"{way}_s": value for way, value in seconds.items()}, **{f"{k} gain": v for k, v in gains.items()},
+    return {**{f"{way}_s": value for way, value in seconds.items()}, **{f"{k} gain": v for k, v in speedup.items()},
             "two loops/two jailed": seconds["loop 2"] / seconds["jailed 2"]}  # fmt: skip

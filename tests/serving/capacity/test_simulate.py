@@ -126,6 +126,6 @@ def test_larger_hardware_is_faster_and_a_thousand_gpus_are_simulated() -> None:
 
 def test_the_command_names_the_bottleneck(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(ROOT / "configs/chart_7b.yaml"), "--steps", "2"]) == 0
-    said = capsys.readouterr().out
-    assert "16 x H100, closed loop" in said and "next bottleneck: " in said and "cheapest fix: " in said
+    printed = capsys.readouterr().out
+    assert "16 x H100, closed loop" in printed and "next bottleneck: " in printed and "cheapest fix: " in printed
     assert main(["--run", "/nowhere"]) == 2

@@ -40,8 +40,8 @@ def test_an_odd_picture_is_read_or_refused_in_one_line(name: str) -> None:
         return
     with pytest.raises(BadRequest) as refused:
         read(data)
-    said = refused.value.message
-    assert refused.value.status == 400 and "\n" not in said and not re.search("0x[0-9a-f]{6}|/home|/tmp", said)
+    message = refused.value.message
+    assert refused.value.status == 400 and "\n" not in message and not re.search("0x[0-9a-f]{6}|/home|/tmp", message)
 
 
 @pytest.mark.parametrize("side", [1 << 13, 1 << 15])

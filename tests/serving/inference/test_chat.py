@@ -82,7 +82,7 @@ def test_roles_and_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "param", "said"),
+    ("part", "param", "expected"),
     [
         ({"type": "input_audio", "input_audio": {}}, "messages.0.content.1", "text or image_url"),
         ({"type": "image_url"}, "messages.0.content.1.image_url", "required"),
@@ -96,9 +96,9 @@ def test_roles_and_limits() -> None:
         ("x", "messages.0.content.1", "text or image_url"),
     ],
 )  # fmt: skip
-def test_a_fault_inside_a_part_names_the_part_and_the_fault(part: Any, param: str, said: str) -> None:
+def test_a_fault_inside_a_part_names_the_part_and_the_fault(part: Any, param: str, expected: str) -> None:
     found = refused(messages=[{"role": "user", "content": [{"type": "text", "text": "a"}, part]}])
-    assert found.param == param and said in found.message, found.message
+    assert found.param == param and expected in found.message, found.message
 
 
 def test_base64_may_come_in_lines_and_low_detail_is_small(picture: Callable[..., bytes]) -> None:

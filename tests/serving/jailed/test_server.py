@@ -43,9 +43,9 @@ finally:
 """
 
 
-@pytest.mark.parametrize(("does", "said"), [("sleeps", "took longer than 2 s"), ("computes", "done at last")])
-def test_what_a_program_waits_for_a_processor_is_not_its_time(does: str, said: str) -> None:
+@pytest.mark.parametrize(("does", "expected"), [("sleeps", "took longer than 2 s"), ("computes", "done at last")])
+def test_what_a_program_waits_for_a_processor_is_not_its_time(does: str, expected: str) -> None:
     command = [sys.executable, "-c", SLOW, does]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert said in done.stdout, done.stderr
+    assert expected in done.stdout, done.stderr

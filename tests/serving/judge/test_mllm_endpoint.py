@@ -117,8 +117,8 @@ async def test_without_a_name_the_first_model_that_is_listed_is_asked_and_named(
             verdicts = await ask(url, picture, pairs=3)
     assert [v.score for v in verdicts] == [pytest.approx(0.4)] * 3
     assert [request["model"] for request in faulty.requests] == ["first"] * 3
-    said = {id(r): r.message for r in caplog.records}  # one record comes twice where Ray has set up logging before
-    assert list(said.values()) == [f"judge: asks first, the first model that {url} lists"]
+    messages = {id(r): r.message for r in caplog.records}  # one record comes twice where Ray has set up logging before
+    assert list(messages.values()) == [f"judge: asks first, the first model that {url} lists"]
 
 
 async def test_an_endpoint_that_lists_no_model_is_an_outage_that_says_what_to_set(picture) -> None:

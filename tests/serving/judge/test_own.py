@@ -42,7 +42,7 @@ async def test_a_function_judges_what_the_guards_leave_once_each(picture: Draw) 
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "count"),
+    ("name", "expected", "count"),
     [
         ("raises", "raised KeyError: 'no such colour'", "raised"),
         ("nan", "gave nan: a score is a number from 0 to 1", "no_verdict"),
@@ -52,11 +52,11 @@ async def test_a_function_judges_what_the_guards_leave_once_each(picture: Draw) 
     ],
 )  # fmt: skip
 async def test_what_is_no_verdict_is_an_outage_and_never_a_score(
-    picture: Draw, name: str, said: str, count: str
+    picture: Draw, name: str, expected: str, count: str
 ) -> None:
     settings = Judge(backend=f"{OWN}:{name}", deadline_s=1.0 if name == "hangs" else 60.0)
     (found,), stats = await judged(settings, picture("red"), picture("blue"))
-    assert isinstance(found, Outage) and found.part == "judge" and f"own.py:{name} {said}" in str(found)
+    assert isinstance(found, Outage) and found.part == "judge" and f"own.py:{name} {expected}" in str(found)
     assert stats[count] == 1 and stats["outages"] == 1
 
 
@@ -130,7 +130,7 @@ async def test_embeddings_of_a_local_folder_judge(embedders: dict[str, Path], na
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "expected"),
     [
         (["judge.backend=psychic"], "judge.backend=psychic: must be one of perceptual, mllm, attributes, embedding"),
         (["judge.backend=no/such.py:judge"], "no/such.py:judge: no such file"),
@@ -145,11 +145,11 @@ async def test_embeddings_of_a_local_folder_judge(embedders: dict[str, Path], na
         (["judge.backend=embedding"], "judge.embedder=DIR"),
     ],
 )  # fmt: skip
-def test_settings_that_cannot_be_used_are_one_line(settings: list[str], said: str) -> None:
+def test_settings_that_cannot_be_used_are_one_line(settings: list[str], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(None, settings)
     (problem,) = caught.value.problems
-    assert said in problem
+    assert expected in problem
 
 
 def test_paths_are_the_same_from_every_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,9 @@ def opened(**context: Any) -> Iterator[Page]:
         page.set_default_timeout(WAIT_MS)
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
+        page.on(
+            "console", lambda message: wrong.append(message.text) if "Content Security Policy" in message.text else None
+        )
         try:
             yield page
         finally:

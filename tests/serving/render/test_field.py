@@ -84,7 +84,7 @@ def drawn() -> Iterator[dict[str, RenderResult]]:
     programs = [*CHARTS.items(), ("first_frame", ANIMATED + "plt.show()"), ("unshown", ANIMATED)]
     programs += [("growing", GROWING + "plt.show()"), ("endless", GROWING.replace("frames=6, ", "") + "plt.show()")]
     programs += [("saved_frames", ANIMATED + "moving.save('x.gif', writer=PillowWriter(fps=2))")]
-    programs += [(said, said) for said in SAYS]
+    programs += [(program, program) for program in SAYS]
     programs += [
         ("letters", PLT + "plt.title('中文 ok')\nplt.plot([1])"),
         ("letters_known", PLT + "plt.title('Größe Ω я')"),

@@ -70,11 +70,13 @@ async def test_a_refresh_takes_nothing_away() -> None:
 
 
 async def test_scripts_find_themselves_in_the_year_that_is_meant_and_dates_stay_dates() -> None:
-    said = "[new Date().toISOString(), new Date(0) instanceof Date, Date.name, Date.parse('2020'), typeof Date(),"
-    said += " class extends Date {}.now(), new (class extends Date {})().getTime(), Object.prototype.toString.call("
-    said += "new Date()), new Date(2020, 1, 2).getDate(), structuredClone(new Date(5)).getTime()].join()"
+    expression = "[new Date().toISOString(), new Date(0) instanceof Date, Date.name, Date.parse('2020'), typeof Date(),"
+    expression += (
+        " class extends Date {}.now(), new (class extends Date {})().getTime(), Object.prototype.toString.call("
+    )
+    expression += "new Date()), new Date(2020, 1, 2).getDate(), structuredClone(new Date(5)).getTime()].join()"
     wanted = "2025-01-01T00:00:00.000Z,true,Date,1577836800000,string,1735689600000,1735689600000,[object Date],2,5"
     found = await drawn(
-        {"script": f"<p id=a><script>a.textContent = {said}</script>", "text": f"<p id=a>{wanted}"}, True
+        {"script": f"<p id=a><script>a.textContent = {expression}</script>", "text": f"<p id=a>{wanted}"}, True
     )
     assert found["script"][0].png == found["text"][0].png is not None

@@ -158,8 +158,10 @@ def test_pages_are_trained_through_all_stages_and_measured(
     assert any(not torch.equal(before[name], after[name]) for name in before)
     facts = {"seed": 0, "steps": len(stages), "cpu_s": 1, "pictures": 1, "greedy": {"word": 0.5, "exchanged word": 0.1}}
     card.ship(tmp_path / "trained", tmp_path / "shipped", facts, card.PAGES)
-    said = (tmp_path / "shipped" / "MODEL_CARD.md").read_text()
-    assert "from the policy of charts on pages" in said and "| word | 0.500 |" in said and "word 0.100." in said
+    written = (tmp_path / "shipped" / "MODEL_CARD.md").read_text()
+    assert (
+        "from the policy of charts on pages" in written and "| word | 0.500 |" in written and "word 0.100." in written
+    )
 
 
 def built(path: Path) -> Path:

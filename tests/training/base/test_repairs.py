@@ -67,9 +67,9 @@ def test_the_file_says_how_programs_failed_and_what_the_policy_misread(tmp_path:
     repairs.make(tmp_path, SHIPPED, PROMPTS, 2, 1, workers=1)
     made = [json.loads(line) for line in (tmp_path / repairs.FILE).open()]
     assert {"mend", "follow", "keep"} <= {one["form"] for one in made}
-    said = [turn["feedback"] for one in made for turn in one["turns"] if one["form"] != "keep"]
-    assert any("SyntaxError" in text or "shape" in text or "dimension" in text for text in said)
-    assert all(said) and max(map(len, said)) <= lessons.MAX_CHARS
+    texts = [turn["feedback"] for one in made for turn in one["turns"] if one["form"] != "keep"]
+    assert any("SyntaxError" in text or "shape" in text or "dimension" in text for text in texts)
+    assert all(texts) and max(map(len, texts)) <= lessons.MAX_CHARS
     for one in made:
         if one["form"] == "own":
             true = chart(one["kind"], one["look"], one["index"], 1, "train")

@@ -31,8 +31,8 @@ def row(family: str, path: Path) -> tuple[bool, str]:
     cells = []
     for name in SHOWN:
         step = found.get(name)
-        said = "-" if step is None else step.found.removeprefix("gradient of norm ")
-        cells.append(said if step is None or step.holds else f"**NO** {said}")
+        cell = "-" if step is None else step.found.removeprefix("gradient of norm ")
+        cells.append(cell if step is None or step.holds else f"**NO** {cell}")
     how = "packed" if "packed = alone" in found else "one trajectory at a time"
     bound = found["parity"].bound if "parity" in found else "-"
     return holds, " | ".join((f"| {family}", how, dtype, bound, *cells)) + " |"

@@ -121,7 +121,7 @@ def test_bad_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_an_empty_answer_counts_as_one_that_fails(tmp_path: Path) -> None:
-    """It is no bad input: the model said nothing."""
+    """It is no bad input: the model answered nothing."""
     data, out = charts(tmp_path / "data", 1), tmp_path / "out"
     file = answers(tmp_path / "a.jsonl", {"bar_0": ""})
     assert main(["chartmimic", "--answers", str(file), "--data", str(data), "--out", str(out)]) == 0

@@ -22,7 +22,7 @@ from training.run.nodes import room
 
 
 def test_everybody_gets_somebody_elses_words() -> None:
-    texts = [f"said of {n}" for n in range(9)]
+    texts = [f"prompt of {n}" for n in range(9)]
     other = exchanged(texts, seed=3)
     assert sorted(other) == sorted(texts)
     assert all(a != b for a, b in zip(texts, other, strict=True))
@@ -85,10 +85,10 @@ class Obedient:
     async def sample(
         self, prompt_ids: Sequence[int], images: Sequence[bytes], *, max_tokens: int, session: str
     ) -> Sample:
-        said = self.codec.tokenizer.decode(list(prompt_ids))
-        again = "ok:blue" in said
+        prompt = self.codec.tokenizer.decode(list(prompt_ids))
+        again = "ok:blue" in prompt
         self.seen[again] = max(self.seen[again], len(images))
-        text = ANSWER.format("ok:red" if "should be red" in said else "ok:blue") if again else CALL.format("ok:blue")
+        text = ANSWER.format("ok:red" if "should be red" in prompt else "ok:blue") if again else CALL.format("ok:blue")
         if not again:
             self.calls -= 1
             text = text if self.calls >= 0 else ANSWER.format("ok:blue")

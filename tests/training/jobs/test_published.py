@@ -189,14 +189,14 @@ def test_an_endpoint_that_fails_at_some_cases_costs_those_alone(
     with stand_in(reply) as (url, _):
         command = ["chartmimic", "--model", url, "--data", str(data), "--out", str(out)]
         assert main(command) == 1
-        said = capsys.readouterr()
+        printed = capsys.readouterr()
         found = summary(out)
         assert found["n"] == 3 and found["scores"]["code_pass"]["exec"] == 100.0
         assert sorted(line.split(":")[0] for line in found["open"]) == [f"bar_{n}" for n in range(1, 6)]
         text = (out / "summary.md").read_text()
         for words in ("HTTP 429", "something else than it should", "gave an answer up (abort)", "HTTP 500"):
-            assert words in text and words in said.out
-        assert "5 cases are left open; go on with --resume" in said.err and "of 8, about" in said.err
+            assert words in text and words in printed.out
+        assert "5 cases are left open; go on with --resume" in printed.err and "of 8, about" in printed.err
         faults[0] = web.Response()
         assert main([*command, "--resume"]) == 0
     assert summary(out)["n"] == 8 and summary(out)["open"] == []

@@ -38,7 +38,7 @@ def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line, said",
+    "line, printed",
     [
         ({"image": "1.png"}, "no pair and no trace"),
         ({"image": "2.png", "code": "x"}, "there is no image"),
@@ -48,9 +48,9 @@ def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
         ({"image": "torn.png", "code": "x"}, "not a readable image"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: dict, said: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, line: dict, printed: str) -> None:
     (tmp_path / "torn.png").write_bytes(picture(1)[:60])
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=printed) as caught:
         read(write(tmp_path, {"image": "1.png", "code": "x"}, line))
     assert ":2:" in str(caught.value)
 
@@ -107,15 +107,15 @@ def test_the_learner_learns_what_it_is_shown_and_resumes(policy_folder: Path, tm
     begin = [*command, "run.steps=100000", "--resume", str(tmp_path / "sft")]
     first = subprocess.Popen(begin, stdout=subprocess.PIPE, text=True, env=env)
     assert first.stdout is not None
-    said = ""
-    while "step    2/" not in said:  # the test's own limit ends this where no step comes
+    printed = ""
+    while "step    2/" not in printed:  # the test's own limit ends this where no step comes
         line = first.stdout.readline()
-        assert line, said
-        said += line
+        assert line, printed
+        printed += line
     first.send_signal(signal.SIGINT)
-    said += first.communicate(timeout=120)[0]
-    assert first.returncode == 0 and "stopped cleanly; go on with: --resume" in said, said
-    assert "has no checkpoint yet: starting it anew" in said
+    printed += first.communicate(timeout=120)[0]
+    assert first.returncode == 0 and "stopped cleanly; go on with: --resume" in printed, printed
+    assert "has no checkpoint yet: starting it anew" in printed
     [kept] = (tmp_path / "sft" / "checkpoints").glob("step_*")
     done = int(kept.name.split("_")[1])
     again = go("run.steps=4")

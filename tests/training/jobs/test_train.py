@@ -334,7 +334,7 @@ def test_a_run_that_is_under_way_is_not_taken_up_by_another(finished: tuple[Path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["configs/tiny_chart.yaml", "queue.max_stalenes=1"], "did you mean `queue.max_staleness`?"),
         (["configs/tiny_chart.yaml", "policy.path=/nowhere"], "no model there"),
@@ -348,7 +348,7 @@ def test_a_run_that_is_under_way_is_not_taken_up_by_another(finished: tuple[Path
         ([], "which config?"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(arguments: list[str], expected: str, tmp_path: Path) -> None:
     extra = [f"run.dir={tmp_path}"] if arguments and arguments[0].endswith("tiny_chart.yaml") else []
     done = subprocess.run(
         [sys.executable, "-m", "training.train", *arguments, *extra],
@@ -359,7 +359,7 @@ def test_bad_input_is_one_line(arguments: list[str], said: str, tmp_path: Path) 
     )
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(lines) == 1 and said in lines[0], done.stderr[-2000:]
+    assert len(lines) == 1 and expected in lines[0], done.stderr[-2000:]
 
 
 def test_dry_run_prints_config_plan_and_problems() -> None:

@@ -163,12 +163,12 @@ def test_on_a_phone_nothing_is_cut_off(address: str, scheme: str) -> None:
         assert not too_wide(page)
 
 
-@pytest.mark.parametrize(("folder", "said"), [("empty", "not a run's folder"), ("nowhere", "not a run's folder")])
-def test_what_is_no_run_is_one_line(tmp_path: Path, folder: str, said: str) -> None:
+@pytest.mark.parametrize(("folder", "expected"), [("empty", "not a run's folder"), ("nowhere", "not a run's folder")])
+def test_what_is_no_run_is_one_line(tmp_path: Path, folder: str, expected: str) -> None:
     (tmp_path / "empty").mkdir()
     for module in ("training.view", "training.explain"):
         done = subprocess.run(
             [sys.executable, "-m", module, str(tmp_path / folder)], cwd=ROOT, capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: ")
-        assert said in done.stderr or module == "training.explain"
+        assert expected in done.stderr or module == "training.explain"

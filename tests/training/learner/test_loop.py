@@ -188,10 +188,10 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
 
 
 @pytest.mark.parametrize(
-    ("part", "said"), [("", ""), ("lm_head", "weights 1 of qwen2_5_vl: .* trained weights do not")]
+    ("part", "expected"), [("", ""), ("lm_head", "weights 1 of qwen2_5_vl: .* trained weights do not")]
 )
 def test_an_engine_that_passes_over_weights_ends_the_run_at_once(
-    cluster: None, policy_folder: Path, tmp_path: Path, part: str, said: str
+    cluster: None, policy_folder: Path, tmp_path: Path, part: str, expected: str
 ) -> None:
     receiver = Receiver.options(num_cpus=0).remote(policy_folder, part)
     settings = config(steps=2)
@@ -203,7 +203,7 @@ def test_an_engine_that_passes_over_weights_ends_the_run_at_once(
     except Exception as error:
         failed = str(getattr(error, "worker_failures", error))
     feed.end()
-    assert re.search(said, failed, re.S) and bool(failed) == bool(said), failed
+    assert re.search(expected, failed, re.S) and bool(failed) == bool(expected), failed
 
 
 def test_a_recorded_run_trains_again_to_the_same_figures(

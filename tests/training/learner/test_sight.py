@@ -131,12 +131,16 @@ def test_attributes_are_found_wherever_a_turn_states_them(learner: Learner) -> N
     row = Row(ids, marked, np.zeros(len(ids)), np.zeros(len(ids), dtype=np.int64), (), (), 0, 0)
     found = sight.attribute_tokens(row, learner.tokenizer)
 
-    def said(name: str) -> str:
+    def answered(name: str) -> str:
         return learner.tokenizer.decode([int(ids[marked][place]) for place in found[name]])
 
     assert set(found) == {"kind", "colour", "title", "values"}
-    assert said("values").replace(" ", "").count("4,7") == 2
-    assert said("title").count("Sales") == 2 and said("colour").count("red") == 1 and said("kind").count("bar") == 2
+    assert answered("values").replace(" ", "").count("4,7") == 2
+    assert (
+        answered("title").count("Sales") == 2
+        and answered("colour").count("red") == 1
+        and answered("kind").count("bar") == 2
+    )
 
 
 def test_grey_and_exchanged_pictures_keep_their_size(learner: Learner) -> None:

@@ -120,14 +120,14 @@ def by_hand(a: list[Block], b: list[Block]) -> tuple[list[Block], list[Block]]:
         changed = False
         for first in (True, False):
             side = a if first else b
-            before, gains = best(a, b), []
+            before, better = best(a, b), []
             for i in range(len(side) - 1):
                 tried = [*side[:i], joined(side[i], side[i + 1]), *side[i + 2 :]]
                 gain = improvement(before, best(tried, b) if first else best(a, tried))
                 if gain > 0.05:
-                    gains.append((gain, i))
+                    better.append((gain, i))
             taken: set[int] = set()
-            for _, i in sorted(gains, key=lambda one: -one[0]):
+            for _, i in sorted(better, key=lambda one: -one[0]):
                 if not {i, i + 1} & {k for t in taken for k in (t, t + 1)}:
                     taken.add(i)
             for i in sorted(taken, reverse=True):

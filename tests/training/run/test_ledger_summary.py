@@ -44,7 +44,7 @@ def test_the_bias_is_dropped_against_trained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "expected"),
     [
         (lambda e: [*e, e[0]], "group 0 appears 2 times"),
         (lambda e: [*e[:1], replace(e[1], members=("done",)), *e[2:]], "group 1 resolved 1 members of 2"),
@@ -53,12 +53,12 @@ def test_the_bias_is_dropped_against_trained() -> None:
     ],
 )
 def test_a_ledger_that_contradicts_itself_is_named(
-    wrong: Callable[[list[Entry]], list[Entry]], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    wrong: Callable[[list[Entry]], list[Entry]], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = wrong(entries())
     (tmp_path / "ledger.jsonl").write_text("".join(json.dumps(asdict(e)) + "\n" for e in rows))
     assert main([str(tmp_path)]) == 1
-    assert f"error: {said}" in capsys.readouterr().out
+    assert f"error: {expected}" in capsys.readouterr().out
 
 
 def test_the_command_prints_json_and_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Where figures go beside metrics.jsonl: pictures to TensorBoard, and what is said where Weights & Biases is absent."""
+"""Where figures go beside metrics.jsonl: pictures to TensorBoard, and the line where Weights & Biases is absent."""
 
 import io
 import sys

@@ -45,7 +45,7 @@ def test_a_sound_checkpoint_is_described(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "held", "said"),
+    ("change", "held", "expected"),
     [
         (lambda b: b, {1, 2}, r"not stored, or the reverse: \[2\]"),
         (lambda b: b, set(), r"not stored, or the reverse: \[1\]"),
@@ -57,7 +57,7 @@ def test_a_sound_checkpoint_is_described(tmp_path: Path) -> None:
 def test_a_contradiction_is_named_and_nothing_is_started(
     change: Callable[[list[Entry]], list[Entry]],
     held: set[int],
-    said: str,
+    expected: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -66,4 +66,4 @@ def test_a_contradiction_is_named_and_nothing_is_started(
     assert main(["--resume", str(tmp_path), "--verify"]) == 2
     import re
 
-    assert re.search(said, capsys.readouterr().err)
+    assert re.search(expected, capsys.readouterr().err)

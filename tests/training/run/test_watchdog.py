@@ -32,5 +32,5 @@ def test_what_it_raised_is_one_line(tmp_path: Path) -> None:
     def fails() -> None:
         raise RuntimeError("a trace\n  of many lines\nthe reason " + "x " * LINE + "\n")
 
-    said = watch(fails, tmp_path / "none", 60, lambda: None)
-    assert said is not None and said.startswith("the reason x") and said.endswith(" ...") and len(said) <= LINE + 4
+    line = watch(fails, tmp_path / "none", 60, lambda: None)
+    assert line is not None and line.startswith("the reason x") and line.endswith(" ...") and len(line) <= LINE + 4

@@ -44,7 +44,7 @@ async def episodes(
 
 def against_best(played: Sequence[tuple[Trajectory, list[Trajectory]]]) -> dict[str, Any]:
     """Mean similarities of last and best program of the episodes, of the best and of the first independent answer, and
-    the paired gains of turns over the best one with 95% intervals."""
+    the paired differences of turns over the best one with 95% intervals."""
 
     def best_of(episode: Trajectory) -> float:
         return max((t.verdict.score for t in episode.turns if t.verdict is not None), default=0.0)

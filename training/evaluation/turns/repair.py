@@ -1,8 +1,8 @@
-"""Is a named fault mended? One fault is put into the true program, and the policy answers what is said of it.
+"""Is a named fault mended? One fault is put into the true program, and the policy answers the judge's words on it.
 
 Guarantees: the first turn is the same tokens in every condition: the program with its fault, under the line that reads
 it out, as the base policy writes turns; conditions differ by one thing. `right` feedback is the judge's on that very
-program, `empty` is none, `shuffled` is what was said of another program, `grey` is the right feedback before a target
+program, `empty` is none, `shuffled` is the feedback on another program, `grey` is the right feedback before a target
 without a picture, so what is mended there was mended by the words alone. Mended and kept are read from the program's
 text against what the picture shows; the judge has no part in that.
 """
@@ -106,8 +106,8 @@ async def repairs(images: ImageSet, env: Environment, rules: Rules, seed: int, m
     seen = await gathered(
         [lambda f=f, t=t: look(f.program, t, env, rules) for f, t in zip(firsts, targets, strict=True)]  # type: ignore[misc]
     )
-    said = [one.feedback for one in seen]
-    texts = {"right": said, "empty": [""] * len(said), "shuffled": exchanged(said, seed), "grey": said}
+    right = [one.feedback for one in seen]
+    texts = {"right": right, "empty": [""] * len(right), "shuffled": exchanged(right, seed), "grey": right}
 
     async def second(i: int, condition: str) -> Repair:
         view = grey(targets[i]) if condition == "grey" else targets[i]

@@ -18,7 +18,7 @@ AT_ONCE = 48
 
 @dataclass(frozen=True)
 class Looked:
-    """What became of a program: what would be said and shown of it included."""
+    """What became of a program: its feedback and its picture included."""
 
     ran: bool
     similarity: float
