@@ -3,7 +3,8 @@
 Guarantees: every group is in exactly one state and moves only along TRANSITIONS; every member of a group resolves
 exactly once; no group whose oldest token is more than `max_staleness` versions old leaves through `cut`; a prompt whose
 group was dropped is issued again once, one whose group was lost with a process always; a snapshot restores the data
-frontier, not the dispatch cursor: nothing is lost and nothing consumed is consumed again.
+frontier, not the dispatch cursor: nothing is lost and nothing consumed is consumed again. What no call can change any
+more may be taken out (`settled`, `forget`), so that a long run's ledger stays small.
 
     state          may become
     running        ready, zero_variance, failed, lost
@@ -18,11 +19,9 @@ optimisation; the sweep in `cut` is the guarantee.
 import json
 import math
 import random
-import sys
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from typing import Any, Literal
 
 from configs.schema import Queue
@@ -37,6 +36,12 @@ FINAL: tuple[State, ...] = ("consumed", "stale", "zero_variance", "failed", "los
 SAME_REWARD = 1e-6  # a group whose rewards spread less has no gradient
 
 
+def may_become(before: State, after: State) -> bool:
+    """Whether a group in one state may be found in another later, over any number of steps."""
+    onward = TRANSITIONS.get(before, frozenset())
+    return after in onward or any(may_become(state, after) for state in onward)
+
+
 class LedgerError(RuntimeError):
     """The ledger does not allow this: a group resolved twice, a member missing, an unknown group."""
 
@@ -47,9 +52,7 @@ class Barren(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One group's entry in the ledger. `oldest`/`newest`: weight versions of its tokens, -1 before it finished.
-
-    A long run keeps every entry in memory, so entries are small: slots, and equal strings are shared."""
+    """One group's entry in the ledger. `oldest`/`newest`: weight versions of its tokens, -1 before it finished."""
 
     group: int
     prompt: int
@@ -76,12 +79,6 @@ class Ticket:
     target: str = ""  # what the judge compares with, where it is not the image
 
 
-@cache
-def _shared(members: tuple[str, ...]) -> tuple[str, ...]:
-    """One tuple for all groups whose members ended alike (nearly always: all done)."""
-    return members
-
-
 @dataclass
 class Ledger:
     """`prompts`: size of the data set; `group_size`: members of a group. Versions count from 0."""
@@ -92,7 +89,11 @@ class Ledger:
     seed: int = 0
     version: int = 0
     frontier: int = 0  # prompts taken from the shuffled data so far
-    entries: dict[int, Entry] = field(default_factory=dict)
+    issued: int = 0  # groups dispatched so far; the next one's number
+    entries: dict[int, Entry] = field(default_factory=dict)  # all that were not forgotten
+    forgotten: Counter[str] = field(default_factory=Counter)  # by state
+    archive: int = 0  # bytes of the file to which the forgotten went (actors/replay/archive.py)
+    latest: dict[str, int] = field(default_factory=dict)  # each slot's last group: its call may be repeated
     waiting: deque[tuple[int, int]] = field(default_factory=deque)  # (prompt, reissue) to issue before new ones
     counts: Counter[str] = field(default_factory=Counter)
     barren: int = 0  # groups dropped since the last one that became ready
@@ -102,7 +103,6 @@ class Ledger:
     epoch: int = -1
     changed: set[int] = field(default_factory=set)  # entries that `changes` has not returned yet
     agreed: Counter[int] = field(default_factory=Counter)  # by prompt: groups in a row whose members all agreed
-    by_step: dict[int, set[int]] = field(default_factory=dict)  # consumed groups: a recall must not look at all of them
     given_up: list[Entry] = field(default_factory=list)  # dropped for the second time; until somebody names them
 
     @property
@@ -116,14 +116,16 @@ class Ledger:
 
         `worker` names one slot of a rollout actor (`actor/slot`). A slot runs one group at a time. If it asks while its
         group is still running, the first answer was lost on the way: it gets the same ticket again."""
-        for entry in self._in_state("running"):
-            if entry.worker == worker:
-                return Ticket(entry.group, entry.prompt)
+        last = self.entries.get(self.latest.get(worker, -1))
+        if last is not None and last.state == "running":
+            return Ticket(last.group, last.prompt)
         if self.capacity <= 0:
             return None
         prompt, reissue = self.waiting.popleft() if self.waiting else (self._next_prompt(), 0)
-        group = len(self.entries)
-        self.entries[group] = Entry(group, prompt, sys.intern(worker), "running", self.version, reissue)
+        group = self.issued
+        self.issued += 1
+        self.entries[group] = Entry(group, prompt, worker, "running", self.version, reissue)
+        self.latest[worker] = group
         self.counts["running"] += 1
         self.unsettled.add(group)
         self.changed.add(group)
@@ -143,7 +145,7 @@ class Ledger:
         mean = math.fsum(rewards) / survivors if survivors else 0.0
         oldest, newest = versions
         done = replace(
-            entry, members=_shared(tuple(members)), oldest=oldest, newest=newest, tokens=tokens, reward=round(mean, 6)
+            entry, members=tuple(members), oldest=oldest, newest=newest, tokens=tokens, reward=round(mean, 6)
         )
         floor = math.ceil(self.config.survivors * self.group_size)
         if survivors < floor:
@@ -153,7 +155,7 @@ class Ledger:
             self.agreed[done.prompt] += 1
             return self._drop(done, "zero_variance", "all rewards equal", again=False)
         self.barren = 0
-        self.agreed[done.prompt] = 0
+        self.agreed.pop(done.prompt, None)
         self._move(done, "ready")
         return "ready"
 
@@ -176,7 +178,6 @@ class Ledger:
             return None
         for entry in ready:
             self._move(replace(entry, step=step), "consumed")
-        self.by_step.setdefault(step, set()).update(entry.group for entry in ready)
         return [entry.group for entry in ready]
 
     def lose(self, worker: str, reason: str) -> int:
@@ -184,12 +185,13 @@ class Ledger:
         gone = [e for e in self._in_state("running") if e.worker.partition("/")[0] == worker]
         for entry in gone:
             self._lose(entry, reason)
+        self.latest = {slot: n for slot, n in self.latest.items() if slot.partition("/")[0] != worker}
         return len(gone)
 
     def recall(self, step: int) -> int:
         """The learner asks for the batch of `step`: groups that were already cut for it never arrived, so they are
         lost and their prompts issued again. Returns how many."""
-        gone = [self.entries[number] for number in sorted(self.by_step.pop(step, ()))]
+        gone = [e for e in self.entries.values() if e.state == "consumed" and e.step == step]
         for entry in gone:
             self._lose(replace(entry, step=-1), "its batch never arrived")
         return len(gone)
@@ -198,38 +200,58 @@ class Ledger:
         """A ready group's data is gone (its store died): issue its prompt again."""
         self._lose(self._entry(group, "ready"), reason)
 
+    def settled(self) -> list[Entry]:
+        """Entries that no call can change or ask for any more: in a final state, of a step before the one that may be
+        recalled, and not the last of their slot, whose result may be handed in a second time."""
+        last = set(self.latest.values())
+        return [
+            e
+            for e in self.entries.values()
+            if e.state in FINAL and e.group not in last and not (e.state == "consumed" and e.step >= self.version)
+        ]
+
+    def forget(self, entries: Sequence[Entry], archive: int) -> None:
+        """Take settled entries out of memory; they are now in the first `archive` bytes of their file."""
+        for entry in entries:
+            del self.entries[entry.group]
+            self.changed.discard(entry.group)
+            self.forgotten[entry.state] += 1
+        self.archive = archive
+
     def account(self) -> dict[str, int]:
         """Groups by state, dispatched in all; the states always sum to `dispatched`."""
         states: tuple[State, ...] = ("running", "ready", *FINAL)
-        return {"dispatched": len(self.entries), **{s: self.counts[s] for s in states}}
+        return {"dispatched": self.issued, **{s: self.counts[s] for s in states}}
 
     def changes(self) -> str:
         """What has changed since the last call, as one JSON line; `replay` turns the lines into the same ledger."""
-        state = {
-            "version": self.version,
-            "frontier": self.frontier,
-            "waiting": list(self.waiting),
-            "barren": self.barren,
-            "dropped": self.dropped,
-            "entries": [asdict(self.entries[n]) for n in sorted(self.changed)],
-        }
+        state = self._position() | {"entries": [asdict(self.entries[n]) for n in sorted(self.changed)]}
         self.changed.clear()
         return json.dumps(state)
 
     def snapshot(self) -> str:
-        """Everything as JSON; `restore` makes an equal ledger of it."""
-        state = {
+        """Everything but the forgotten entries as JSON; `restore` makes an equal ledger of it."""
+        state = self._position() | {
             "prompts": self.prompts,
             "group_size": self.group_size,
             "seed": self.seed,
-            "version": self.version,
-            "frontier": self.frontier,
-            "waiting": list(self.waiting),
-            "barren": self.barren,
-            "dropped": self.dropped,
+            "forgotten": self.forgotten,
+            "archive": self.archive,
+            "agreed": list(self.agreed.items()),
             "entries": [asdict(e) for e in self.entries.values()],
         }
         return json.dumps(state)
+
+    def _position(self) -> dict[str, Any]:
+        """What every line of the journal holds."""
+        return {
+            "version": self.version,
+            "frontier": self.frontier,
+            "issued": self.issued,
+            "waiting": list(self.waiting),
+            "barren": self.barren,
+            "dropped": self.dropped,
+        }
 
     @classmethod
     def restore(cls, config: Queue, text: str) -> "Ledger":
@@ -244,24 +266,25 @@ class Ledger:
         """The ledger of a snapshot and the `changes` that followed it, as it was at the last of them."""
         first: dict[str, Any] = json.loads(lines[0])
         ledger = cls(config, first["prompts"], first["group_size"], first["seed"])
-        for line in lines:
+        ledger.forgotten, ledger.archive = Counter(first["forgotten"]), first["archive"]
+        ledger.agreed = Counter(dict(first["agreed"]))
+        for number, line in enumerate(lines):
             state: dict[str, Any] = json.loads(line)
             ledger.version, ledger.frontier, ledger.barren = state["version"], state["frontier"], state["barren"]
-            ledger.dropped = state["dropped"]
+            ledger.issued, ledger.dropped = state["issued"], state["dropped"]
             ledger.waiting = deque((p, r) for p, r in state["waiting"])
             for raw in state["entries"]:
-                lean = {"members": _shared(tuple(raw["members"])), "worker": sys.intern(raw["worker"])}
-                entry = Entry(**{**raw, **lean})
-                ledger.entries[entry.group] = entry
-        ledger.counts = Counter(e.state for e in ledger.entries.values())
+                entry = Entry(**{**raw, "members": tuple(raw["members"])})
+                before, ledger.entries[entry.group] = ledger.entries.get(entry.group), entry
+                if number and (before is None or before.state == "running"):
+                    if entry.state in ("ready", "consumed", "stale"):
+                        ledger.agreed.pop(entry.prompt, None)
+                    elif entry.state == "zero_variance":
+                        ledger.agreed[entry.prompt] += 1
+        ledger.counts = ledger.forgotten + Counter(e.state for e in ledger.entries.values())
         ledger.unsettled = {n for n, e in ledger.entries.items() if e.state not in FINAL}
         for entry in ledger.entries.values():
-            if entry.state == "consumed":
-                ledger.by_step.setdefault(entry.step, set()).add(entry.group)
-            if entry.state in ("ready", "consumed", "stale"):
-                ledger.agreed[entry.prompt] = 0
-            elif entry.state == "zero_variance":
-                ledger.agreed[entry.prompt] += 1
+            ledger.latest[entry.worker] = max(entry.group, ledger.latest.get(entry.worker, -1))
         return ledger
 
     def _next_prompt(self) -> int:

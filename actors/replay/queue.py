@@ -5,17 +5,19 @@ rollout actor that made them and are released when consumed or dropped; nobody w
 None after a short while (ask again), `take` raises Outage("queue", ...) that says what it was waiting for. Every change
 of the ledger is on disk before a call returns, and every call may be repeated: a queue that dies is started
 again by Ray, reads its journal, and the calls that were under way are made again. Only the groups it held are played
-anew.
+anew. Settled groups go to RUN/ledger.jsonl and the journal begins anew, so neither memory nor journal grows with the
+run.
 """
 
 import asyncio
 import io
 import json
+import logging
 import os
 import pickle
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,11 +25,14 @@ import ray
 
 from actors.contracts import Outage, StoredWeights
 from actors.files import write_whole
-from actors.replay.ledger import Ledger, State, Ticket
+from actors.replay import archive
+from actors.replay.ledger import Entry, Ledger, State, Ticket
 from actors.restart import reconstructed
 from actors.trajectory import Group
 from configs.schema import Config
 
+log = logging.getLogger(__name__)
+SETTLED = 1000  # groups that are kept in memory at most, of those that nothing changes any more
 ADMIT_S = 5.0  # a rollout slot that is not admitted asks again, so a dead queue is noticed
 
 
@@ -45,10 +50,10 @@ def fetch(batch: Batch) -> tuple[Group, ...]:
     return tuple(ray.get(list(batch.refs), timeout=120))
 
 
-def entries_of(snapshot: bytes) -> list[dict[str, Any]]:
-    """The ledger's entries in a queue's snapshot, as plain data; the groups beside them are not touched."""
-    entries: list[dict[str, Any]] = json.loads(pickle.load(io.BytesIO(snapshot)))["entries"]
-    return entries
+def ledger_of(snapshot: bytes) -> dict[str, Any]:
+    """The ledger in a queue's snapshot, as plain data; the groups beside it are not touched."""
+    ledger: dict[str, Any] = json.loads(pickle.load(io.BytesIO(snapshot)))
+    return ledger
 
 
 def _begin(path: Path, line: str) -> TextIO:
@@ -63,7 +68,8 @@ class QueueState:
     def __init__(
         self, config: Config, images: Sequence[str], snapshot: bytes | None = None, journal: str | None = None
     ) -> None:
-        """`snapshot`: of the run that is resumed; `journal`: file of the ledger's changes, read after a death."""
+        """`snapshot`: of the run that is resumed; `journal`: file of the ledger's changes, read after a death. Settled
+        groups go to the archive beside it; without a journal they stay in memory."""
         self._config = config
         self._images = list(images)
         self._weights: StoredWeights | None = None
@@ -88,13 +94,40 @@ class QueueState:
         if self._ledger.prompts != len(images):
             raise ValueError(f"the run began with {self._ledger.prompts} images, now there are {len(images)}")
         self._agreed = self._ledger.counts["zero_variance"]  # groups without variance that were counted
-        self._journal = _begin(Path(journal), self._ledger.snapshot()) if journal is not None else None
+        self._path = Path(journal) if journal is not None else None
+        self._journal: TextIO | None = None
+        if self._path is not None:
+            archive.cut(self._path.with_name(archive.NAME), self._ledger.archive)
+            self._journal = _begin(self._path, self._ledger.snapshot())
         self._ledger.changed.clear()
 
     def _write_down(self, line: str) -> None:
         if self._journal is not None:
             self._journal.write(line + "\n")
             self._journal.flush()
+
+    def _settle(self, *, whole: bool = False) -> None:
+        """Move settled groups to the archive and begin the journal anew. `whole`: write down there how all the others
+        stand as well, so that a reader finds every group. What cannot be written stays as it was."""
+        if self._path is None:
+            return
+        ledger, file = self._ledger, self._path.with_name(archive.NAME)
+        gone = ledger.settled()
+        open_ones: list[Entry] = []
+        if whole:
+            away = {entry.group for entry in gone}
+            open_ones = [entry for entry in ledger.entries.values() if entry.group not in away]
+        try:
+            length = archive.append(file, ledger.archive, [*gone, *open_ones])
+            ledger.forget(gone, length)
+            journal = _begin(self._path, ledger.snapshot())
+        except OSError as error:
+            log.error("%s: %s; the ledger is kept in memory", file, error.strerror)
+            return
+        if self._journal is not None:
+            self._journal.close()
+        self._journal = journal
+        ledger.changed.clear()
 
     async def pid(self) -> int:
         """Process id, once the queue answers."""
@@ -123,7 +156,9 @@ class QueueState:
         no longer running (given up meanwhile, or handed in by the same call before) stays as it is."""
         if self._stopped:
             return None
-        if (known := self._ledger.entries.get(ticket.group)) is not None and known.state != "running":
+        if (known := self._ledger.entries.get(ticket.group)) is None:
+            return "lost"  # and forgotten: its actor was given up, and hands it in all the same
+        if known.state != "running":
             return known.state
         rewards = [t.reward.total for t in group.trajectories]
         tokens = sum(len(t.token_ids) for t in group.trajectories)
@@ -153,6 +188,8 @@ class QueueState:
                 stats = self._stats(cut, version)
                 batch = Batch(tuple(self._groups.pop(number) for number in cut), stats, self._given_up())
                 self._release_dropped()
+                if len(self._ledger.entries) - len(self._ledger.unsettled) > SETTLED:
+                    self._settle()
                 self._changed.notify_all()
                 return batch
         except TimeoutError:
@@ -197,13 +234,15 @@ class QueueState:
 
     async def snapshot(self) -> bytes:
         """Ledger and ready groups: what a checkpoint needs to go on with no prompt lost or trained twice."""
+        self._release_dropped()
+        self._settle(whole=True)
         ledger, held = self._ledger.snapshot(), dict(self._groups)  # of one moment: groups come in while we fetch
         groups = await asyncio.gather(*held.values())
         return pickle.dumps(ledger) + pickle.dumps(dict(zip(held, groups, strict=True)))
 
-    async def entries(self) -> list[dict[str, Any]]:
-        """Every ledger entry, as plain data."""
-        return [asdict(entry) for entry in self._ledger.entries.values()]
+    async def write_ledger(self) -> None:
+        """Bring RUN/ledger.jsonl up to date: every group that was ever dispatched, as it stands."""
+        self._settle(whole=True)
 
     async def account(self) -> dict[str, int]:
         return self._ledger.account()

@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from actors.replay.ledger import may_become
+
 PICTURE = re.compile(r"[0-9a-f]{20}\.png")
 DIGITS = 15  # of a whole number that a browser keeps as it is
 PIECE = 2**26  # bytes that are read at a time, and the longest line
@@ -118,15 +120,14 @@ class RunFolder:
         self.path = path.resolve()
         self._lock = threading.Lock()
         self._files: list[Follower] = []
-        self._ledger_lines = Follower(self.path, self.path / "queue.jsonl")
-        self._final = Follower(self.path, self.path / "ledger.jsonl")
+        self._journal = Follower(self.path, self.path / "queue.jsonl")
+        self._archive = Follower(self.path, self.path / "ledger.jsonl")
         self._gains = Follower(self.path, self.path / "advantages.jsonl")
         self._figures = Follower(self.path, self.path / "metrics.jsonl")
         self._placement = Follower(self.path, self.path / "nodes.jsonl")
         self._nodes: list[dict[str, Any]] = []
         self._played: dict[int, Row] = {}
         self._entries: dict[int, dict[str, Any]] = {}
-        self._journalled = False
         self._advantages: dict[int, tuple[int, list[Any]]] = {}
         self._metrics: list[dict[str, Any]] = []
         self._rows: list[Row] = []
@@ -246,20 +247,25 @@ class RunFolder:
         return changed
 
     def _read_ledger(self) -> bool:
-        anew, lines = self._ledger_lines.lines()
-        if anew:
-            self._entries = {}
+        """The queue's journal says how groups stand now, the archive how those stood that the journal left out."""
+        lines = self._journal.lines()[1]
         for row in rows(lines):
-            self._journalled = True
-            self._note(_list(row.get("entries")))
-        final = [] if self._journalled else list(rows(self._final.lines()[1]))
-        self._note(final)
-        return bool(lines or final)
-
-    def _note(self, entries: list[Any]) -> None:
-        for entry in entries:
-            if isinstance(entry, dict) and isinstance(entry.get("group"), int):
+            if "archive" in row:
+                self._begin(_int(row["archive"]), _int(row.get("issued")))
+            self._entries |= {entry["group"]: entry for entry in map(_entry, _list(row.get("entries"))) if entry}
+        settled = self._archive.lines()[1]
+        for entry in filter(None, map(_entry, rows(settled))):
+            known = self._entries.get(entry["group"])
+            if known is None or may_become(known["state"], entry["state"]):
                 self._entries[entry["group"]] = entry
+        return bool(lines or settled)
+
+    def _begin(self, archive: int, issued: int) -> None:
+        """The journal begins anew. After a resume the archive is shorter, and groups issued later were never there."""
+        if self._archive.offset > archive:
+            self._archive = Follower(self.path, self._archive.path)
+            self._entries = {}
+        self._entries = {number: entry for number, entry in self._entries.items() if number < issued}
 
     def _join(self) -> Iterator[Row]:
         """Ledger entries and lines by group; a line that the ledger contradicts is from before a resume."""
@@ -276,6 +282,12 @@ class RunFolder:
                 yield replace(played, **fields)  # type: ignore[arg-type]
             else:
                 yield Row(group, prompt, **fields)  # type: ignore[arg-type]
+
+
+def _entry(raw: Any) -> dict[str, Any] | None:
+    """An entry of the ledger, or None where it is none."""
+    sound = isinstance(raw, dict) and isinstance(raw.get("group"), int) and isinstance(raw.get("state"), str)
+    return raw if sound else None
 
 
 def _indexed(raw: Mapping[str, Any]) -> Row | None:

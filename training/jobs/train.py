@@ -117,6 +117,17 @@ def check_ledger(run: Path | None, config: Config) -> None:
     print("the ledger balances")
 
 
+def check_archive(run: Path, snapshot: bytes) -> None:
+    """Raises ConfigError where groups that a queue's snapshot relies on are no longer in the run's ledger."""
+    from actors.replay import archive
+    from actors.replay.queue import ledger_of
+
+    try:
+        archive.check(run / archive.NAME, ledger_of(snapshot)["archive"])
+    except archive.Torn as error:
+        raise ConfigError(str(error)) from None
+
+
 class Run:
     """One run's folder and life."""
 
@@ -165,6 +176,9 @@ class Run:
             print(f"{self.folder} has no checkpoint yet: starting it anew")
         model = str(checkpoint) if checkpoint is not None else self._policy(shared)
         base = read_state(checkpoint)["base"] if checkpoint is not None else model
+        snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
+        if snapshot is not None:
+            check_archive(self.folder, snapshot)
         try:
             join(self.config)
             for number in (signal.SIGINT, signal.SIGTERM):  # ray.init has put a handler of its own for SIGTERM
@@ -172,7 +186,6 @@ class Run:
             turn = wait_for_room(self.config, self._say)
             prove_shared(self.folder, [*images.paths[:1], *([model] if Path(model).is_dir() else [])], self.config)
             self._say("starting engine, renderer, judge and queue")
-            snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
             start = step_of(checkpoint) if checkpoint is not None else 0
             with Cluster(self.config, self.folder, model, base, images.paths, snapshot, start, self._say) as cluster:
                 self._link_latest()  # not before: a start that fails leaves the run that was the latest
@@ -183,14 +196,14 @@ class Run:
                 if failed is not None and self.goes_on:
                     raise Outage("learner", failed)
                 cluster.stop_rollouts()
-                entries = ray.get(cluster.queue.entries.remote(), timeout=60)
+                ray.get(cluster.queue.write_ledger.remote(), timeout=60)
                 stopped = (self.folder / "STOP").exists()
                 after = {} if stopped or failed else self._evaluate(cluster, held, "after")
         except ray.exceptions.RayError as error:
             raise Outage("cluster", f"{last_line(error)}; go on with: {self._resume_line()}") from error
         finally:
             ray.shutdown()
-        self._summarise(entries, before, after, setup_s, model)
+        self._summarise(before, after, setup_s, model)
         if failed is not None:
             raise Outage("learner", f"{failed}; go on with: {self._resume_line()}")
         if stopped:
@@ -302,9 +315,9 @@ class Run:
             limit_s = config.queue.take_s + config.learner.step_s
             return watch(fit, self.folder / "metrics.jsonl", limit_s, look)
 
-    def _summarise(self, entries: Any, before: Any, after: Any, setup_s: float, model: str) -> None:
+    def _summarise(self, before: Any, after: Any, setup_s: float, model: str) -> None:
         from training.run import report
-        from training.run.checkpoint import write_ledger
+        from training.run.ledger_summary import read
 
         path = self.folder / "metrics.jsonl"
         metrics = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -316,9 +329,8 @@ class Run:
             "model": self.config.policy.path,
             "seed": self.config.run.seed,
         }
-        result = report.summary(metrics, entries, before, after, facts)
+        result = report.summary(metrics, read(self.folder), before, after, facts)
         report.write(self.folder, result, metrics, before, after)
-        write_ledger(self.folder, entries)
 
     def _interrupt(self, number: int, frame: object) -> None:
         self._interrupts += 1

@@ -7,8 +7,7 @@ ranks reads it. Rank 0 alone removes anything: a rank that fails leaves a note, 
 
     model*.safetensors, config.json, tokenizer and processor files    as from `save_pretrained`
     learner_R_of_W.pt    trained parameters in float32, AdamW moments, RNG: rank R's shard
-    queue.bin            the replay queue's snapshot
-    ledger.jsonl         its ledger, readable (`python -m training.ledger`); the newest ones also as RUN/ledger.jsonl
+    queue.bin            the replay queue's snapshot; with the groups that RUN/ledger.jsonl held then it is the ledger
     state.json           step, reward, and the folder or hub name of the first weights
 """
 
@@ -19,7 +18,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from actors.files import write_whole
-
 log = logging.getLogger(__name__)
 FOLDER = "checkpoints"
 WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json", ".pt", ".pth", ".gguf")
-OURS = ("queue.bin", "ledger.jsonl", "state.json")
+OURS = ("queue.bin", "state.json")
 
 
 def all_checkpoints(run: Path) -> list[Path]:
@@ -49,11 +46,6 @@ def latest(run: Path) -> Path | None:
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """step, reward, base."""
     return json.loads((checkpoint / "state.json").read_text())
-
-
-def write_ledger(folder: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """FOLDER/ledger.jsonl, one line a group; replaced whole or not at all."""
-    write_whole(folder / "ledger.jsonl", "".join(json.dumps(entry) + "\n" for entry in entries))
 
 
 def model_folder(model: str) -> Path:
@@ -121,7 +113,6 @@ class Writer:
                 self._write_model(building, weights)
                 if queue:
                     (building / "queue.bin").write_bytes(queue)
-                    write_ledger(building, _entries(queue))
                 (building / "state.json").write_text(json.dumps(state, indent=2) + "\n")
                 self._await_shards(building)
                 _flush(building)
@@ -129,8 +120,6 @@ class Writer:
                     shutil.rmtree(self._root / name)
                 building.rename(self._root / name)
                 _flush_folder(self._root)
-                if queue:
-                    write_ledger(self._root.parent, _entries(queue))
                 self._prune()
             self.error, self.written = None, self._root / name
         except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
@@ -178,12 +167,6 @@ class Writer:
         for path in there[: -self._keep]:
             if path != best:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _entries(queue: bytes) -> list[dict[str, Any]]:
-    from actors.replay.queue import entries_of  # imports Ray, which a learner alone does without
-
-    return entries_of(queue)
 
 
 def _files_beside(folder: Path) -> dict[str, bytes]:

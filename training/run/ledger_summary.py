@@ -1,7 +1,7 @@
 """The account of a run: what was dispatched, what became of it, what that cost, and whether dropping biased the rest.
 
-Guarantees: reads RUN/ledger.jsonl (one line a group, written with every checkpoint and at the end) and nothing else; a
-ledger that does not balance is reported as wrong, never rounded into shape.
+Guarantees: reads RUN/ledger.jsonl (for a checkpoint its queue.bin too) and nothing else; a ledger that does not balance
+is reported as wrong, never rounded into shape.
 """
 
 import json
@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, variance
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from actors.replay.ledger import Entry
+from actors.replay import archive
+from actors.replay.ledger import Entry, may_become
+from actors.replay.queue import ledger_of
 
 PENDING = ("running", "ready")
 DROPPED = ("stale", "zero_variance", "failed", "lost")
@@ -94,12 +97,25 @@ def errors(entries: Sequence[Entry]) -> list[str]:
     return found
 
 
-def read(run: Path) -> list[Entry]:
-    """The ledger entries of a run's folder or of a checkpoint. Raises FileNotFoundError, ValueError."""
-    path = run / "ledger.jsonl"
+def read(folder: Path) -> list[Entry]:
+    """The groups of a run's folder or of a checkpoint, as they stand in its ledger, by number; a settled group that has
+    another state in a later line appears with both. Raises FileNotFoundError, ValueError (a line that is none)."""
+    snapshot = folder / "queue.bin"
+    state: dict[str, Any] = ledger_of(snapshot.read_bytes()) if snapshot.is_file() else {"archive": None, "entries": ()}
+    path = (folder.resolve().parents[1] if snapshot.is_file() else folder) / archive.NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no ledger there yet (it is written with the first checkpoint)")
-    return [Entry(**{**row, "members": tuple(row["members"])}) for row in map(json.loads, path.open())]
+    if state["archive"]:
+        archive.check(path, state["archive"])
+    latest: dict[int, Entry] = {}
+    contradictions: list[Entry] = []
+    lines = archive.read(path, state["archive"])
+    for entry in [*lines, *(Entry(**{**raw, "members": tuple(raw["members"])}) for raw in state["entries"])]:
+        before = latest.get(entry.group)
+        if before is not None and before != entry and not may_become(before.state, entry.state):
+            contradictions.append(before)
+        latest[entry.group] = entry
+    return [*(latest[number] for number in sorted(latest)), *contradictions]
 
 
 def _kind(reason: str) -> str:

@@ -14,25 +14,24 @@ from statistics import fmean, stdev
 from typing import Any
 
 from actors.files import write_whole
+from actors.replay.ledger import Entry
 from training.evaluation.heldout import Evaluation, Row, difference_ci95, scores
 
 
 def summary(
     metrics: Sequence[dict[str, Any]],
-    entries: Sequence[dict[str, Any]],
+    entries: Sequence[Entry],
     before: Evaluation,
     after: Evaluation,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """The summary as plain data. `metrics`: one line a step; `entries`: of the ledger; `facts`: what only the driver
     knows (wall_s, setup_s, engine, seed, bound, group_size, sizes)."""
-    trained = [e for e in entries if e["state"] == "consumed"]
-    counts = {
-        s: sum(e["state"] == s for e in entries) for s in ("consumed", "stale", "zero_variance", "failed", "lost")
-    }
+    trained = [e for e in entries if e.state == "consumed"]
+    counts = {s: sum(e.state == s for e in entries) for s in ("consumed", "stale", "zero_variance", "failed", "lost")}
     return {
         "steps": len(metrics),
-        "trajectories": sum(m == "done" for e in entries for m in e["members"]),
+        "trajectories": sum(m == "done" for e in entries for m in e.members),
         "wall_s": round(facts["wall_s"], 1),
         "setup_s": round(facts["setup_s"], 1),
         "reward": reward_gain(trained),
@@ -64,13 +63,14 @@ def summary(
     }
 
 
-def reward_gain(trained: Sequence[dict[str, Any]], share: float = 0.2) -> dict[str, Any]:
+def reward_gain(trained: Sequence[Entry], share: float = 0.2) -> dict[str, Any]:
     """Mean reward of the first and the last fifth of the steps, over groups, and the 95% interval of the difference
     (two-sample normal approximation)."""
-    steps = sorted({e["step"] for e in trained})
+    steps = sorted({e.step for e in trained})
     span = max(1, math.ceil(len(steps) * share))
-    first = [e["reward"] for e in trained if e["step"] in steps[:span]]
-    last = [e["reward"] for e in trained if e["step"] in steps[-span:]]
+    early, late = set(steps[:span]), set(steps[-span:])
+    first = [e.reward for e in trained if e.step in early]
+    last = [e.reward for e in trained if e.step in late]
     if len(first) < 2 or len(last) < 2 or len(steps) < 2:
         return {"first": None, "last": None, "delta_ci95": None}
     gap = fmean(last) - fmean(first)

@@ -4,26 +4,26 @@ Guarantees: changes nothing; says what it found in lines for a person, and every
 """
 
 import io
-import json
 import pickle
 from collections import Counter
 from pathlib import Path
 
-from actors.replay.ledger import Entry
-from actors.replay.queue import entries_of
+from actors.replay.queue import ledger_of
 from configs.schema import Config
 from training.run.checkpoint import read_state
-from training.run.ledger_summary import account
+from training.run.ledger_summary import account, read
 
 
 def verify(checkpoint: Path, config: Config) -> tuple[list[str], list[str]]:
     """(what was found, problems) of one checkpoint folder."""
     state, problems = read_state(checkpoint), []
     snapshot = (checkpoint / "queue.bin").read_bytes()
-    entries = [Entry(**{**row, "members": tuple(row["members"])}) for row in entries_of(snapshot)]
-    readable = [json.loads(line) for line in (checkpoint / "ledger.jsonl").read_text().splitlines()]
-    if len(readable) != len(entries):
-        problems.append(f"ledger.jsonl has {len(readable)} groups, the queue's own ledger has {len(entries)}")
+    try:
+        entries = read(checkpoint)
+    except (OSError, ValueError) as error:
+        return [], [str(error)]
+    if len(entries) != (issued := ledger_of(snapshot)["issued"]):
+        problems.append(f"the ledger has {len(entries)} groups, {issued} were dispatched")
     found = account(entries)
     problems += found.errors
     steps = Counter(e.step for e in entries if e.state == "consumed")

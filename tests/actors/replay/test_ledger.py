@@ -166,6 +166,7 @@ class Life(RuleBasedStateMachine):
         self.consumed: list[int] = []
         self.issued: list[int] = []
         self.training = False  # a batch was cut for this version
+        self.archived: list[int] = []
 
     @rule(worker=st.sampled_from(["a", "b"]), slot=st.integers(0, 3))
     def dispatch(self, worker: str, slot: int) -> None:
@@ -209,10 +210,24 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.training)
     @rule()
     def the_learner_never_got_its_batch(self) -> None:
-        gone = [n for n in self.consumed if self.ledger.entries[n].step == self.ledger.version]
+        gone = [n for n in self.consumed if self.step_of(n) == self.ledger.version]
         assert self.ledger.recall(self.ledger.version) == len(gone) == self.ledger.config.groups_per_step
         self.consumed = [n for n in self.consumed if n not in gone]
         self.training = False
+
+    def step_of(self, number: int) -> int:
+        entry = self.ledger.entries.get(number)
+        return -1 if entry is None else entry.step
+
+    @rule()
+    def settle(self) -> None:
+        """What nothing can change any more is written away, and the journal begins anew."""
+        gone = self.ledger.settled()
+        assert all(e.state in FINAL and (e.state != "consumed" or e.step < self.ledger.version) for e in gone)
+        self.ledger.forget(gone, self.ledger.archive + len(gone))
+        self.archived += [entry.group for entry in gone]
+        self.ledger.changed.clear()
+        self.journal = [self.ledger.snapshot()]
 
     @rule()
     def the_queue_dies(self) -> None:
@@ -247,6 +262,8 @@ class Life(RuleBasedStateMachine):
         assert all(count >= 0 for count in account.values())
         assert self.ledger.unsettled == {n for n, e in self.ledger.entries.items() if e.state not in FINAL}
         assert account["running"] == len(self.running)
+        assert sorted([*self.archived, *self.ledger.entries]) == sorted(self.issued), "each is in one place"
+        assert self.ledger.archive == len(self.archived)
 
     @invariant()
     def admission_never_exceeds_the_bound(self) -> None:

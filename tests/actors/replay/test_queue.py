@@ -1,6 +1,7 @@
 """The queue in a real cluster: admission, batches, deadlines, snapshots."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ import pytest
 import ray
 
 from actors.contracts import Outage, RenderResult, Verdict
-from actors.replay.ledger import Ticket
+from actors.replay import archive
+from actors.replay.ledger import Ledger, Ticket
 from actors.replay.queue import QueueState, ReplayQueue, fetch
 from actors.trajectory import Group, Reward, Trajectory, Turn
 from configs.load import load
 from configs.schema import Config
+from training.run import ledger_summary as summary
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -147,3 +150,73 @@ def test_a_killed_queue_goes_on_from_its_journal(config: Config, tmp_path: Path)
     account = ray.get(queue.account.remote(), timeout=60)
     assert (account["dispatched"], account["consumed"], account["lost"]) == (3, 2, 1)
     ray.kill(queue)
+
+
+async def steps(queue: QueueState, first: int, last: int) -> None:
+    """Two groups a step, each trained."""
+    for version in range(first, last):
+        await queue.set_version(version)
+        for slot in range(2):
+            ticket = await queue.admit(f"w/{slot}")
+            assert ticket is not None
+            assert await queue.put(ticket, ["done", "done"], group(ticket, version)) == "ready"
+        assert len(fetch(await queue.take(version))) == 2
+
+
+async def test_settled_groups_leave_memory_and_a_resumed_queue_cuts_off_what_came_later(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.replay.queue.SETTLED", 4)
+    images, journal = ["a.png", "b.png", "c.png"], str(tmp_path / "queue.jsonl")
+    queue = QueueState(config, images, None, journal)
+    await steps(queue, 0, 20)
+    assert len(queue._ledger.entries) <= 8 and len((tmp_path / "queue.jsonl").read_text().splitlines()) < 40
+    snapshot = await queue.snapshot()
+    assert [(e.group, e.state, e.step) for e in summary.read(tmp_path)] == [(n, "consumed", n // 2) for n in range(40)]
+    await steps(queue, 20, 30)
+    await queue.write_ledger()
+    assert len(summary.read(tmp_path)) == 60
+    again = Ticket(59, 0)  # the last of its slot, whose answer may have been lost on the way
+    assert await queue.put(again, ["done", "done"], group(again, 29)) == "consumed"
+
+    resumed = QueueState(config, images, snapshot, journal)
+    assert (await resumed.account())["dispatched"] == len(summary.read(tmp_path)) == 40
+    await steps(resumed, 20, 22)
+    await resumed.write_ledger()
+    found = summary.read(tmp_path)
+    assert [(e.group, e.step) for e in found] == [(n, n // 2) for n in range(44)] and not summary.errors(found)
+
+    (tmp_path / "ledger.jsonl").write_bytes((tmp_path / "ledger.jsonl").read_bytes()[:1000])
+    with pytest.raises(archive.Torn, match=r"has 1,000 bytes, the checkpoint relies on .* a part of the ledger"):
+        QueueState(config, images, snapshot, journal)
+
+
+async def test_a_ledger_that_cannot_be_written_away_stays_whole(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("actors.replay.queue.SETTLED", 4)
+    queue = QueueState(config, ["a.png", "b.png", "c.png"], None, str(tmp_path / "queue.jsonl"))
+    await steps(queue, 0, 4)
+    for part in ("actors.replay.archive.append", "actors.replay.queue.write_whole"):
+        with monkeypatch.context() as full:
+
+            def refuse(*_: object) -> int:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            full.setattr(part, refuse)
+            await queue.snapshot()
+            await steps(queue, queue._ledger.version + 1, queue._ledger.version + 5)
+        written = (tmp_path / "queue.jsonl").read_text().splitlines()
+        assert Ledger.replay(config.queue, written).account() == await queue.account(), "a queue that died now"
+    await queue.write_ledger()
+    assert [e.group for e in summary.read(tmp_path)] == list(range((await queue.account())["dispatched"]))
+
+
+async def test_the_result_of_an_actor_that_was_given_up_long_ago_is_not_taken(config: Config, tmp_path: Path) -> None:
+    queue = QueueState(config, ["a.png", "b.png", "c.png"], None, str(tmp_path / "queue.jsonl"))
+    late = await queue.admit("hangs/0")
+    assert late is not None and await queue.lose("hangs", "hung") == 1
+    await queue.write_ledger()
+    assert late.group not in queue._ledger.entries
+    assert await queue.put(late, ["done", "done"], group(late, 0)) == "lost"
+    assert (await queue.account())["lost"] == (await queue.account())["dispatched"] == 1

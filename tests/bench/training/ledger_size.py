@@ -1,6 +1,7 @@
-"""A million groups through the ledger, from 64 rollout actors: does a group cost the same at the end as at first?
+"""A million groups through the ledger, from 64 rollout actors: does a group cost the same at the end as at first, and
+does memory stay as it was?
 
-The journal's lines are made as in a run and thrown away. What grows is the ledger's own memory: it keeps every entry.
+The journal's lines are made as in a run and thrown away; settled groups are written to the archive as the queue does.
 """
 
 import time
@@ -13,7 +14,10 @@ GROUPS, ACTORS, PER_STEP, PARTS = 1_000_000, 64, 64, 10
 def main(out_dir: Path) -> dict[str, Any]:
     import psutil
 
+    from actors.files import write_whole
+    from actors.replay import archive
     from actors.replay.ledger import Ledger
+    from actors.replay.queue import SETTLED
     from configs.schema import Queue
 
     ledger = Ledger(Queue(groups_per_step=PER_STEP, max_staleness=2), prompts=50_000, group_size=8)
@@ -34,6 +38,10 @@ def main(out_dir: Path) -> dict[str, Any]:
             ledger.recall(version)
             assert ledger.cut(step=version) is not None
             ledger.changes()
+            if len(ledger.entries) - len(ledger.unsettled) > SETTLED:
+                settled = ledger.settled()
+                ledger.forget(settled, archive.append(out_dir / archive.NAME, ledger.archive, settled))
+                write_whole(out_dir / "queue.jsonl", ledger.snapshot())
             version += 1
             ledger.version = version
         costs.append((time.process_time() - began) / (ledger.counts["consumed"] - first) * 1e6)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_a_group_that_a_resumed_run_plays_again_replaces_the_one_before(tmp_path
     entries = [entry for line in lines[:2] for entry in line["entries"]]
     entries.append({**lines[2]["entries"][0], "state": "running", "step": -1})
     fresh = path / "fresh"
-    fresh.write_text(json.dumps({"entries": entries}) + "\n")
+    fresh.write_text(json.dumps({"archive": 0, "issued": 9, "entries": entries}) + "\n")
     fresh.replace(path / "queue.jsonl")  # as a resumed queue begins its journal
     run.refresh()
     [played] = run.find(Query(state="running"))
@@ -95,6 +96,40 @@ def test_a_group_that_a_resumed_run_plays_again_replaces_the_one_before(tmp_path
     run.refresh()
     again = run.read(run.find(Query())[0])
     assert again["group"] == old["group"] and again["members"] != old["members"]
+
+
+def begin_journal(path: Path, archive: int, issued: int, entries: list[dict[str, Any]]) -> None:
+    """As a queue does that settles groups, or that is resumed."""
+    fresh = path / "fresh"
+    fresh.write_text(json.dumps({"archive": archive, "issued": issued, "entries": entries}) + "\n")
+    fresh.replace(path / "queue.jsonl")
+
+
+def test_groups_that_left_the_journal_are_found_in_the_archive(tmp_path: Path) -> None:
+    path = make(tmp_path / "run", steps=3)
+    run = opened(path)
+    shown = [(row.group, row.state) for row in run.find(Query())]
+    journal = [json.loads(line) for line in (path / "queue.jsonl").read_text().splitlines()]
+    lines = [[json.dumps(entry) + "\n" for entry in line["entries"]] for line in journal]
+    (path / "ledger.jsonl").write_text("".join(lines[0]))
+    early = (path / "ledger.jsonl").stat().st_size
+    begin_journal(path, early, 12, [entry for line in journal[1:] for entry in line["entries"]])
+    run.refresh()
+    assert [(row.group, row.state) for row in run.find(Query())] == shown
+    with (path / "ledger.jsonl").open("a") as archive:
+        # as a checkpoint writes it, and then settled
+        archive.write(json.dumps({**journal[1]["entries"][0], "state": "running", "step": -1}) + "\n")
+        archive.write("".join(lines[1]))
+    begin_journal(path, (path / "ledger.jsonl").stat().st_size, 12, journal[2]["entries"])
+    for follower in (run, opened(path)):
+        follower.refresh()
+        assert [(row.group, row.state) for row in follower.find(Query())] == shown
+    with (path / "ledger.jsonl").open("r+") as archive:  # resumed from the checkpoint before
+        archive.truncate(early)
+    begin_journal(path, early, 8, [])
+    for follower in (run, opened(path)):
+        follower.refresh()
+        assert {row.group for row in follower.find(Query())} == {0, 1, 2, 3}
 
 
 def test_damaged_lines_are_skipped(tmp_path: Path) -> None:

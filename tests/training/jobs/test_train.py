@@ -21,6 +21,7 @@ import pytest
 from tests.chaos import Chaos
 from tests.interpreter import interpreter, ray_command
 from training.data.synthetic_charts import ATTRIBUTES
+from training.run.ledger_summary import read
 
 ROOT = Path(__file__).parents[3]
 SMALL = [
@@ -89,24 +90,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_a_killed_run_resumes_with_no_prompt_lost_or_trained_twice(finished: tuple[Path, Path]) -> None:
     run, _ = finished
-    entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-    consumed = [e for e in entries if e["state"] == "consumed"]
-    assert Counter(e["step"] for e in consumed) == dict.fromkeys(range(5), 2)
-    assert len({e["group"] for e in entries}) == len(entries)
-    assert max(Counter(e["prompt"] for e in consumed).values()) == 1  # 10 of 24 prompts, none twice
-    assert not [e for e in entries if e["state"] == "running" and e["worker"] == ""]
-    lost = [e["prompt"] for e in entries if e["state"] == "lost"]
-    later = Counter(e["prompt"] for e in entries)
+    entries = read(run)
+    consumed = [e for e in entries if e.state == "consumed"]
+    assert Counter(e.step for e in consumed) == dict.fromkeys(range(5), 2)
+    assert [e.group for e in entries] == list(range(len(entries)))
+    assert max(Counter(e.prompt for e in consumed).values()) == 1  # 10 of 24 prompts, none twice
+    assert not [e for e in entries if e.state == "running" and e.worker == ""]
+    lost = [e.prompt for e in entries if e.state == "lost"]
+    later = Counter(e.prompt for e in entries)
     assert all(later[p] > 1 for p in lost)
 
 
 def test_the_ledger_and_the_staleness_bound_hold(finished: tuple[Path, Path]) -> None:
     run, _ = finished
-    entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-    for entry in entries:
-        if entry["state"] == "consumed":
-            assert 0 <= entry["step"] - entry["oldest"] <= 2
-            assert len(entry["members"]) == 4
+    for entry in read(run):
+        if entry.state == "consumed":
+            assert 0 <= entry.step - entry.oldest <= 2
+            assert len(entry.members) == 4
 
 
 def test_what_a_run_leaves_behind(finished: tuple[Path, Path]) -> None:
@@ -123,8 +123,7 @@ def test_what_a_run_leaves_behind(finished: tuple[Path, Path]) -> None:
     for name in ("config.yaml", "metrics.jsonl", "summary.md", "reward.png", "before_after.png", "advantages.jsonl"):
         assert (run / name).stat().st_size > 0
     played = [json.loads(line) for path in run.glob("trajectories/*.jsonl") for line in path.open()]
-    entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
-    assert {e["group"] for e in entries if e["state"] == "consumed"} <= {g["group"] for g in played}
+    assert {e.group for e in read(run) if e.state == "consumed"} <= {g["group"] for g in played}
     assert list(run.glob("tensorboard/*events*")) and list(run.glob("pictures/*.png"))
     assert (run.parent / "latest").resolve() == run
     text = log.read_text()
@@ -305,10 +304,7 @@ def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
             driver.kill()
     kept = json.loads((run / "summary.json").read_text())
     assert kept["steps"] == 5 and 0 <= kept["evaluation"]["heldout"]["sampled"]["after"]["exec_rate"] <= 1
-    consumed, before = (
-        [e for line in (folder / "ledger.jsonl").open() if (e := json.loads(line))["state"] == "consumed"]
-        for folder in (run, finished[0])
-    )
+    consumed, before = ([e for e in read(folder) if e.state == "consumed"] for folder in (run, finished[0]))
     assert consumed == before
     again = subprocess.run(
         [sys.executable, "-m", "training.train", "--resume", str(run)],

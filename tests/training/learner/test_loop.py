@@ -26,6 +26,7 @@ from tests.training.run.test_dashboard import gauges, named
 from training import rerun
 from training.learner.loop import _ask, train_loop
 from training.run import checkpoint
+from training.run.ledger_summary import read
 from training.run.ray_env import runtime_env
 
 GROUPS, MEMBERS = 2, 3
@@ -89,9 +90,9 @@ def config(steps: int) -> Config:
 class Feed:
     """Plays a rollout actor: made-up groups, determined by their number, as fast as they are admitted."""
 
-    def __init__(self, settings: Config, snapshot: bytes | None) -> None:
-        images = [f"{i}.png" for i in range(16)]
-        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=64).remote(settings, images, snapshot)
+    def __init__(self, settings: Config, run: Path, snapshot: bytes | None) -> None:
+        images, journal = [f"{i}.png" for i in range(16)], str(run / "queue.jsonl")
+        self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=64).remote(settings, images, snapshot, journal)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -103,9 +104,6 @@ class Feed:
                 [group] = tiny.groups(1, MEMBERS, seed=ticket.group)
                 named = replace(group, group=ticket.group, prompt=ticket.prompt)
                 ray.get(self.queue.put.remote(ticket, ["done"] * MEMBERS, named))
-
-    def entries(self) -> list[dict[str, Any]]:
-        return ray.get(self.queue.entries.remote())
 
     def end(self) -> None:
         self._over.set()
@@ -139,7 +137,7 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
     receiver = Receiver.options(num_cpus=0).remote(policy_folder)
     settings = config(steps=5)
     (tmp_path / "STOP").touch()
-    feed = Feed(settings, None)
+    feed = Feed(settings, tmp_path, None)
     fit(settings, tmp_path, policy_folder, feed, receiver)
     feed.end()
     first = checkpoint.latest(tmp_path)
@@ -147,12 +145,12 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
 
     (tmp_path / "STOP").unlink()
     (tmp_path / "metrics.jsonl").open("a").write('{"step": 2, "reward": 0}\n{"st')  # as a kill would leave it
-    feed = Feed(settings, (first / "queue.bin").read_bytes())
+    feed = Feed(settings, tmp_path, (first / "queue.bin").read_bytes())
     result = fit(settings, tmp_path, policy_folder, feed, receiver, first)
-    entries = feed.entries()
     feed.end()
+    ray.get(feed.queue.write_ledger.remote())
 
-    trained = [(e["step"], e["group"], e["prompt"]) for e in entries if e["state"] == "consumed"]
+    trained = [(e.step, e.group, e.prompt) for e in read(tmp_path) if e.state == "consumed"]
     assert len(trained) == len({group for _, group, _ in trained}) == 5 * GROUPS
     assert len({prompt for _, _, prompt in trained}) == 5 * GROUPS  # within an epoch no prompt comes twice
 
@@ -196,7 +194,7 @@ def test_an_engine_that_passes_over_weights_ends_the_run_at_once(
     receiver = Receiver.options(num_cpus=0).remote(policy_folder, part)
     settings = config(steps=2)
     settings.learner.lr = 0.05
-    feed = Feed(settings, None)
+    feed = Feed(settings, tmp_path, None)
     failed = ""
     try:
         fit(settings, tmp_path, policy_folder, feed, receiver)
@@ -211,7 +209,7 @@ def test_a_recorded_run_trains_again_to_the_same_figures(
 ) -> None:
     settings = config(steps=3)
     settings.run.record = True
-    feed = Feed(settings, None)
+    feed = Feed(settings, tmp_path, None)
     fit(settings, tmp_path, policy_folder, feed, Receiver.options(num_cpus=0).remote(policy_folder))
     feed.end()
     (tmp_path / "config.yaml").write_text(dump(settings))

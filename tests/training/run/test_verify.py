@@ -30,15 +30,16 @@ def write(folder: Path, entries: list[Entry], held: set[int]) -> Path:
     """A checkpoint after one step."""
     folder.mkdir(parents=True)
     rows = [asdict(e) for e in entries]
-    (folder / "queue.bin").write_bytes(pickle.dumps(json.dumps({"entries": rows})) + pickle.dumps(dict.fromkeys(held)))
-    (folder / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ledger = {"entries": rows[1:], "archive": len(json.dumps(rows[0])) + 1, "issued": 3}
+    (folder / "queue.bin").write_bytes(pickle.dumps(json.dumps(ledger)) + pickle.dumps(dict.fromkeys(held)))
+    (folder.parents[1] / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "state.json").write_text(json.dumps({"step": 1, "base": "x"}))
     (folder / "learner_0_of_1.pt").touch()
     return folder
 
 
 def test_a_sound_checkpoint_is_described(tmp_path: Path) -> None:
-    lines, problems = verify(write(tmp_path / "step_000001", entries(), {1}), CONFIG)
+    lines, problems = verify(write(tmp_path / "checkpoints" / "step_000001", entries(), {1}), CONFIG)
     assert not problems
     assert lines[0] == "step_000001: 1 steps, 1 groups trained, 3 dispatched"
     assert lines[1] == "1 groups are ready and go on; 1 were being played and are issued again"
@@ -51,7 +52,8 @@ def test_a_sound_checkpoint_is_described(tmp_path: Path) -> None:
         (lambda b: b, set(), r"not stored, or the reverse: \[1\]"),
         (lambda b: [replace(b[0], step=3), *b[1:]], {1}, "step 0 consumed 0 groups, it must have 1"),
         (lambda b: [*b[:1], replace(b[1], newest=2), *b[2:]], {1}, r"groups \[1\] have tokens of weights later"),
-        (lambda b: [*b, b[0]], {1}, "group 0 appears 2 times"),
+        (lambda b: [*b, replace(b[0], state="running", step=-1)], {1}, "group 0 appears 2 times"),
+        (lambda b: b[:2], {1}, "the ledger has 2 groups, 3 were dispatched"),
     ],
 )
 def test_a_contradiction_is_named_and_nothing_is_started(
