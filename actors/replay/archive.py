@@ -8,10 +8,9 @@ last line of a group counts. A last line without an end (its writer died) is non
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-from actors.replay.ledger import Entry
+from actors.replay.ledger import Entry, plain
 
 NAME = "ledger.jsonl"
 
@@ -36,7 +35,7 @@ def cut(path: Path, length: int) -> None:
 def append(path: Path, length: int, entries: Iterable[Entry]) -> int:
     """Write entries after the first `length` bytes, in the place of what follows them; the new length. Raises OSError
     (a full disk), after which the first `length` bytes are as they were."""
-    lines = "".join(json.dumps(asdict(entry)) + "\n" for entry in entries).encode()
+    lines = "".join(json.dumps(plain(entry)) + "\n" for entry in entries).encode()
     with path.open("r+b" if path.exists() else "w+b") as file:
         file.truncate(length)
         file.seek(length)

@@ -21,7 +21,7 @@ import math
 import random
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from configs.schema import Queue
@@ -67,6 +67,14 @@ class Entry:
     tokens: int = 0
     reward: float = 0.0
     members: tuple[str, ...] = ()  # one outcome a member: `done` or why it is void
+
+
+FIELDS = tuple(one.name for one in fields(Entry))
+
+
+def plain(entry: Entry) -> dict[str, Any]:
+    """An entry as data for JSON; `dataclasses.asdict` takes about twenty times as long."""
+    return {name: getattr(entry, name) for name in FIELDS}
 
 
 @dataclass(frozen=True)
@@ -225,7 +233,7 @@ class Ledger:
 
     def changes(self) -> str:
         """What has changed since the last call, as one JSON line; `replay` turns the lines into the same ledger."""
-        state = self._position() | {"entries": [asdict(self.entries[n]) for n in sorted(self.changed)]}
+        state = self._position() | {"entries": [plain(self.entries[n]) for n in sorted(self.changed)]}
         self.changed.clear()
         return json.dumps(state)
 
@@ -238,7 +246,7 @@ class Ledger:
             "forgotten": self.forgotten,
             "archive": self.archive,
             "agreed": list(self.agreed.items()),
-            "entries": [asdict(e) for e in self.entries.values()],
+            "entries": [plain(e) for e in self.entries.values()],
         }
         return json.dumps(state)
 
