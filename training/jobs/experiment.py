@@ -66,8 +66,11 @@ TURNS = (  # what turns bring in training: RRVF lets some of its dialogues call 
 )
 
 
-def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path, turns: bool = False) -> None:
-    """Do what is missing, then print the table; `turns`: of TURNS as well. Raises ConfigError, Outage, OSError."""
+def experiment(
+    file: str, overrides: Sequence[str], seeds: int, folder: Path, names: Sequence[str] | None = None
+) -> None:
+    """Do what is missing, then print the table. `names`: of which arms; None: of ARMS. Raises ConfigError, Outage,
+    OSError."""
     from training.jobs.experiment_report import report
 
     set_environment()
@@ -75,7 +78,7 @@ def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path, tu
         raise ConfigError(f"--seeds {seeds}: at least one")
     config = load(file, [*overrides, f"run.dir={folder}", "evaluate.before_after=false"])
     begin(folder, config)
-    arms = (*ARMS, *TURNS) if turns else ARMS
+    arms = ARMS if names is None else chosen(names)
     images, held = training_and_evaluation(config, CACHE)
     sets = [*held, own(config, "heldout", config.evaluate.count)]
     measure(config, str(shipped(config.data.domain)), folder / "base", images, sets, MODES)
@@ -89,6 +92,16 @@ def experiment(file: str, overrides: Sequence[str], seeds: int, folder: Path, tu
                 newest = learn_from_pairs(file, settings, run, config, pairs(arm.pairs, folder, config, images))
             measure(config, newest, run, images, sets, MODES if arm.name == "rrvf" else SHORT)
     print(report(folder, config, seeds, sets, arms))
+
+
+def chosen(names: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms of these names, in the order of the table. Raises ConfigError."""
+    known_ones = [arm.name for arm in (*ARMS, *TURNS)]
+    if unknown := [name for name in names if name not in known_ones]:
+        raise ConfigError(f"--arms {','.join(unknown)}: there are {', '.join(known_ones)}")
+    if "rrvf" not in names:
+        raise ConfigError("--arms needs rrvf: the others are compared with it")
+    return tuple(arm for arm in (*ARMS, *TURNS) if arm.name in names)
 
 
 def own(config: Config, split: Split, count: int) -> ImageSet:

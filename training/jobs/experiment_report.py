@@ -29,7 +29,7 @@ NAMES = {
     "own": "what the base learned from",
 }
 COMPARED = ("similarity", "value", "count", "kind", "colour", "word")
-COLOURS = {"rrvf": "#1f5fa8", "runs": "#a8541f", "exchanged": "#6b3fa0"}
+COLOURS = {"rrvf": "#1f5fa8", "runs": "#a8541f", "exchanged": "#6b3fa0", "direct": "#2e8b57", "turns": "#b03060"}
 
 Seeds = list[Evaluation]  # one a seed; the base, which all seeds share, is there once
 
@@ -54,9 +54,9 @@ def report(folder: Path, config: Config, seeds: int, sets: Sequence[ImageSet], a
     whole = {**facts, "results": results, "differences": compared}
     write_whole(folder / "results.json", json.dumps(whole, indent=2) + "\n")
     write_whole(folder / "results.md", text)
-    curves(folder, seeds, folder / "curves.png")
-    shown = [images.name for images in sets[:2]]
-    pictures([(arm, _shown(found[arm][0], shown)) for arm in ("base", "rrvf", "runs")], folder / "pictures.png")
+    curves(folder, [arm.name for arm in arms if arm.pairs is None], seeds, folder / "curves.png")
+    shown, rows = [images.name for images in sets[:2]], list(found)[:3]
+    pictures([(arm, _shown(found[arm][0], shown)) for arm in rows], folder / "pictures.png")
     return text
 
 
@@ -170,15 +170,16 @@ def _cell(value: dict[str, Any]) -> str:
     return f"{value['mean']:.3f}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f}")
 
 
-def curves(folder: Path, seeds: int, path: Path) -> None:
-    """Reward, programs that run and similarity of the rollouts of every arm that has them: mean and spread."""
+def curves(folder: Path, arms: Sequence[str], seeds: int, path: Path) -> None:
+    """Reward, programs that run and similarity of the rollouts of these arms: mean and spread."""
     import numpy as np
     from matplotlib.figure import Figure
 
     panels = {"reward": "mean reward", "exec_rate": "programs that run", "similarity": "similarity of final render"}
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for axes, (key, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for arm, colour in COLOURS.items():
+        for arm in arms:
+            colour = COLOURS[arm]
             runs = [_lines(folder / f"{arm}-{seed}" / "metrics.jsonl") for seed in range(seeds)]
             count = min(len(run) for run in runs)
             curve = np.array([smooth([line[key] for line in run[:count]]) for run in runs])

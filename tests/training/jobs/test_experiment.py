@@ -106,6 +106,14 @@ def test_the_table_holds_every_arm_with_its_spread(tmp_path: Path) -> None:
         assert Image.open(tmp_path / name).width > 400
 
 
+def test_arms_are_chosen_by_name_in_the_order_of_the_table() -> None:
+    assert [arm.name for arm in experiment.chosen(["turns", "rrvf"])] == ["rrvf", "turns"]
+    with pytest.raises(ConfigError, match="--arms x,y: there are rrvf, runs"):
+        experiment.chosen(["x", "rrvf", "y"])
+    with pytest.raises(ConfigError, match="needs rrvf"):
+        experiment.chosen(["direct"])
+
+
 def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[tuple[str, ...]] = []
     monkeypatch.setattr(experiment, "_run", lambda *arguments: started.append(arguments))
