@@ -1,6 +1,6 @@
 """Learning from pictures alone against every other explanation of the gain: arms, by seeds, in one table.
 
-    python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir DIR] [--arms rrvf,NAME...]  (make experiment)
+    python -m training.experiment CONFIG [key=value ...] [--seeds 3] [--dir DIR] [--arms rrvf,NAME...]
 
 Exit status: 0 done, 1 an arm failed (start again to go on), 2 unusable input, 130 interrupted.
 """
