@@ -66,9 +66,10 @@ class QueueState:
     """The queue's logic on one event loop; `ReplayQueue` is this class as a Ray actor."""
 
     def __init__(
-        self, config: Config, images: Sequence[str], snapshot: bytes | None = None, journal: str | None = None
+        self, config: Config, images: Sequence[str], snapshot: Path | None = None, journal: str | None = None
     ) -> None:
-        """`snapshot`: of the run that is resumed; `journal`: file of the ledger's changes, read after a death. Settled
+        """`snapshot`: file of the run that is resumed (an argument of an actor that Ray starts again has to be small);
+        `journal`: file of the ledger's changes, read after a death. Settled
         groups go to the archive beside it; without a journal they stay in memory."""
         self._config = config
         self._images = list(images)
@@ -85,9 +86,9 @@ class QueueState:
             for entry in [e for e in self._ledger.entries.values() if e.state == "ready"]:
                 self._ledger.lose_ready(entry.group, "the queue died")
         elif snapshot is not None:
-            stream = io.BytesIO(snapshot)
-            snapshot_of_ledger, groups = pickle.load(stream), pickle.load(stream)
-            self._ledger = Ledger.restore(config.queue, snapshot_of_ledger)
+            with snapshot.open("rb") as stream:
+                ledger, groups = pickle.load(stream), pickle.load(stream)
+            self._ledger = Ledger.restore(config.queue, ledger)
             self._groups = {number: ray.put(group) for number, group in groups.items()}
         else:
             self._ledger = Ledger(config.queue, len(images), config.rollout.group_size, config.run.seed)

@@ -117,13 +117,13 @@ def check_ledger(run: Path | None, config: Config) -> None:
     print("the ledger balances")
 
 
-def check_archive(run: Path, snapshot: bytes) -> None:
+def check_archive(run: Path, snapshot: Path) -> None:
     """Raises ConfigError where groups that a queue's snapshot relies on are no longer in the run's ledger."""
     from actors.replay import archive
     from actors.replay.queue import ledger_of
 
     try:
-        archive.check(run / archive.NAME, ledger_of(snapshot)["archive"])
+        archive.check(run / archive.NAME, ledger_of(snapshot.read_bytes())["archive"])
     except archive.Torn as error:
         raise ConfigError(str(error)) from None
 
@@ -176,7 +176,7 @@ class Run:
             print(f"{self.folder} has no checkpoint yet: starting it anew")
         model = str(checkpoint) if checkpoint is not None else self._policy(shared)
         base = read_state(checkpoint)["base"] if checkpoint is not None else model
-        snapshot = (checkpoint / "queue.bin").read_bytes() if checkpoint is not None else None
+        snapshot = checkpoint / "queue.bin" if checkpoint is not None else None
         if snapshot is not None:
             check_archive(self.folder, snapshot)
         try:

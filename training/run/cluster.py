@@ -92,7 +92,7 @@ class Cluster:
         model: str,
         base: str,
         images: Sequence[str],
-        snapshot: bytes | None,
+        snapshot: Path | None,
         version: int = 0,
         say: Callable[[str], None] = print,
     ) -> None:

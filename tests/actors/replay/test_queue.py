@@ -77,21 +77,30 @@ async def test_an_empty_queue_says_what_it_waited_for(config: Config) -> None:
         await queue.take(0)
 
 
-async def test_a_snapshot_keeps_ready_groups_and_issues_running_ones_again(config: Config) -> None:
+def kept(folder: Path, snapshot: bytes) -> Path:
+    """As a checkpoint keeps it."""
+    path = folder / "checkpoints" / "step_000001" / "queue.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(snapshot)
+    return path
+
+
+async def test_a_snapshot_keeps_ready_groups_and_issues_running_ones_again(config: Config, tmp_path: Path) -> None:
     queue = QueueState(config, ["a.png", "b.png", "c.png"])
     first, second = await queue.admit("w/0"), await queue.admit("w/1")
     assert first is not None and second is not None
     await queue.put(first, ["done", "done"], group(first, 0))
-    restored = QueueState(config, ["a.png", "b.png", "c.png"], await queue.snapshot())
+    snapshot = kept(tmp_path, await queue.snapshot())
+    restored = QueueState(config, ["a.png", "b.png", "c.png"], snapshot)
     again = await restored.admit("w")
     assert again is not None and again.prompt == second.prompt and again.group > second.group
     await restored.put(again, ["done", "done"], group(again, 0))
     assert [g.group for g in fetch(await restored.take(0))] == [first.group, again.group]
     with pytest.raises(ValueError, match="the run began with 3 images"):
-        QueueState(config, ["a.png"], await queue.snapshot())
+        QueueState(config, ["a.png"], snapshot)
 
 
-async def test_a_snapshot_is_of_one_moment_while_groups_come_in(config: Config) -> None:
+async def test_a_snapshot_is_of_one_moment_while_groups_come_in(config: Config, tmp_path: Path) -> None:
     queue = QueueState(config, ["a.png", "b.png", "c.png"])
     first, second = await queue.admit("w/0"), await queue.admit("w/1")
     assert first is not None and second is not None
@@ -99,7 +108,7 @@ async def test_a_snapshot_is_of_one_moment_while_groups_come_in(config: Config) 
     taking = asyncio.create_task(queue.snapshot())
     await asyncio.sleep(0)  # it now waits for the first group's bytes
     await queue.put(second, ["done", "done"], group(second, 0))
-    restored = QueueState(config, ["a.png", "b.png", "c.png"], await taking)
+    restored = QueueState(config, ["a.png", "b.png", "c.png"], kept(tmp_path, await taking))
     account = await restored.account()
     assert account["ready"] == 1 and account["lost"] == 1
 
@@ -171,7 +180,7 @@ async def test_settled_groups_leave_memory_and_a_resumed_queue_cuts_off_what_cam
     queue = QueueState(config, images, None, journal)
     await steps(queue, 0, 20)
     assert len(queue._ledger.entries) <= 8 and len((tmp_path / "queue.jsonl").read_text().splitlines()) < 40
-    snapshot = await queue.snapshot()
+    snapshot = kept(tmp_path, await queue.snapshot())
     assert [(e.group, e.state, e.step) for e in summary.read(tmp_path)] == [(n, "consumed", n // 2) for n in range(40)]
     await steps(queue, 20, 30)
     await queue.write_ledger()

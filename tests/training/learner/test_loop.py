@@ -90,7 +90,7 @@ def config(steps: int) -> Config:
 class Feed:
     """Plays a rollout actor: made-up groups, determined by their number, as fast as they are admitted."""
 
-    def __init__(self, settings: Config, run: Path, snapshot: bytes | None) -> None:
+    def __init__(self, settings: Config, run: Path, snapshot: Path | None) -> None:
         images, journal = [f"{i}.png" for i in range(16)], str(run / "queue.jsonl")
         self.queue = ReplayQueue.options(num_cpus=0, max_concurrency=64).remote(settings, images, snapshot, journal)
         self._over = threading.Event()
@@ -145,7 +145,7 @@ def test_a_run_stops_on_request_resumes_and_trains_nothing_twice(
 
     (tmp_path / "STOP").unlink()
     (tmp_path / "metrics.jsonl").open("a").write('{"step": 2, "reward": 0}\n{"st')  # as a kill would leave it
-    feed = Feed(settings, tmp_path, (first / "queue.bin").read_bytes())
+    feed = Feed(settings, tmp_path, first / "queue.bin")
     result = fit(settings, tmp_path, policy_folder, feed, receiver, first)
     feed.end()
     ray.get(feed.queue.write_ledger.remote())
