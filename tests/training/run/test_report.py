@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from actors.replay.ledger import Entry, State
 from training.evaluation.heldout import Row, difference_ci95, scores
 from training.run import report
 
@@ -38,8 +39,8 @@ def rows(folder: Path, executed: list[bool]) -> list[Row]:
     return found
 
 
-def entry(step: int, reward: float, state: str = "consumed") -> dict:
-    return {"state": state, "step": step, "reward": reward, "members": ["done", "done"]}
+def entry(step: int, reward: float, state: State = "consumed") -> Entry:
+    return Entry(0, 0, "w", state, 0, step=step, reward=reward, members=("done", "done"))
 
 
 METRIC = {"reward": 0.1, "exec_rate": 0.5, "similarity": 0.2, "staleness_mean": 1.0, "staleness_max": 2.0}
