@@ -68,7 +68,7 @@ def pair(target: Palette, render: Palette, way: Way) -> Pairing:
 
 NEUTRAL = 0.25  # weight of all neutral colours of a chart together, where there is a coloured one
 BLEND = 0.15  # weight of a pixel of an outline
-GRAYED = 8.0  # chroma that a blend of a hue would have, from which its lack shows
+GRAYED = 3.0  # chroma that a blend of a hue would have, from which its lack shows
 HUED = 14.0  # chroma above which a colour has a hue
 
 
