@@ -17,8 +17,9 @@ SHARE = 0.012
 LINE = 1.5  # half of an axis' line, pixels of the canvas
 DOUBT = 4.0  # what a reading that falls behind by 1 loses of a label's vote
 USUAL = 0.5  # of a vote: values grow to the right and upwards
-STEPS = np.array([1, 2, 2.5, 3, 4, 5, 6, 8])  # times a power of ten
+STEPS = np.array([1, 2, 2.5, 5])  # times a power of ten, as renderers choose them
 VOTES = 0.6  # of the labels that are read, which must agree
+LEGIBLE, SMALL_VOTES = 7, 0.85  # rows of a digit; of labels that are smaller, nearly all must, and three at least
 
 Box = tuple[float, float, float, float]
 
@@ -85,7 +86,8 @@ def _fit(readings: list[Reading], axis: int, factor: float) -> Scale | None:
     count = (best > -1).sum(axis=1)
     usual = slope > 0 if axis == 0 else slope < 0
     k = int((np.where(best > -1, best, 0).sum(axis=1) + USUAL * usual).argmax())
-    if count[k] < max(2, VOTES * len(readings)):
+    small = float(np.median([r.box[3] - r.box[1] for r in readings])) < LEGIBLE
+    if count[k] < (max(3, SMALL_VOTES * len(readings)) if small else max(2, VOTES * len(readings))):
         return None
     agree = vote[k] > -1
     if count[k] == 2 and not _is_even(np.unique(values[agree])):
