@@ -45,11 +45,11 @@ SHADES = {"edges": 0.1, "text": 0.1}  # what weighs in the place of values where
 POWER = 0.5
 REST = 0.02  # what is left to gain above `Look.full`, so that closer is better
 MAX_SHIFT = 0.03  # of the canvas, undone before comparing
-BOLDER = 1.6  # strokes may be that much wider or thinner: they keep their width where a figure changes its size
+BOLDER = 2.3  # strokes may be that much wider or thinner: they keep their width where a figure changes its size
 AXES, AXES_MOST = 1.6, 0.4  # what marks cost that stand right but for the range of an axis
 MEET = 0.93  # of the values, for another range of an axis that registration took to be believed
-LETTERS = 0.02  # of what letters are larger or smaller
-MARGIN = 0.15  # of what plotting areas are off
+LETTERS = 0.01  # of what letters are larger or smaller
+MARGIN = 0.08  # of what plotting areas are off
 WHERE = 0.4
 TITLE = 0.4  # of the text term, where there is a title
 
@@ -124,15 +124,16 @@ def _compare_charts(target: Features, rgb: Rgb, look: Look) -> Comparison:
             values = again
             pairing = pair(target.palette, render.palette, "plot")
     strokes = float(target.shapes.shares[THIN].sum()) > 0.5
-    terms = {"ink": _ink(target, seen, BOLDER if strokes else 1.0)} if target.mass.any() or seen.mass.any() else {}
+    bolder = BOLDER if strokes else 1.0
+    terms = {"ink": _ink(target, seen, bolder)} if target.mass.any() or seen.mass.any() else {}
     if len(target.palette.weights) or len(render.palette.weights):
         terms["palette"] = pairing.agreement
     if target.edges.any() or seen.edges.any():
-        terms["edges"] = _edges(target, seen)
+        terms["edges"] = _edges(target, seen, bolder)
     if len(lines.known) or len(lines.found):
         terms["text"] = lines.score
     if target.shapes.count or render.shapes.count:
-        terms["data"] = inside * overlap(target.shapes.spread, seen.shapes.spread)
+        terms["data"] = inside * overlap(target.shapes.spread, seen.shapes.spread, bolder)
         terms["kind"] = similarity(target.shapes, render.shapes)
         if tells(target):
             terms["values"] = values.agreement
@@ -197,7 +198,7 @@ def _proportions(target: tuple[int, int], render: tuple[int, int]) -> float:
     area = min(x * y, 1 / (x * y))
     if area < 1 / 50:  # of 60 and 300 dots an inch it is 1/25
         return float(50 * area * min(1.0, shape)) / 4
-    return float(area**0.005 * min(shape**0.1, 3**2 * shape**2))
+    return float(area**0.003 * min(shape**0.05, 3**2 * shape**2))
 
 
 def _arrangement(target: Features, found: Survey, registration: Registration) -> float:
@@ -249,22 +250,23 @@ def _align(target: Features, render: Features, rgb: Rgb) -> tuple[Features, tupl
 
 
 def _ink(target: Features, render: Features, bolder: float = 1.0) -> float:
-    total = 0.0
-    for a, b in zip(target.levels, render.levels, strict=True):
+    """Agreement of inks; strokes that may be wider or thinner are seen from further away."""
+    total, first_level = 0.0, int(bolder > 1)
+    for a, b in list(zip(target.levels, render.levels, strict=True))[first_level:]:
         first, second = float(norm(a).sum()), float(norm(b).sum())
         ratio = np.float32(np.clip(first / max(second, 1e-9), 1 / bolder, bolder))  # strokes of another width
         total += 1 - float(norm(a - b * ratio).sum()) / max(first + second * float(ratio), 1e-9)
-    return total / len(target.levels)
+    return total / (len(target.levels) - first_level)
 
 
 def _f1(recall: float, precision: float) -> float:
     return 2 * recall * precision / (recall + precision) if recall + precision > 0 else 0.0
 
 
-def _edges(target: Features, render: Features) -> float:
+def _edges(target: Features, render: Features, bolder: float = 1.0) -> float:
     if not target.edges.any() or not render.edges.any():
         return 0.0
-    reach = max(1.2, 0.003 * sum(target.mass.shape))
+    reach = max(1.2, 0.003 * sum(target.mass.shape)) * bolder
     recall = np.exp(-((render.distance[target.edges] / reach) ** 2)).mean()
     precision = np.exp(-((target.distance[render.edges] / reach) ** 2)).mean()
     return _f1(float(recall), float(precision))

@@ -15,6 +15,7 @@ from serving.judge.perceptual.spread import Maps, spreads
 KINDS = ("bars", "horizontal bars", "lines", "points", "pie", "areas")
 SOLID, THIN = [0, 1, 4, 5], [2, 3]  # kinds that look alike from afar: filled areas, and strokes or dots
 MAX_LABELS = 8
+ROUND = 0.86  # of its box a disc fills pi/4, a bar all
 
 Mask = NDArray[np.bool_]
 
@@ -123,8 +124,9 @@ def _classify(
     x, y, width, height = (boxes[:, i].astype(np.float32) for i in range(4))
     long, short = np.maximum(width, height), np.minimum(width, height)
     fill = areas / (width * height)
-    thin = widths < max(5.5, 0.035 * side)
-    point = (long <= max(7.0, 0.07 * side)) & (long < 2.5 * short)
+    thin = widths < max(7.0, 0.045 * side)
+    small = np.where(fill < ROUND, np.maximum(7.0, 0.1 * side), np.maximum(7.0, 0.07 * side))
+    point = (long <= small) & (long < 2.5 * short)
     solid = (fill > 0.82) & (short >= 4) & ~point
     line = thin & ~point & ~solid
     area = ~(point | solid | line)

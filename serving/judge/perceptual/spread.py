@@ -26,9 +26,12 @@ def spreads(data: NDArray[np.bool_]) -> Maps:
     return tuple(found)  # type: ignore[arg-type]
 
 
-def overlap(first: Maps, second: Maps) -> float:
-    """Mean over the scales of 1 - sum|a-b| / (sum a + sum b) (Bray and Curtis 1957), 0..1."""
+def overlap(first: Maps, second: Maps, bolder: float = 1.0) -> float:
+    """Mean over the scales of 1 - sum|a-b| / (sum a + sum b) (Bray and Curtis 1957), 0..1. Marks may be up to `bolder`
+    times as wide: the second mask weighs as much as the first then."""
     total = 0.0
     for a, b in zip(first, second, strict=True):
-        total += 1 - cv2.norm(a, b, cv2.NORM_L1) / max(float(a.sum() + b.sum()), 1e-9)
+        one, other = float(a.sum()), float(b.sum())
+        ratio = float(np.clip(one / max(other, 1e-9), 1 / bolder, bolder))
+        total += 1 - cv2.norm(a, b * np.float32(ratio), cv2.NORM_L1) / max(one + other * ratio, 1e-9)
     return total / len(first)

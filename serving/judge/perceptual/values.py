@@ -13,9 +13,14 @@ from numpy.typing import NDArray
 
 from serving.judge.perceptual.features import Features
 from serving.judge.perceptual.palette import Pairing
+from serving.judge.perceptual.shapes import THIN
 
 FREE = 0.014  # of the plotting area: borders that near are equal
 FULL = 0.25  # of it: borders that far apart have nothing in common
+STROKE = (
+    0.03  # of a plotting area, by which strokes and points may be wider: they keep their size as figures change theirs
+)
+SPIKE = 3  # columns: of fewer a border that a line or bar has at its side
 LEAST_WEIGHT = 0.08  # of a colour that is a layer of its own
 MOST_MARKS, MOST_LAYERS = 60, 4
 SOLID = 0.6  # of a colour is left by opening where its marks are areas
@@ -80,7 +85,8 @@ def compare_values(target: Features, render: Features, pairing: Pairing) -> Valu
     pairs = layers(target, render, pairing)
     columns = [(borders(t), borders(r)) for t, r in pairs]
     rows = [(borders(t.T), borders(r.T)) for t, r in pairs]
-    plain = (_agreement(columns, high) + _agreement(rows, wide)) / 2
+    width = _width(target)
+    plain = (_agreement(columns, high, width) + _agreement(rows, wide, width)) / 2
     best = Values(plain)
     if plain > 0.9:
         return best
@@ -89,7 +95,7 @@ def compare_values(target: Features, render: Features, pairing: Pairing) -> Valu
         if (stretch, shift) == (1.0, 0.0):
             continue
         moved = [(t, (r[0], r[1] * stretch + shift, r[2] * stretch + shift)) for t, r in sides]
-        fitted = _agreement(moved, size)
+        fitted = _agreement(moved, size, width)
         if fitted > max(plain + 0.1, best.fitted):
             best = Values(plain, fitted, axis, stretch, shift)
     return best
@@ -104,9 +110,10 @@ def in_units(
     wide, high = max(8, x1 - x0), max(8, y1 - y0)
     pairs = layers(target, render, pairing)
     columns = [_moved(borders(r), (0, 1), stretch, shift) for _, r in pairs]
+    width = _width(target)
     rows = [_moved(borders(r.T), (1, 0), stretch, shift) for _, r in pairs]
-    upright = _agreement([(borders(t), r) for (t, _), (r, _) in zip(pairs, columns, strict=True)], high)
-    flat = _agreement([(borders(t.T), r) for (t, _), (r, _) in zip(pairs, rows, strict=True)], wide)
+    upright = _agreement([(borders(t), r) for (t, _), (r, _) in zip(pairs, columns, strict=True)], high, width)
+    flat = _agreement([(borders(t.T), r) for (t, _), (r, _) in zip(pairs, rows, strict=True)], wide, width)
     kept = [float(np.mean([share for _, share in sides])) if sides else 1.0 for sides in (columns, rows)]
     return (upright * kept[0] + flat * kept[1]) / 2
 
@@ -136,22 +143,29 @@ def borders(mask: Mask) -> Borders:
     return there, first, last
 
 
-def apart(t: Borders, r: Borders, size: int) -> NDArray[np.float32]:
-    """For each column how far the borders are apart, 0..1 (NaN where neither side has marks)."""
-    there_t, there_r = _wider(t[0]), _wider(r[0])
-    off = np.maximum(
-        np.abs(_filled(t[1], t[0]) - _filled(r[1], r[0])), np.abs(_filled(t[2], t[0]) - _filled(r[2], r[0]))
-    )
+def _width(target: Features) -> float:
+    """By how much marks may be wider or narrower than the target's, as a share of the plotting area."""
+    return STROKE if float(target.shapes.shares[THIN].sum()) > 0.5 else 0.0
+
+
+def apart(t: Borders, r: Borders, size: int, width: float = 0.0) -> NDArray[np.float32]:
+    """For each column how far the borders are apart, 0..1 (NaN where neither side has marks), but for marks that are
+    wider or narrower by `width` of the `size`."""
+    beside = 2 + round(width * size / 2)
+    there_t, there_r = _wider(t[0], beside), _wider(r[0], beside)
+    upper, lower = _filled(t[1], t[0]) - _filled(r[1], r[0]), _filled(t[2], t[0]) - _filled(r[2], r[0])
+    off = np.abs(upper + lower) / 2 + np.maximum(np.abs(upper - lower) / 2 - width * size, 0)
+    off = np.maximum(np.abs(upper), np.abs(lower)) if width == 0 else off
     found = np.clip((off / size - max(FREE, 1.6 / size)) / FULL, 0, 1)
     found[(t[0] & ~there_r) | (r[0] & ~there_t)] = 1.0
     found[~(t[0] & there_r) & ~(r[0] & there_t) & ~((t[0] & ~there_r) | (r[0] & ~there_t))] = np.nan
     return found.astype(np.float32)
 
 
-def _wider(there: Mask) -> Mask:
-    """Also true two columns beside marks."""
+def _wider(there: Mask, beside: int) -> Mask:
+    """Also true some columns `beside` marks."""
     wide = there.copy()
-    for step in (1, 2):
+    for step in range(1, min(beside, len(there) - 1) + 1):
         wide[step:] |= there[:-step]
         wide[:-step] |= there[step:]
     return wide
@@ -169,12 +183,19 @@ def _filled(values: NDArray[np.float32], there: Mask) -> NDArray[np.float32]:
     return values[nearest]
 
 
-def _agreement(pairs: list[tuple[Borders, Borders]], size: int) -> float:
-    """1 - the mean distance of borders over the columns where either side has marks."""
-    total = [apart(t, r, size) for t, r in pairs]
+def _agreement(pairs: list[tuple[Borders, Borders]], size: int, width: float) -> float:
+    """1 - the root of the mean squared distance of borders over the columns where either side has marks: one value that
+    is far off is worse than all a little. What is as narrow as a steep border is no value."""
+    total = [_without_spikes(apart(t, r, size, width)) for t, r in pairs]
     used = np.concatenate(total)
     used = used[~np.isnan(used)]
-    return 1 - float(used.mean()) if len(used) else 1.0
+    return 1 - float(np.sqrt(np.mean(used * used))) if len(used) else 1.0
+
+
+def _without_spikes(found: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distances along an axis without what is narrower than SPIKE columns."""
+    opened = cv2.morphologyEx(np.nan_to_num(found)[None], cv2.MORPH_OPEN, np.ones((1, SPIKE), np.uint8))[0]
+    return np.where(np.isnan(found), found, opened).astype(np.float32)
 
 
 def _stands(sides: list[Borders], floor: int, size: int, inner: int) -> bool:
