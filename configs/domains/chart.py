@@ -77,7 +77,7 @@ DOMAIN = Domain(
         weights={"ink": 0.12, "data": 0.1, "edges": 0.08, "values": 0.2, "palette": 0.16, "text": 0.19, "kind": 0.15},
         chance={"ink": 0.25, "data": 0.38, "edges": 0.3, "values": 0.3, "palette": 0.2, "text": 0.12, "kind": 0.1},
         # what registration and other typefaces leave of the same content
-        full={"ink": 0.93, "data": 0.93, "edges": 0.8, "values": 0.985, "palette": 0.92, "text": 0.9, "kind": 0.9},
+        full={"ink": 0.93, "data": 0.93, "edges": 0.8, "values": 0.985, "palette": 0.92, "text": 0.97, "kind": 0.9},
         canvas=120_000,  # text stays legible: 5 px a letter at 640x480 and 100 dpi
     ),
     shipped_pictures=True,

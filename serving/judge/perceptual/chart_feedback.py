@@ -27,6 +27,7 @@ NEAR, STRAY = 0.025, 0.012  # of the plotting area, and share of the marks: what
 LEGIBLE = 9.0  # pixels of a line
 OFF = 0.04  # of the plotting area: a value that much off is spoken of
 MOST_VALUES = 3
+WORDY = 11  # columns of a strip, from which a line is more than a tick label
 MARKS = {"bars": "bar", "horizontal bars": "bar", "lines": "line", "points": "point", "pie": "wedge", "areas": "area"}
 NOUNS = {
     "title": "title",
@@ -290,7 +291,7 @@ def _text(c: Comparison) -> list[Difference]:
             continue
         t, r = lines.parts[0] == index, lines.parts[1] == index
         t, r = t & ~c.target.keyed, r & ~c.chart.survey.keyed
-        t, r = t & (c.target.words.lengths > 16), r & (c.chart.survey.words.lengths > 16)
+        t, r = t & (c.target.words.lengths > WORDY), r & (c.chart.survey.words.lengths > WORDY)
         severity = 2 if part == "title" else 1
         where = PLACES.get(part, "")
         if t.any() and not r.any():

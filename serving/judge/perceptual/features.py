@@ -84,7 +84,10 @@ class Survey:
 
 NO_PANELS: Boxes = np.zeros((0, 4), np.float32)
 NO_SIDE = Side((1, 1), NO_PANELS, np.zeros((1, 1), np.float32), None, np.zeros((0, 2), np.float32), (None, None))
-NO_WORDS = find_words(TextLines(np.zeros((0, 4), np.int32), np.zeros((1, 1), bool), np.zeros((1, 1), np.uint8), ()), 0)
+NO_WORDS = find_words(
+    TextLines(np.zeros((0, 4), np.int32), np.zeros((1, 1), bool), np.zeros((1, 1), np.uint8), ()), 0,
+    np.zeros((1, 1, 3), np.uint8),
+)  # fmt: skip
 
 
 def decode(image: bytes | Rgb) -> Rgb:
@@ -209,7 +212,7 @@ def survey(rgb: Rgb, look: Look, target: Features | None = None) -> Survey:
     x0, y0, x1, y1 = around
     scales = find_scales(rgb, paper, text.boxes, canvas, (x0, y0, x1, y1)) if len(panels) < 2 else (None, None)
     coloured = (chroma > HUED) & (mass > 0.15)
-    words = find_words(text, x0)
+    words = find_words(text, x0, rgb)
     first = keys(words.boxes.astype(np.int32), (mass > FRAME_INK) & ~text.mask & ~lines, coloured, (x0, y0, x1, y1))
     letters = text.mask.copy()
     for box, column in zip(words.boxes.astype(int), first.tolist(), strict=True):

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from serving.judge.perceptual.charts.glyphs import Words, similarity
+from serving.judge.perceptual.charts.glyphs import LETTER, Words, similarity
 from serving.judge.perceptual.charts.register import Map
 from serving.judge.perceptual.features import Features, Survey
 
 PARTS = ("title", "bottom", "left", "right", "inside", "ticks")
-WORTH = {"title": 0.4, "bottom": 0.2, "left": 0.2, "right": 0.2, "inside": 0.25, "ticks": 0.08}
+WORTH = {"title": 0.4, "bottom": 0.15, "left": 0.15, "right": 0.2, "inside": 0.25, "ticks": 0.04}
 REACH = 0.25  # of the plotting area, how far a line may lie from its partner
 
 
@@ -36,7 +36,7 @@ def match_lines(target: Features, render: Survey, whole: Map) -> Lines:
     a, b = target.words, render.words
     laid = whole.boxes(b.boxes)
     frame = tuple(map(float, target.frame))
-    parts = parts_of(a.boxes, frame), parts_of(laid, frame)
+    parts = parts_of(a.boxes, frame, a.turned), parts_of(laid, frame, b.turned)
     found, known = np.zeros(len(a.boxes), np.float32), np.zeros(len(b.boxes), np.float32)
     partner = np.full(len(a.boxes), -1, np.int64)
     if len(found) and len(known):
@@ -53,8 +53,9 @@ def match_lines(target: Features, render: Survey, whole: Map) -> Lines:
     return Lines(_score(a, b, parts, found, known), found, known, partner, parts)
 
 
-def parts_of(boxes: NDArray[np.float32], frame: tuple[float, ...]) -> NDArray[np.int8]:
-    """For each line the index in PARTS of where it is: around the frame (x0, y0, x1, y1), inside, or a tick label."""
+def parts_of(boxes: NDArray[np.float32], frame: tuple[float, ...], turned: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """For each line the index in PARTS of where it is: around the frame (x0, y0, x1, y1), inside, or a tick label, as
+    all are that stand left of it and are not `turned`."""
     x, y = (boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2
     where = np.full(len(boxes), PARTS.index("inside"), np.int8)
     where[x > frame[2]] = PARTS.index("right")
@@ -63,7 +64,6 @@ def parts_of(boxes: NDArray[np.float32], frame: tuple[float, ...]) -> NDArray[np
     where[y < frame[1]] = PARTS.index("title")
     high = float(np.median(boxes[:, 3] - boxes[:, 1])) if len(boxes) else 0.0
     below = (where == PARTS.index("bottom")) & (boxes[:, 1] - frame[3] < 1.6 * high)
-    turned = boxes[:, 3] - boxes[:, 1] > 1.3 * (boxes[:, 2] - boxes[:, 0])
     where[(where == PARTS.index("left")) & ~turned] = PARTS.index("ticks")
     if below.sum() > 1:
         where[below] = PARTS.index("ticks")
@@ -88,7 +88,7 @@ def _nearness(
 
 def weights(words: Words, parts: NDArray[np.int8]) -> NDArray[np.float32]:
     """What each line weighs in its part: the square root of its length in letters."""
-    return np.sqrt(np.maximum(1.0, words.lengths / 6)).astype(np.float32)
+    return np.sqrt(np.maximum(1.0, words.lengths / LETTER)).astype(np.float32)
 
 
 def _score(

@@ -4,12 +4,15 @@ whatever grids, legends and bars up to the frame are drawn."""
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from configs.domains import find
 from serving.judge.perceptual import compare
+from serving.judge.perceptual.charts.glyphs import find_words, similarity
 from serving.judge.perceptual.features import Survey, decode, survey
+from serving.judge.perceptual.text import TextLines
 from tests.serving.judge.chart_looks import COSMETIC, SIZES, Chart, draw
 
 BARS = Chart("bar", ((7, 3, 8, 5),), ("brown",), "Harvest of the year", "Place", False)
@@ -52,6 +55,39 @@ def test_marks_of_other_widths_are_the_same_marks() -> None:
     off = compare(draw(base), draw(replace(base, values=((2, 7, 4, 8, 5),))))
     assert verdict.sub_scores["values"] > 0.95 > off.sub_scores["values"]
     assert verdict.score > off.score
+
+
+@pytest.mark.parametrize("change", ["margins", "tight layout", "dpi 60", "dpi 150", "dpi 300", "scale 1.5", "serif"])
+@pytest.mark.parametrize("title", ["Harvest of the year", "Prices", "Ships at sea 1912"])
+def test_a_typing_error_in_a_title_costs_more_than_another_size_or_typeface(change: str, title: str) -> None:
+    base = replace(BARS, title=title)
+    target = draw(base)
+    typo = compare(target, draw(replace(base, title=title[:3] + "m" + title[4:])))
+    same = compare(target, draw(COSMETIC[change](base)))
+    assert same.sub_scores["text"] > typo.sub_scores["text"] and same.score > typo.score
+    assert typo.sub_scores["text"] < 0.9
+
+
+def test_a_title_that_the_border_cuts_is_compared_as_far_as_it_is_seen() -> None:
+    base = replace(BARS, **SMALL, title="Harvests of nine years")  # type: ignore[arg-type]
+    target, cut = draw(base), draw(COSMETIC["scale .7"](base))
+    assert seen(cut).words.cut.any()
+    other = draw(COSMETIC["scale .7"](replace(base, title="Population by the city")))
+    assert compare(target, cut).sub_scores["text"] > compare(target, other).sub_scores["text"] + 0.3
+
+
+def test_strips_come_from_the_picture_itself_and_not_from_its_canvas() -> None:
+    """A letter that the canvas has lost is in the strip."""
+    picture = np.full((100, 400, 3), 255, np.uint8)
+    picture[40:56, 50:53] = picture[40:56, 60:63] = picture[40:56, 70:82] = 0
+    boxes = np.array([[25, 20, 41, 28]], np.int32)
+    mask = np.zeros((50, 200), bool)
+    mask[20:28, 34:41] = True  # of three letters the canvas knows the last one
+    text = TextLines(boxes, mask, np.zeros((50, 200), np.uint8), ())
+    words = find_words(text, 0, picture)
+    strip = words.strips[0, :, : words.lengths[0]].max(axis=0) > 0.5
+    assert np.count_nonzero(np.diff(np.concatenate([[False], strip, [False]]).astype(int)) == 1) == 3
+    assert similarity(words, np.array([0]), words, np.array([0]))[0] == pytest.approx(1)
 
 
 def _png(figure: Figure) -> bytes:
