@@ -18,12 +18,15 @@ from PIL import Image
 
 from configs.domains.domain import Look
 from serving.judge.perceptual.backdrop import stand_out
+from serving.judge.perceptual.charts.frames import BEHIND, find_frames, in_front, legends
+from serving.judge.perceptual.charts.frames import outlines as frame_lines
 from serving.judge.perceptual.charts.glyphs import Words, find_words
 from serving.judge.perceptual.charts.legend import FRAME_INK, keys
 from serving.judge.perceptual.charts.panels import Boxes, find_panels
 from serving.judge.perceptual.charts.register import Registration, Side, apply, register
 from serving.judge.perceptual.charts.scales import find_scales
-from serving.judge.perceptual.colour import Lab, to_lab
+from serving.judge.perceptual.colour import Lab
+from serving.judge.perceptual.inks import FULL_INK, blurred, edges_of, flat, ink_of, largest
 from serving.judge.perceptual.palette import HUED, Palette, Way, find_palette
 from serving.judge.perceptual.shapes import Shapes, find_shapes
 from serving.judge.perceptual.text import TextLines, find_lines, find_text
@@ -32,11 +35,10 @@ Rgb = NDArray[np.uint8]
 
 MAX_PIXELS = 16_000_000
 SIGMAS = (1.2, 3.0, 8.0)  # blur of the ink levels at a canvas of 400x300, scaled with the canvas
-FULL_INK = 50.0  # CIELAB distance from the background that counts as full ink
-FAINT = 0.06  # ink below this is compression noise or nothing a reader sees
 SLACK = 0.01  # of a page's extent: ink that little beyond it is no overflow
 OUTSIDE = 0.35  # weight of a chart's ink outside its plotting areas, where legends and colour bars are
 SPINE = 2.5  # ink this near to the border of a plotting area is its spine, canvas pixels
+HIDDEN = 0.5  # of the marks, which a render's legend may lie upon
 KEPT_UP_TO = 2.6  # a render with this many times the target's pixels is surveyed as it is, a larger one scaled down
 
 
@@ -63,6 +65,8 @@ class Features:
     words: Words  # a chart's text, line by line; a page has it in `text` alone
     side: Side  # what registration sees of a chart
     keyed: NDArray[np.bool_]  # which of `words` are entries of a legend
+    letters: NDArray[np.bool_]  # where a chart's text and its legends are
+    legends: NDArray[np.int32]  # boxes [k, 4] of framed legends
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Survey:
     keyed: NDArray[np.bool_]  # which of them are entries of a legend
     panels: Boxes
     side: Side
+    legends: NDArray[np.int32]  # boxes [k, 4] of framed legends
 
 
 NO_PANELS: Boxes = np.zeros((0, 4), np.float32)
@@ -160,7 +165,7 @@ def _background(rgb: Rgb, way: Way, wanted: NDArray[np.uint8] | None = None) -> 
     """A figure shows its background along its border, a page nearly everywhere. Where `wanted` (the target's) covers a
     quarter of that it is taken, or a page of two colours in halves would turn inside out by a word more or less."""
     where = rgb[::2, ::2].reshape(-1, 3) if way == "page" else np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
-    if wanted is not None and (_largest(cv2.absdiff(where[None], np.full_like(where[None], wanted))) < 8).mean() > 0.25:
+    if wanted is not None and (largest(cv2.absdiff(where[None], np.full_like(where[None], wanted))) < 8).mean() > 0.25:
         return wanted
     found = _mode(where)
     if way == "plot" and (np.abs(rgb[::4, ::4].astype(np.int16) - found).max(axis=2) < 8).mean() < 0.05:
@@ -170,7 +175,7 @@ def _background(rgb: Rgb, way: Way, wanted: NDArray[np.uint8] | None = None) -> 
 
 def is_blank(rgb: Rgb, look: Look) -> bool:
     """Nothing but background, up to a few stray pixels and, of a chart, a frame along its border."""
-    apart = _largest(cv2.absdiff(rgb, np.full_like(rgb, _background(rgb, look.way))))
+    apart = largest(cv2.absdiff(rgb, np.full_like(rgb, _background(rgb, look.way))))
     if border := min(apart.shape) // 100 if look.way == "plot" else 0:
         apart = apart[border:-border, border:-border]
     return int(np.count_nonzero(apart > 16)) < max(4, look.blank * apart.size)
@@ -200,11 +205,13 @@ def survey(rgb: Rgb, look: Look, target: Features | None = None) -> Survey:
         canvas = max(8, round(rgb.shape[1] * scale)), max(8, round(rgb.shape[0] * scale))
     small = _place(rgb, canvas, None)
     paper = _background(small, "plot", None if target is None else target.paper)
-    lab, _, mass, ink = _ink(small, paper)
+    lab, _, mass, ink = ink_of(small, paper)
     lines, frame = find_lines(mass)
     chroma = np.hypot(lab[:, :, 1], lab[:, :, 2])
     # the pale border of a coloured stroke is no text
-    text = find_text(mass, lines, cv2.dilate(chroma, np.ones((3, 3), np.uint8)))  # type: ignore[arg-type]
+    frames = find_frames(small)
+    borders = frame_lines(frames, mass.shape)
+    text = find_text(in_front(mass, frames), lines | borders, cv2.dilate(chroma, np.ones((3, 3), np.uint8)))  # type: ignore[arg-type]
     panels = find_panels(small, mass, paper)
     around = tuple(map(float, frame or (0, 0, *canvas)))
     if len(panels):
@@ -213,21 +220,27 @@ def survey(rgb: Rgb, look: Look, target: Features | None = None) -> Survey:
     scales = find_scales(rgb, paper, text.boxes, canvas, (x0, y0, x1, y1)) if len(panels) < 2 else (None, None)
     coloured = (chroma > HUED) & (mass > 0.15)
     words = find_words(text, x0, rgb)
-    first = keys(words.boxes.astype(np.int32), (mass > FRAME_INK) & ~text.mask & ~lines, coloured, (x0, y0, x1, y1))
+    loose = (mass > FRAME_INK) & ~text.mask & ~lines
+    frames, entries = legends(frames, words.boxes.astype(np.int32), (mass > BEHIND) & ~text.mask & ~borders)
+    first = keys(words.boxes.astype(np.int32), loose, coloured, (x0, y0, x1, y1))
     letters = text.mask.copy()
     for box, column in zip(words.boxes.astype(int), first.tolist(), strict=True):
         if column >= 0:  # with its entry goes the key: where a legend lies is no value
             letters[max(0, box[1] - 2) : box[3] + 2, max(0, column - 1) : box[2]] = True
+    letters |= _covered(frames, mass.shape)
+    keyed = (first >= 0) | entries
     coloured &= ~letters
     box = _box(coloured) if coloured.sum() > 20 else None
     plain = np.where(letters, 0, mass)
-    y, x = np.nonzero(_edges(ink) & ~cv2.dilate(letters.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
+    y, x = np.nonzero(edges_of(ink) & ~cv2.dilate(letters.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool))
     outlines = np.stack([x, y], axis=1).astype(np.float32)
     inside = np.zeros(len(outlines), bool)
     for x0, y0, x1, y1 in panels:
         inside |= (x > x0 + 3) & (x < x1 - 3) & (y > y0 + 3) & (y < y1 - 3)
     side = Side(canvas, panels, plain, box, outlines[inside] if len(panels) else outlines, scales)
-    return Survey(small, (rgb.shape[1], rgb.shape[0]), paper, lab, mass, text, letters, words, first >= 0, panels, side)
+    return Survey(
+        small, (rgb.shape[1], rgb.shape[0]), paper, lab, mass, text, letters, words, keyed, panels, side, frames
+    )
 
 
 def lay(
@@ -238,25 +251,34 @@ def lay(
     way = registration or register(target.side, found.side, target.distance)
     small = apply(way, rgb, found.side.canvas, canvas, found.paper)
     letters = apply(way, found.letters.astype(np.uint8) * 255, found.side.canvas, canvas, np.zeros(1, np.uint8))
-    return _marks(small, found, letters > 60, target.panels), way
+    return _marks(small, found, (letters > 60) | _covered(target.legends, letters.shape[:2]), target.panels), way
 
 
-def _ink(small: Rgb, paper: NDArray[np.uint8]) -> tuple[Lab, Lab, NDArray[np.float32], Lab]:
-    """CIELAB of a canvas, of its background [3], its mass [h, w] and its ink [h, w, 3]."""
-    lab = to_lab(small)
-    background = to_lab(paper.reshape(1, 1, 3))[0, 0]
-    ink = (lab - background) / FULL_INK
-    length = norm(ink)
-    mass = np.minimum(length, 1.0)
-    mass[mass < FAINT] = 0.0
-    ink *= (mass / np.maximum(length, 1e-6))[:, :, None]
-    return lab, background, mass, ink
+def behind_legends(target: Features, found: Survey, way: Registration) -> Features:
+    """The target without the marks that the legend of a render hides: where it lies is no value. Of a legend that hides
+    more than HIDDEN of them all stay."""
+    if len(found.legends) == 0 or len(way.panels) > 1:
+        return target
+    boxes = np.round(way.whole.boxes(found.legends.astype(np.float32))).astype(np.int32)
+    there = _covered(boxes, target.letters.shape) & ~target.letters
+    hidden = int((there & target.shapes.data).sum())
+    if not 0 < hidden <= HIDDEN * target.shapes.data.sum():
+        return target
+    return _marks(target.small, target, target.letters | there, target.panels)
 
 
-def _marks(small: Rgb, found: Survey, letters: NDArray[np.bool_], panels: Boxes) -> Features:
+def _covered(boxes: NDArray[np.int32], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Where boxes [k, 4] are, and a pixel around them."""
+    mask = np.zeros(shape, bool)
+    for x0, y0, x1, y1 in boxes.tolist():
+        mask[max(0, y0 - 1) : max(0, y1 + 1), max(0, x0 - 1) : max(0, x1 + 1)] = True
+    return mask
+
+
+def _marks(small: Rgb, found: Survey | Features, letters: NDArray[np.bool_], panels: Boxes) -> Features:
     """Features of a chart on a canvas where its text covers `letters` and its plotting areas are `panels`."""
     h, w = small.shape[:2]
-    lab, background, mass, ink = _ink(small, found.paper)
+    lab, background, mass, ink = ink_of(small, found.paper)
     weight = np.ones((h, w), np.float32)
     if len(panels):
         weight[:] = OUTSIDE
@@ -273,10 +295,10 @@ def _marks(small: Rgb, found: Survey, letters: NDArray[np.bool_], panels: Boxes)
     mass = mass * (weight > 0)
     ink = ink * weight[:, :, None]
     factor = (w * h / 120_000) ** 0.5
-    levels = tuple(_blur(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
+    levels = tuple(blurred(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
     lines, frame = find_lines(mass)
-    edges = _edges(ink)
-    palette, labels = find_palette(lab, background, np.where(weight == 1, mass, 0), "plot", _flat(small))
+    edges = edges_of(ink)
+    palette, labels = find_palette(lab, background, np.where(weight == 1, mass, 0), "plot", flat(small))
     shapes = find_shapes(mass, labels, palette.coloured, letters, lines)
     if len(panels):
         x0, y0 = panels[:, :2].min(axis=0)
@@ -287,14 +309,8 @@ def _marks(small: Rgb, found: Survey, letters: NDArray[np.bool_], panels: Boxes)
     distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 3).astype(np.float32, copy=False)
     return Features(
         small, found.size, background, found.paper, mass, levels, edges, distance, palette, found.text, shapes, lines,
-        frame, 0.0, panels, found.words, found.side, found.keyed,
+        frame, 0.0, panels, found.words, found.side, found.keyed, letters, found.legends,
     )  # fmt: skip
-
-
-def _flat(small: Rgb) -> NDArray[np.bool_]:
-    """Pixels whose neighbours are of their colour: no outlines, where two colours blend."""
-    change = cv2.morphologyEx(small, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    return _largest(change) <= 24
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
@@ -305,13 +321,13 @@ def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
 def _page(small: Rgb, size: tuple[int, int], paper: NDArray[np.uint8], overflow: float) -> Features:
     """Features of a page that is already on its canvas."""
     h, w = small.shape[:2]
-    lab, background, mass, ink = _ink(small, paper)
+    lab, background, mass, ink = ink_of(small, paper)
     factor = (w * h / 120_000) ** 0.5
-    levels = tuple(_blur(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
+    levels = tuple(blurred(ink, max(0.8, sigma * factor)) for sigma in SIGMAS)
     lines, frame = find_lines(mass)
     strokes = np.minimum(stand_out(small, lab) / FULL_INK, 1.0)
     text = find_text(strokes, find_lines(strokes)[0], None)
-    edges = _edges(ink) & ~text.mask
+    edges = edges_of(ink) & ~text.mask
     palette, labels = find_palette(lab, background, mass, "page")
     shapes = find_shapes(mass, labels, palette.coloured, text.mask, lines)
     if frame is None:
@@ -319,7 +335,7 @@ def _page(small: Rgb, size: tuple[int, int], paper: NDArray[np.uint8], overflow:
     distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 3).astype(np.float32, copy=False)
     return Features(
         small, size, background, paper, mass, levels, edges, distance, palette, text, shapes, lines, frame, overflow,
-        NO_PANELS, NO_WORDS, NO_SIDE, np.zeros(0, bool),
+        NO_PANELS, NO_WORDS, NO_SIDE, np.zeros(0, bool), text.mask, np.zeros((0, 4), np.int32),
     )  # fmt: skip
 
 
@@ -338,36 +354,6 @@ def shifted(render: Features, rgb: Rgb, target: Features, shift: tuple[int, int]
     return _page(small, render.size, _background(small, "page", target.paper), render.overflow)
 
 
-def norm(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Euclidean length along the last axis: [h, w, 3] -> [h, w]."""
-    squares = (vectors * vectors).reshape(-1, 3) @ np.ones(3, np.float32)
-    return np.sqrt(squares).reshape(vectors.shape[:2])
-
-
-def _largest(values: NDArray[Any]) -> NDArray[Any]:
-    """Maximum over the channels, [h, w, 3] -> [h, w] (several times faster than a reduction over so short an axis)."""
-    return np.maximum(np.maximum(values[:, :, 0], values[:, :, 1]), values[:, :, 2])
-
-
-def _blur(ink: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur, at a resolution that the blur itself makes sufficient."""
-    step = max(1, int(sigma / 1.5))
-    if step > 1:
-        size = max(4, ink.shape[1] // step), max(4, ink.shape[0] // step)
-        ink, sigma = cv2.resize(ink, size, interpolation=cv2.INTER_AREA), sigma / step  # type: ignore[assignment]
-    return cv2.GaussianBlur(ink, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[return-value]
-
-
-def _edges(ink: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels where any channel of the ink changes by at least a fifth of full ink."""
-    horizontal = _largest(cv2.absdiff(ink[:, 1:], ink[:, :-1])) > 0.2
-    vertical = _largest(cv2.absdiff(ink[1:], ink[:-1])) > 0.2
-    edges = np.zeros(ink.shape[:2], dtype=bool)
-    edges[:, 1:] |= horizontal
-    edges[1:] |= vertical
-    return edges
-
-
 def _overflow(rgb: Rgb, target: tuple[int, int]) -> float:
     """Share of a page's ink that lies outside the target's extent (width, height) and its SLACK."""
     h, w = rgb.shape[:2]
@@ -376,6 +362,6 @@ def _overflow(rgb: Rgb, target: tuple[int, int]) -> float:
         return 0.0
     step = max(1, int((h * w / 400_000) ** 0.5))
     few = np.ascontiguousarray(rgb[::step, ::step])
-    ink = _largest(cv2.absdiff(few, np.full_like(few, _mode(few.reshape(-1, 3))))) > 24
+    ink = largest(cv2.absdiff(few, np.full_like(few, _mode(few.reshape(-1, 3))))) > 24
     inside = ink[: max(1, bottom // step), : max(1, right // step)].sum()
     return float(1 - inside / max(1, ink.sum()))

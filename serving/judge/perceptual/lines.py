@@ -37,10 +37,13 @@ def match_lines(target: Features, render: Survey, whole: Map) -> Lines:
     laid = whole.boxes(b.boxes)
     frame = tuple(map(float, target.frame))
     parts = parts_of(a.boxes, frame, a.turned), parts_of(laid, frame, b.turned)
+    for part, keyed in zip(parts, (target.keyed, render.keyed), strict=True):
+        part[keyed] = PARTS.index("inside")
     found, known = np.zeros(len(a.boxes), np.float32), np.zeros(len(b.boxes), np.float32)
     partner = np.full(len(a.boxes), -1, np.int64)
     if len(found) and len(known):
         near = _nearness(a.boxes, laid, parts, frame)
+        near[np.ix_(target.keyed, render.keyed)] = 1.0  # a legend may lie anywhere
         alike = np.clip(a.thumbs @ b.thumbs.T, 0, 1)
         rows, columns = linear_sum_assignment(-near * (0.2 + alike))
         good = near[rows, columns] > 0.05

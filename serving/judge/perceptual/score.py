@@ -32,7 +32,18 @@ from numpy.typing import NDArray
 from configs.domains.domain import Look
 from serving.judge.perceptual.charts.register import Registration
 from serving.judge.perceptual.colour import difference
-from serving.judge.perceptual.features import Features, Rgb, Survey, extract, lay, moved, norm, shifted, survey
+from serving.judge.perceptual.features import (
+    Features,
+    Rgb,
+    Survey,
+    behind_legends,
+    extract,
+    lay,
+    moved,
+    shifted,
+    survey,
+)
+from serving.judge.perceptual.inks import norm
 from serving.judge.perceptual.lines import Lines, match_lines
 from serving.judge.perceptual.palette import Pairing, pair
 from serving.judge.perceptual.ranges import RANGE, Ranges, compare_ranges, in_units
@@ -91,6 +102,7 @@ def compare_features(target: Features, rgb: Rgb, look: Look) -> Comparison:
 def _compare_charts(target: Features, rgb: Rgb, look: Look) -> Comparison:
     found = survey(rgb, look, target)
     render, registration = lay(found, rgb, target)
+    target = behind_legends(target, found, registration)
     pairing = pair(target.palette, render.palette, "plot")
     values = compare_values(target, render, pairing)
     read = any(a and b for a, b in zip(target.side.scales, found.side.scales, strict=True))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from configs.domains import find
 from serving.judge.perceptual import compare
+from serving.judge.perceptual.charts.frames import find_frames
 from serving.judge.perceptual.charts.glyphs import find_words, similarity
 from serving.judge.perceptual.features import Survey, decode, survey
 from serving.judge.perceptual.text import TextLines
@@ -88,6 +89,41 @@ def test_strips_come_from_the_picture_itself_and_not_from_its_canvas() -> None:
     strip = words.strips[0, :, : words.lengths[0]].max(axis=0) > 0.5
     assert np.count_nonzero(np.diff(np.concatenate([[False], strip, [False]]).astype(int)) == 1) == 3
     assert similarity(words, np.array([0]), words, np.array([0]))[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [{}, SMALL])
+def test_a_legend_somewhere_else_is_the_same_legend(size: dict) -> None:
+    base = replace(LINES, **size)
+    frames = seen(draw(base)).legends
+    assert len(frames) == 1
+    assert seen(draw(base)).keyed.sum() >= 2
+    for name in ("tight layout", "dpi 150", "scale 1.5"):
+        verdict = compare(draw(base), draw(COSMETIC[name](base)))
+        assert verdict.score > (0.85 if size else 0.97), (name, verdict)
+        assert "egend" not in verdict.feedback
+
+
+def test_a_legend_that_covers_all_marks_hides_none_of_them() -> None:
+    """Nor is anything gained by it."""
+    target = draw(LINES)
+    figure = Figure(SIZES["640x480"][:2], dpi=100)
+    axes = figure.subplots()
+    for n, colour in enumerate(LINES.colours):
+        axes.plot([1, 2], [1, 1 + n], color=colour, label=f"group {n + 1}")
+    axes.legend(loc="center", fontsize=34)
+    assert compare(target, _png(figure)).score < 0.6
+
+
+def test_a_grid_and_points_beside_tick_labels_are_no_legend() -> None:
+    figure = Figure((6.4, 4.8), dpi=100)
+    axes = figure.subplots()
+    axes.scatter([0.02, 0.03, 1.0], [1, 2, 3])
+    axes.grid(True)
+    for x, y in ((0.2, 1.2), (0.2, 1.7), (0.5, 2.2)):
+        axes.text(x, y, "words here")
+    found = seen(_png(figure))
+    assert len(found.legends) == 0 and not found.keyed.any()
+    assert len(find_frames(decode(draw(BARS)))) == 0
 
 
 def _png(figure: Figure) -> bytes:
