@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 LEAST = 0.12  # of the canvas: a panel is at least as wide and as high
 FAINT_LINE = 0.09  # ink of the palest spine or grid line that counts, #e0e0e0 on white
 MAX_PANELS = 16
-OUTSIDE = 8  # pixels that a tick may reach beyond a spine: a line further in is a bar's
-BEYOND, TICK = 2, 5  # pixels from a spine to what is beside it, and of a tick that stands there
 
 Boxes = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -34,28 +32,15 @@ def find_panels(small: NDArray[np.uint8], mass: NDArray[np.float32], paper: NDAr
 
 def straight(inked: Mask, across: int, down: int) -> Mask:
     """Thin straight runs of at least `across` pixels in a row or `down` in a column, without what a bar leaves of them:
-    a tick below it continues its side. Where bars stand on a line all along it, the line is their common border."""
+    a tick below it continues its side."""
     ink = inked.astype(np.uint8)
     h, w = ink.shape
     thick = max(4, h // 60)
     rows = _opened(ink, (1, across))
-    thin = _opened(rows & (1 - _opened(rows, (thick, 1))), (1, max(5, w // 32))) | _borders(rows, ink, 2 * across)
+    rows = _opened(rows & (1 - _opened(rows, (thick, 1))), (1, max(5, w // 32)))
     columns = _opened(ink, (down, 1))
-    thin |= _opened(columns & (1 - _opened(columns, (1, thick))), (max(5, h // 26), 1))
-    return (thin | _borders(columns.T, ink.T, 2 * down).T).astype(bool)
-
-
-def _borders(rows: NDArray[np.uint8], ink: NDArray[np.uint8], least: int) -> NDArray[np.uint8]:
-    """Runs of `least` pixels in a row with nothing above or nothing below them but ticks: a spine that bars stand on
-    or reach, while their own ends are shorter."""
-    found = np.zeros_like(rows)
-    for beyond in (BEYOND, -BEYOND):
-        free = rows & (1 - np.roll(ink, beyond, axis=0))
-        free[: max(0, beyond)] = 0
-        free[len(free) + min(0, beyond) :] = 0
-        closed = cv2.morphologyEx(free, cv2.MORPH_CLOSE, np.ones((1, TICK), np.uint8)).astype(np.uint8, copy=False)
-        found |= _opened(closed & rows, (1, least))
-    return found
+    columns = _opened(columns & (1 - _opened(columns, (1, thick))), (max(5, h // 26), 1))
+    return (rows | columns).astype(bool)
 
 
 def _opened(mask: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -136,7 +121,7 @@ def _centred(mass: NDArray[np.float32], lines: Mask, box: Box) -> Box:
 
 def _edge(ink: NDArray[np.float32], covered: NDArray[np.float64]) -> float:
     """How far inside the first line of a profile has its centre; 0 without one."""
-    near = covered[:OUTSIDE] >= 0.4
+    near = covered[: max(5, len(covered) // 10)] >= 0.4
     near[:3] |= covered[:3] >= 0.15  # bars hide most of the line that they stand on
     if not near.any():
         return 0.0
