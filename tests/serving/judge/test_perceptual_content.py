@@ -46,8 +46,10 @@ def test_marks_of_other_widths_are_the_same_marks() -> None:
     assert verdict.score > off.score
 
 
-@pytest.mark.parametrize("change", ["margins", "tight layout", "dpi 150", "dpi 300", "scale 1.5", "serif"])
-@pytest.mark.parametrize("title", ["Prices", "Ships at sea 1912"])
+@pytest.mark.parametrize(
+    "change", ["margins", "tight layout", "dpi 60", "dpi 150", "dpi 300", "scale 1.5", "serif", "stix"]
+)
+@pytest.mark.parametrize("title", ["Harvest of the year", "Prices", "Ships at sea 1912"])
 def test_a_typing_error_in_a_title_costs_more_than_another_size_or_typeface(change: str, title: str) -> None:
     base = replace(BARS, title=title)
     target = draw(base)

@@ -32,9 +32,10 @@ LEVEL = (-2.0, -1.0, 0.0, 1.0, 2.0)  # rows
 BLUR = (1.2, 1.0)  # standard deviations along a strip and across it: serifs and the rasters of small letters meet
 FLAT = 0.15  # of a line's variance: what a window without strokes is compared by
 SAME, OTHER = 0.82, 0.65  # correlation of the same words in unlike typefaces, and of other words
-USUAL = 0.8  # of what letters usually fall short of 1, which is another typeface or raster
+USUAL = 2.5  # times what letters usually fall short of 1, which is another typeface or raster: the worst may
+MOST_USUAL = 0.08  # of it; letters that usually fall shorter are of other words
 TYPEFACE = 0.025  # by how much the worst letter may fall short of the usual ones in another typeface
-TYPO = 0.3  # and more than that where it is another letter
+TYPO = 0.2  # and more than that where it is another letter
 LONGER = (0.5, 0.75)  # the shorter of two strips over the longer: other words, and the same in unlike typefaces
 LEAST_SEEN = 0.5  # of a line that the border cuts, to be compared
 UNSEEN = 0.1  # what the part costs that is not seen
@@ -219,7 +220,8 @@ def agreement(pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> N
     found = np.zeros((len(pairs), 2), np.float32)
     for k, n in enumerate(lengths):
         spread = float(np.sqrt(max(1e-9, float(var_a[k, :n].mean()) * float(var_b[k, :n].mean()))))
-        found[k] = float(both[k, :n].mean()) / spread, (1 - alike[k, :n].min()) - USUAL * (1 - np.median(alike[k, :n]))
+        usual = min(MOST_USUAL, 1 - float(np.median(alike[k, :n])))
+        found[k] = float(both[k, :n].mean()) / spread, (1 - alike[k, :n].min()) - USUAL * usual
     return found
 
 
