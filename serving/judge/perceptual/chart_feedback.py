@@ -22,7 +22,7 @@ from serving.judge.perceptual.words import background
 
 SEEN = 0.05  # weight of a colour that is spoken of
 OTHER = 12.0  # CIEDE2000 from which a colour is another one
-DIFFERS, UNLIKE = 0.4, 0.1  # agreement of lines below which their words differ; of letters that are hardly legible
+DIFFERS, UNLIKE = 0.6, 0.1  # agreement of titles below which their words differ; of smaller or hardly legible letters
 NEAR, STRAY = 0.025, 0.012  # of the plotting area, and share of the marks: what lies that near is in its place
 LEGIBLE = 9.0  # pixels of a line
 OFF = 0.04  # of the plotting area: a value that much off is spoken of
@@ -299,7 +299,7 @@ def _text(c: Comparison) -> list[Difference]:
         elif r.any() and not t.any():
             if part != "inside":
                 found.append(Difference("text", severity, part, f"Remove the {NOUNS[part]}."))
-        elif t.any() and part != "inside" and _differs(c, lines, t):
+        elif t.any() and part != "inside" and _differs(c, lines, t, DIFFERS if part == "title" else UNLIKE):
             found.append(Difference("text", severity, part, f"The {NOUNS[part]} differs."))
     if c.target.keyed.sum() > 0 and not c.chart.survey.keyed.any():
         found.append(Difference("text", 2, "legend", "The legend is missing."))
@@ -308,9 +308,9 @@ def _text(c: Comparison) -> list[Difference]:
     return [*found, *_text_size(c, lines)]
 
 
-def _differs(c: Comparison, lines: Lines, chosen: NDArray[np.bool_]) -> bool:
-    """Whether a line of the target's says something else in the render: of those that both pictures show whole, with
-    letters large enough to be read."""
+def _differs(c: Comparison, lines: Lines, chosen: NDArray[np.bool_], least: float) -> bool:
+    """Whether a line of the target's says something else in the render, as one below the `least` agreement does: of
+    those that both pictures show whole, with letters large enough to be read."""
     assert c.chart is not None
     canvases = c.target.side.canvas, c.chart.survey.side.canvas
     scales = c.target.size[0] / canvases[0][0], c.render.size[0] / canvases[1][0]  # pixels of the picture in one of it
@@ -318,7 +318,7 @@ def _differs(c: Comparison, lines: Lines, chosen: NDArray[np.bool_]) -> bool:
         boxes = c.target.words.boxes[i], c.chart.survey.words.boxes[lines.partner[i]]
         if all(_is_whole(box, canvas) for box, canvas in zip(boxes, canvases, strict=True)):
             high = min(min(x[2] - x[0], x[3] - x[1]) * scale for x, scale in zip(boxes, scales, strict=True))
-            if lines.found[i] < (UNLIKE if high < LEGIBLE else DIFFERS):
+            if lines.found[i] < (UNLIKE if high < LEGIBLE else least):
                 return True
     return False
 
