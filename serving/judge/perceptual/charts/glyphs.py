@@ -32,10 +32,10 @@ LEVEL = (-2.0, -1.0, 0.0, 1.0, 2.0)  # rows
 BLUR = (1.2, 1.0)  # standard deviations along a strip and across it: serifs and the rasters of small letters meet
 FLAT = 0.15  # of a line's variance: what a window without strokes is compared by
 SAME, OTHER = 0.82, 0.65  # correlation of the same words in unlike typefaces, and of other words
-USUAL = 2.5  # times what letters usually fall short of 1, which is another typeface or raster: the worst may
+USUAL = 3.0  # times what letters usually fall short of 1, which is another typeface or raster: the worst may
 MOST_USUAL = 0.08  # of it; letters that usually fall shorter are of other words
-TYPEFACE = 0.025  # by how much the worst letter may fall short of the usual ones in another typeface
-TYPO = 0.2  # and more than that where it is another letter
+RASTER = 0.015  # by how much the worst letter may fall short besides
+TYPO = (0.1, 3.0)  # and more than that where it is another letter, and times what is usual where letters vary
 LONGER = (0.5, 0.75)  # the shorter of two strips over the longer: other words, and the same in unlike typefaces
 LEAST_SEEN = 0.5  # of a line that the border cuts, to be compared
 UNSEEN = 0.1  # what the part costs that is not seen
@@ -161,8 +161,9 @@ def similarity(first: Words, i: NDArray[np.int64], second: Words, j: NDArray[np.
     if len(i) == 0:
         return np.zeros(0, np.float32)
     pairs = [_seen(first, a, second, b) for a, b in zip(i.tolist(), j.tolist(), strict=True)]
-    whole, apart = agreement([(one, other) for one, other, _ in pairs]).T
-    letter = np.clip(1 - (apart - TYPEFACE) / TYPO, 0.2, 1)
+    whole, worst, usual = agreement([(one, other) for one, other, _ in pairs]).T
+    usual = np.minimum(usual, MOST_USUAL)
+    letter = np.clip(1 - (worst - USUAL * usual - RASTER) / (TYPO[0] + TYPO[1] * usual), 0.2, 1)
     same = np.clip((whole - OTHER) / (SAME - OTHER), 0, 1)
     ratio = np.array([min(a.shape[1], b.shape[1]) / max(a.shape[1], b.shape[1]) for a, b, _ in pairs])
     long = np.clip((ratio - LONGER[0]) / (LONGER[1] - LONGER[0]), 0, 1)
@@ -188,8 +189,8 @@ def _seen(first: Words, i: int, second: Words, j: int) -> tuple[NDArray[np.float
 
 def agreement(pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> NDArray[np.float32]:
     """For strips [HEIGHT, columns] two by two the correlation of the one with the other as warped to it, and by how
-    much that of its worst letter falls short of what is usual between the two: [k, 2]. One other letter shows in the
-    second, another typeface in the first."""
+    much that of their worst letter and of the usual one falls short of 1: [k, 3]. One other letter shows in the second
+    against the third, another typeface in all."""
     lengths = np.array([one.shape[1] for one, _ in pairs], np.int32)
     width = int(lengths.max())
     a, b = (np.zeros((len(pairs), HEIGHT + 4, width), np.float32) for _ in range(2))
@@ -217,11 +218,10 @@ def agreement(pairs: list[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> N
     var_a, var_b, both = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
     flat = FLAT * np.array([float(a[k, :, :n].var()) for k, n in enumerate(lengths)], np.float32)[:, None]
     alike = (both + flat) / np.sqrt((np.maximum(var_a, 0) + flat) * (np.maximum(var_b, 0) + flat))
-    found = np.zeros((len(pairs), 2), np.float32)
+    found = np.zeros((len(pairs), 3), np.float32)
     for k, n in enumerate(lengths):
         spread = float(np.sqrt(max(1e-9, float(var_a[k, :n].mean()) * float(var_b[k, :n].mean()))))
-        usual = min(MOST_USUAL, 1 - float(np.median(alike[k, :n])))
-        found[k] = float(both[k, :n].mean()) / spread, (1 - alike[k, :n].min()) - USUAL * usual
+        found[k] = float(both[k, :n].mean()) / spread, 1 - alike[k, :n].min(), 1 - np.median(alike[k, :n])
     return found
 
 
