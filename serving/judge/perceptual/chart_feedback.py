@@ -22,7 +22,7 @@ from serving.judge.perceptual.words import background
 
 SEEN = 0.05  # weight of a colour that is spoken of
 OTHER = 12.0  # CIEDE2000 from which a colour is another one
-DIFFERS, UNLIKE = 0.6, 0.1  # agreement of titles below which their words differ; of smaller or hardly legible letters
+DIFFERS, UNLIKE = 0.7, 0.1  # agreement of titles below which their words differ; of smaller or hardly legible letters
 NEAR, STRAY = 0.025, 0.012  # of the plotting area, and share of the marks: what lies that near is in its place
 LEGIBLE = 9.0  # pixels of a line
 OFF = 0.04  # of the plotting area: a value that much off is spoken of

@@ -81,16 +81,35 @@ def test_strips_come_from_the_picture_itself_and_not_from_its_canvas() -> None:
     assert similarity(words, np.array([0]), words, np.array([0]))[0] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("size", [{}, SMALL])
-def test_a_legend_somewhere_else_is_the_same_legend(size: dict) -> None:
+SMALL_AND_TIGHT = pytest.param(
+    SMALL,
+    "tight layout",
+    marks=pytest.mark.xfail(strict=True, reason="a line that comes from under a small legend is another value: .90"),
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "change"),
+    [
+        ({}, "dpi 150"),
+        ({}, "scale 1.5"),
+        ({}, "tight layout"),
+        (SMALL, "dpi 150"),
+        (SMALL, "scale 1.5"),
+        SMALL_AND_TIGHT,
+    ],
+)
+def test_a_legend_somewhere_else_is_the_same_legend(size: dict, change: str) -> None:
     base = replace(LINES, **size)
-    frames = seen(draw(base)).legends
-    assert len(frames) == 1
-    assert seen(draw(base)).keyed.sum() >= 2
-    for name in ("tight layout", "dpi 150", "scale 1.5"):
-        verdict = compare(draw(base), draw(COSMETIC[name](base)))
-        assert verdict.score > (0.85 if size else 0.97), (name, verdict)
-        assert "egend" not in verdict.feedback
+    verdict = compare(draw(base), draw(COSMETIC[change](base)))
+    assert verdict.score > (0.93 if size else 0.97), verdict
+    assert "egend" not in verdict.feedback
+
+
+@pytest.mark.parametrize("size", [{}, SMALL])
+def test_a_legend_is_found_with_its_entries(size: dict) -> None:
+    found = seen(draw(replace(LINES, **size)))
+    assert len(found.legends) == 1 and found.keyed.sum() >= 2
 
 
 def test_a_legend_that_covers_all_marks_hides_none_of_them() -> None:
