@@ -1,6 +1,6 @@
 """Whether the perceptual judge's feedback is true: one to three faults at a time, of twelve kinds on charts.
 
-A fault is named when a sentence of its kind is among those that the policy reads; of a bar's value, when it is said of
+A fault is named when a sentence of its kind is among those that the policy reads; of a bar's value, when it is about
 that bar. A direction is right when the bar should go the way it should, a size when it is within a third. A sentence
 that speaks of what is equal is false. Targets are own charts, the same drawn by Vega-Lite (needs vl-convert-python) and
 real pages with the edits of the ranking tests.
@@ -70,15 +70,15 @@ TOUCHED = {"type": "marks", "data": "marks", "colour": "colours", "background": 
 
 @dataclass
 class Tally:
-    """What was said of injected faults, and of what is equal."""
+    """The words about injected faults, and about what is equal."""
 
     named: dict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
     bars: list[tuple[bool, bool]] = field(default_factory=list)  # direction and size, of bars that are named
-    false: list[bool] = field(default_factory=list)  # one a comparison: something is said of what is equal
+    false: list[bool] = field(default_factory=list)  # one a comparison: there are words about what is equal
     cosmetic: list[bool] = field(default_factory=list)  # the same where all content is equal
 
     def figures(self) -> dict:
-        every = [said for found in self.named.values() for said in found]
+        every = [one for found in self.named.values() for one in found]
         direction, size = np.mean(np.array(self.bars, float).reshape(-1, 2), axis=0) if self.bars else (None, None)
         return {
             "named": float(np.mean(every)),
@@ -108,11 +108,11 @@ def faulty(c: Chart, index: int) -> Iterator[tuple[list[str], Chart]]:
 
 def count(tally: Tally, base: Chart, names: list[str], shown: Chart, verdict: Verdict) -> None:
     """Count what a verdict says of a chart with faults."""
-    said = [d for d in verdict.differences if d.what in verdict.feedback]
+    shown = [d for d in verdict.differences if d.what in verdict.feedback]
     touched = {FAULTS[name][0] for name in names}
     for name in names:
-        tally.named[name].append(any(re.search(FAULTS[name][2], d.what) for d in said))
-    for d in said:
+        tally.named[name].append(any(re.search(FAULTS[name][2], d.what) for d in shown))
+    for d in shown:
         thing = "title" if "title" in d.what else "label" if "label" in d.what else TOUCHED.get(d.category, "")
         if thing and thing not in touched:
             tally.false.append(True)
@@ -144,9 +144,9 @@ def charts(foreign: bool) -> dict:
             count(tally, base, names, shown, compare(target, chart_looks.draw(shown)))
         for look in ("margins", "tight layout", "dpi 150", "serif") if not foreign else ("serif",):
             verdict = compare(target, chart_looks.draw(chart_looks.COSMETIC[look](base)))
-            said = [d for d in verdict.differences if d.what in verdict.feedback]
+            shown = [d for d in verdict.differences if d.what in verdict.feedback]
             tally.cosmetic.append(
-                any(d.category in ("type", "data", "colour") or "title" in d.what or "x label" in d.what for d in said)
+                any(d.category in ("type", "data", "colour") or "title" in d.what or "x label" in d.what for d in shown)
             )
     return tally.figures()
 

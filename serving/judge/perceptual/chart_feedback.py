@@ -1,6 +1,6 @@
 """What differs between two charts: what, where, which way and how much, for the writer of the program.
 
-Guarantees: a sentence names one thing of the target and leads to it; nothing is said of what agrees, nor of what no
+Guarantees: a sentence names one thing of the target and leads to it; there is nothing about what agrees, nor of what no
 program text decides (resolution); the most harmful comes first: kind, number and values of marks, colours, text, then
 the arrangement. The same pictures give the same sentences.
 """

@@ -93,7 +93,7 @@ def in_units(
 
 
 def findings(ranges: Ranges, kind: str | None) -> list[Difference]:
-    """What is said of axes whose ranges differ; `kind` is that of the target's marks."""
+    """The words for axes whose ranges differ; `kind` is that of the target's marks."""
     found = []
     for axis, ends in enumerate(ranges.ends):
         if ends is None:

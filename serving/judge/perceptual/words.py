@@ -1,6 +1,6 @@
 """The differences of pages in words that the writer of the code can act on.
 
-Guarantees: short sentences out of a closed vocabulary, the most important first; nothing is said of what agrees; the
+Guarantees: short sentences out of a closed vocabulary, the most important first; nothing about what agrees; the
 words name the target, so following them leads to it.
 """
 
