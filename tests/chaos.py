@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from actors.replay.ledger import Entry
-from training.run.ledger_summary import DROPPED, account, read
+from training.run.ledger_summary import account, read
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = 400
@@ -161,16 +161,23 @@ def _command(process: Path) -> str:
 
 
 def again_in_an_epoch(entries: Sequence[Entry]) -> list[int]:
-    """Prompts that were given again after they had been trained, or were still under way, before every prompt had been
-    given as often; one that was dropped is given again in its own epoch."""
-    given, last, found = [0] * PROMPTS, {}, []
+    """Prompts that were given again after they had been trained, given up, or were still under way, before every prompt
+    had been given as often; one that was dropped for the first time is given again in its own epoch."""
+    given, last, found = [0] * PROMPTS, dict[int, Entry](), []
     for entry in sorted(entries, key=lambda e: e.group):
-        if last.get(entry.prompt) not in DROPPED:
+        before = last.get(entry.prompt)
+        if before is None or not comes_again(before):
             if given[entry.prompt] > min(given):
                 found.append(entry.prompt)
             given[entry.prompt] += 1
-        last[entry.prompt] = entry.state
+        last[entry.prompt] = entry
     return found
+
+
+def comes_again(entry: Entry) -> bool:
+    """Whether a group's prompt is issued again in the same epoch: always where it was lost with a process, once where
+    it was dropped."""
+    return entry.state == "lost" or (entry.state in ("failed", "stale") and entry.reissue == 0)
 
 
 def check(run: Path, steps: int, groups: int) -> dict[str, object]:
@@ -183,8 +190,7 @@ def check(run: Path, steps: int, groups: int) -> dict[str, object]:
     assert Counter(e.step for e in trained) == dict.fromkeys(range(steps), groups), "a step lacks a group"
     assert not (twice := again_in_an_epoch(entries)), f"prompts trained twice in one epoch: {twice}"
     later = Counter(e.prompt for e in entries)
-    lost = [e for e in entries if e.state == "lost" or (e.state in ("failed", "stale") and e.reissue == 0)]
-    waiting = [e.prompt for e in lost if later[e.prompt] < 2]
+    waiting = [e.prompt for e in entries if comes_again(e) and later[e.prompt] < 2]
     # Those dropped at the very end had no time to be issued again: no more than were under way.
     assert len(waiting) <= sum(found.pending.values()) + groups, f"prompts lost for good: {waiting}"
     ages = [json.loads(line)["staleness_max"] for line in (run / "metrics.jsonl").open()]
