@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from actors.replay.ledger import Entry, plain
+from actors.replay.ledger import Entry, entry_of, plain
 
 NAME = "ledger.jsonl"
 
@@ -50,5 +50,4 @@ def read(path: Path, length: int | None = None) -> Iterator[Entry]:
     that is none)."""
     content = path.read_bytes()[:length]
     for line in content[: content.rfind(b"\n") + 1].splitlines():
-        raw = json.loads(line)
-        yield Entry(**{**raw, "members": tuple(raw["members"])})
+        yield entry_of(json.loads(line))

@@ -77,6 +77,11 @@ def plain(entry: Entry) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in FIELDS}
 
 
+def entry_of(raw: dict[str, Any]) -> Entry:
+    """The entry that `plain` made data of."""
+    return Entry(**{**raw, "members": tuple(raw["members"])})
+
+
 @dataclass(frozen=True)
 class Ticket:
     """Leave to play one group; the queue adds the path of the prompt's image."""
@@ -282,7 +287,7 @@ class Ledger:
             ledger.issued, ledger.dropped = state["issued"], state["dropped"]
             ledger.waiting = deque((p, r) for p, r in state["waiting"])
             for raw in state["entries"]:
-                entry = Entry(**{**raw, "members": tuple(raw["members"])})
+                entry = entry_of(raw)
                 before, ledger.entries[entry.group] = ledger.entries.get(entry.group), entry
                 if number and (before is None or before.state == "running"):
                     if entry.state in ("ready", "consumed", "stale"):

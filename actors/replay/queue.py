@@ -157,9 +157,10 @@ class QueueState:
         no longer running (given up meanwhile, or handed in by the same call before) stays as it is."""
         if self._stopped:
             return None
-        if (known := self._ledger.entries.get(ticket.group)) is None:
+        known = self._ledger.entries.get(ticket.group)
+        if known is None and ticket.group < self._ledger.issued:
             return "lost"  # and forgotten: its actor was given up, and hands it in all the same
-        if known.state != "running":
+        if known is not None and known.state != "running":
             return known.state
         rewards = [t.reward.total for t in group.trajectories]
         tokens = sum(len(t.token_ids) for t in group.trajectories)

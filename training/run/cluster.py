@@ -175,14 +175,14 @@ class Cluster:
 
         thread = threading.Thread(target=run, name=f"start-{part}", daemon=True)  # serve.run has no deadline of its own
         thread.start()
-        limit, began, last_line = self.config.engine.ready_s, time.monotonic(), time.monotonic()
+        limit, began, reported = self.config.engine.ready_s, time.monotonic(), time.monotonic()
         while thread.is_alive():
             thread.join(0.2)
             if time.monotonic() - began > limit:
                 raise Outage("start", f"{part} did not start within {limit:g} s (engine.ready_s): {_state(name)}")
-            if time.monotonic() - last_line > WORD_S:
+            if time.monotonic() - reported > WORD_S:
                 self._say(": ".join(filter(None, (f"waiting for {part}", _state(name)))))
-                last_line = time.monotonic()
+                reported = time.monotonic()
         if failed:  # Serve's own words for it name no reason
             raise Outage("start", f"{part}: {_state(name) or failed[0]}") from failed[0]
         return made[0]

@@ -170,27 +170,27 @@ def _relief(c: Config, room: float, shared: bool, spare: int) -> str:
         changes.append(("learner.logprob_chunk=1024", {"logprob_chunk": 1024}))
     if c.learner.token_budget > floor:
         changes.append((f"learner.token_budget={floor}", {"token_budget": floor}))
-    also = []
+    changed = []
     for words, change in changes:
         chosen |= change
-        also.append(words)
+        changed.append(words)
         if learner(replace(c, learner=replace(c.learner, **chosen))).total <= room:  # type: ignore[arg-type]
-            return "set " + " ".join(also)
+            return "set " + " ".join(changed)
     if shared:
         over = learner(replace(c, learner=replace(c.learner, **chosen))).total - room  # type: ignore[arg-type]
         share = c.engine.gpu_memory_utilization * (1 - over / (room + over))
-        return "set " + " ".join([*also, f"engine.gpu_memory_utilization={max(0.1, math.floor(20 * share) / 20):g}"])
+        return "set " + " ".join([*changed, f"engine.gpu_memory_utilization={max(0.1, math.floor(20 * share) / 20):g}"])
     for more in range(1, spare + (c.engine.replicas - 1) * c.engine.gpus + 1):
         chosen["workers"] = c.learner.workers + more
         if learner(replace(c, learner=replace(c.learner, **chosen))).total <= room:  # type: ignore[arg-type]
-            also.append(f"learner.workers={chosen['workers']}")
+            changed.append(f"learner.workers={chosen['workers']}")
             if (taken := math.ceil((more - spare) / max(1, c.engine.gpus))) > 0:
-                also.append(f"engine.replicas={c.engine.replicas - taken}")
-            return "set " + " ".join(also)
+                changed.append(f"engine.replicas={c.engine.replicas - taken}")
+            return "set " + " ".join(changed)
     if not c.learner.lora_rank:
         chosen |= {"workers": c.learner.workers, "lora_rank": 32}
         if learner(replace(c, learner=replace(c.learner, **chosen))).total <= room:  # type: ignore[arg-type]
-            return "set " + " ".join([*also, "learner.lora_rank=32"])
+            return "set " + " ".join([*changed, "learner.lora_rank=32"])
     return "take a smaller model, or more GPUs"
 
 

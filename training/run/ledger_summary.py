@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.replay import archive
-from actors.replay.ledger import Entry, may_become
+from actors.replay.ledger import Entry, entry_of, may_become
 from actors.replay.queue import ledger_of
 
 PENDING = ("running", "ready")
@@ -110,7 +110,7 @@ def read(folder: Path) -> list[Entry]:
     latest: dict[int, Entry] = {}
     contradictions: list[Entry] = []
     lines = archive.read(path, state["archive"])
-    for entry in [*lines, *(Entry(**{**raw, "members": tuple(raw["members"])}) for raw in state["entries"])]:
+    for entry in [*lines, *map(entry_of, state["entries"])]:
         before = latest.get(entry.group)
         if before is not None and before != entry and not may_become(before.state, entry.state):
             contradictions.append(before)

@@ -17,9 +17,7 @@ from serving.judge.perceptual.shapes import THIN
 
 FREE = 0.014  # of the plotting area: borders that near are equal
 FULL = 0.25  # of it: borders that far apart have nothing in common
-STROKE = (
-    0.03  # of a plotting area, by which strokes and points may be wider: they keep their size as figures change theirs
-)
+STROKE = 0.03  # of a plotting area: strokes and points may be so much wider, for they keep their size in any figure
 SPIKE = 3  # columns: of fewer a border that a line or bar has at its side
 LEAST_WEIGHT = 0.08  # of a colour that is a layer of its own
 MOST_MARKS, MOST_LAYERS = 60, 4

@@ -12,7 +12,7 @@ import ray
 
 from actors.contracts import Outage, RenderResult, Verdict
 from actors.replay import archive
-from actors.replay.ledger import Ledger, Ticket
+from actors.replay.ledger import Ledger, LedgerError, Ticket
 from actors.replay.queue import QueueState, ReplayQueue, fetch
 from actors.trajectory import Group, Reward, Trajectory, Turn
 from configs.load import load
@@ -229,3 +229,6 @@ async def test_the_result_of_an_actor_that_was_given_up_long_ago_is_not_taken(co
     assert late.group not in queue._ledger.entries
     assert await queue.put(late, ["done", "done"], group(late, 0)) == "lost"
     assert (await queue.account())["lost"] == (await queue.account())["dispatched"] == 1
+    never = Ticket(late.group + 1, 0)
+    with pytest.raises(LedgerError, match="group 1 is unknown"):
+        await queue.put(never, ["done", "done"], group(never, 0))

@@ -23,7 +23,7 @@ def summary(found: Found, targets: int) -> dict:
         "targets": f"{len(found.scores['base'])} of {targets}",
         "nested_pairs": len(found.ordered),
         "in_order": float(np.mean(found.ordered)),
-        "named": {kind: float(np.mean(named_ones)) for kind, named_ones in found.named.items()},
+        "named": {kind: float(np.mean(hits)) for kind, hits in found.named.items()},
         "median": {version: float(np.median(scores)) for version, scores in found.scores.items()},
         "least_3px": min(found.scores["3px"]),
         "most_blank": max(found.scores["blank"]),

@@ -109,7 +109,10 @@ def test_a_legend_somewhere_else_is_the_same_legend(size: dict, change: str) -> 
 @pytest.mark.parametrize("size", [{}, SMALL])
 def test_a_legend_is_found_with_its_entries(size: dict) -> None:
     found = seen(draw(replace(LINES, **size)))
-    assert len(found.legends) == 1 and found.keyed.sum() >= 2
+    [(x0, y0, x1, y1)] = found.legends.tolist()
+    x, y = found.words.boxes[:, [0, 2]].mean(axis=1), found.words.boxes[:, [1, 3]].mean(axis=1)
+    inside = (x0 < x) & (x < x1) & (y0 < y) & (y < y1)
+    assert inside.sum() >= 2 and (found.keyed == inside).all(), "its labels, all of them and nothing else"
 
 
 def test_a_legend_that_covers_all_marks_hides_none_of_them() -> None:

@@ -91,5 +91,5 @@ def test_a_missing_legend_is_named(name: str) -> None:
 
 
 def test_the_words_name_what_was_done_to_a_page(pages: Found) -> None:
-    named_ones = [named for kind in web_edits.SINGLE for named in pages.named[kind]]
-    assert np.mean(named_ones) >= 0.8, pages.silent
+    hits = [named for kind in web_edits.SINGLE for named in pages.named[kind]]
+    assert np.mean(hits) >= 0.8, pages.silent

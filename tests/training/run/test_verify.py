@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from actors.replay.ledger import Entry
+from configs.load import ConfigError
 from configs.schema import Config
+from training.jobs.train import check_archive
 from training.run.verify import verify
 from training.train import main
 
@@ -69,3 +71,12 @@ def test_a_contradiction_is_named_and_nothing_is_started(
     import re
 
     assert re.search(expected, capsys.readouterr().err)
+
+
+def test_a_run_whose_ledger_lost_groups_is_not_taken_up(tmp_path: Path) -> None:
+    checkpoint = write(tmp_path / "checkpoints" / "step_000001", entries(), {1})
+    check_archive(tmp_path, checkpoint / "queue.bin")
+    (tmp_path / "ledger.jsonl").write_bytes((tmp_path / "ledger.jsonl").read_bytes()[:20])
+    with pytest.raises(ConfigError, match=r"ledger.jsonl has 20 bytes, the checkpoint relies on \d+: a part"):
+        check_archive(tmp_path, checkpoint / "queue.bin")
+    assert "a part of the ledger is gone" in verify(checkpoint, CONFIG)[1][0]

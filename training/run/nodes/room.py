@@ -138,7 +138,7 @@ def wait_for_room(config: Config, say: Say, only: str = "") -> Turn:
     are placed. Raises Outage("start", ...) after `cluster.room_s`, ConfigError at once where that is 0."""
     limit, began = config.cluster.room_s, time.monotonic()
     turn: Turn | None = None
-    parts, asked, last_line = demands(config, only), False, began
+    parts, asked, reported = demands(config, only), False, began
     while True:
         if turn is None:
             try:
@@ -163,9 +163,9 @@ def wait_for_room(config: Config, say: Say, only: str = "") -> Turn:
             if limit == 0:
                 raise ConfigError(f"{line} (cluster.room_s=SECONDS waits)")
             raise Outage("start", f"after {limit:g} s (cluster.room_s): {line}")
-        if time.monotonic() - last_line > WORD_S:
+        if time.monotonic() - reported > WORD_S:
             say(f"waiting: {line}")
-            last_line = time.monotonic()
+            reported = time.monotonic()
         time.sleep(LOOK_S)
 
 
