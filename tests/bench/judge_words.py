@@ -2,8 +2,8 @@
 
 A fault is named when a sentence of its kind is among those that the policy reads; of a bar's value, when it is about
 that bar. A direction is right when the bar should go the way it should, a size when it is within a third. A sentence
-that speaks of what is equal is false. Targets are own charts, the same drawn by Vega-Lite (needs vl-convert-python) and
-real pages with the edits of the ranking tests.
+that speaks of what is equal is false. Targets are own charts, the same drawn by Vega-Lite, and real pages with the
+edits of the ranking tests.
 
     python -m tests.bench judge_words
 """
@@ -108,11 +108,11 @@ def faulty(c: Chart, index: int) -> Iterator[tuple[list[str], Chart]]:
 
 def count(tally: Tally, base: Chart, names: list[str], shown: Chart, verdict: Verdict) -> None:
     """Count what a verdict says of a chart with faults."""
-    shown = [d for d in verdict.differences if d.what in verdict.feedback]
+    sentences = [d for d in verdict.differences if d.what in verdict.feedback]
     touched = {FAULTS[name][0] for name in names}
     for name in names:
-        tally.named[name].append(any(re.search(FAULTS[name][2], d.what) for d in shown))
-    for d in shown:
+        tally.named[name].append(any(re.search(FAULTS[name][2], d.what) for d in sentences))
+    for d in sentences:
         thing = "title" if "title" in d.what else "label" if "label" in d.what else TOUCHED.get(d.category, "")
         if thing and thing not in touched:
             tally.false.append(True)
@@ -134,7 +134,8 @@ def charts(foreign: bool) -> dict:
     for index in range(CHARTS):
         base = chart_looks.chart(index, SIZE)
         if foreign:
-            vl_convert = pytest.importorskip("vl_convert")
+            import vl_convert
+
             if base.kind not in chart_vega.MARKS:
                 continue
             target = vl_convert.vegalite_to_png(chart_vega.spec(base, index % 2 == 0, True))
@@ -144,9 +145,12 @@ def charts(foreign: bool) -> dict:
             count(tally, base, names, shown, compare(target, chart_looks.draw(shown)))
         for look in ("margins", "tight layout", "dpi 150", "serif") if not foreign else ("serif",):
             verdict = compare(target, chart_looks.draw(chart_looks.COSMETIC[look](base)))
-            shown = [d for d in verdict.differences if d.what in verdict.feedback]
+            sentences = [d for d in verdict.differences if d.what in verdict.feedback]
             tally.cosmetic.append(
-                any(d.category in ("type", "data", "colour") or "title" in d.what or "x label" in d.what for d in shown)
+                any(
+                    d.category in ("type", "data", "colour") or "title" in d.what or "x label" in d.what
+                    for d in sentences
+                )
             )
     return tally.figures()
 

@@ -102,9 +102,9 @@ def _fooling(found: Found, name: str, verdicts: dict[str, Verdict]) -> None:
 
 def says(kind: str, verdict: Verdict) -> bool:
     """Whether the feedback that the policy reads speaks of an edit of this kind."""
-    words = [d for d in verdict.differences if d.what in verdict.feedback]
+    sentences = [d for d in verdict.differences if d.what in verdict.feedback]
     if kind in NAMED:
-        return any(d.category in NAMED[kind] for d in words)
+        return any(d.category in NAMED[kind] for d in sentences)
     return any(word in verdict.feedback for word in WORDS[kind])
 
 

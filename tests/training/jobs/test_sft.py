@@ -38,7 +38,7 @@ def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line, printed",
+    "line, expected",
     [
         ({"image": "1.png"}, "no pair and no trace"),
         ({"image": "2.png", "code": "x"}, "there is no image"),
@@ -48,9 +48,9 @@ def test_pairs_and_traces_are_read(tmp_path: Path) -> None:
         ({"image": "torn.png", "code": "x"}, "not a readable image"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: dict, printed: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, line: dict, expected: str) -> None:
     (tmp_path / "torn.png").write_bytes(picture(1)[:60])
-    with pytest.raises(ConfigError, match=printed) as caught:
+    with pytest.raises(ConfigError, match=expected) as caught:
         read(write(tmp_path, {"image": "1.png", "code": "x"}, line))
     assert ":2:" in str(caught.value)
 
