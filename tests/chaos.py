@@ -51,6 +51,7 @@ KINDS = {  # what a process of each kind shows in its title or command line
     "driver": "training.train",
 }
 STALL_S = 420.0  # without a step
+FRUITLESS = 5  # lives in a row without a step, beyond which a run cannot go on
 
 
 @dataclass
@@ -130,14 +131,17 @@ class Chaos:
     def await_steps(self, more: int, limit: float = STALL_S) -> None:
         """Until `more` further steps are on record, or the run has ended well; resumes it when its driver is gone."""
         goal, seen, since = min(self.steps, self.done() + more), self.done(), time.monotonic()
+        fruitless = 0
         while self.done() < goal:
             assert self.driver is not None
             if (status := self.driver.poll()) is not None and self.done() < goal:
                 print(f"step {self.done()}: the driver has ended ({status}); resuming", flush=True)
+                fruitless += 1
+                assert fruitless <= FRUITLESS, f"{fruitless} lives without a step:\n{self.log.read_text()[-2000:]}"
                 self.start()
                 since = time.monotonic()
             if (now := self.done()) != seen:  # a resume takes steps back
-                seen, since = now, time.monotonic()
+                seen, since, fruitless = now, time.monotonic(), 0
             if time.monotonic() - since > limit:
                 last = self.log.read_text()[-2000:]
                 raise AssertionError(

@@ -40,7 +40,7 @@ class Scene:
             self.rig.kill(name)
         for name in wanted:
             if name not in self.rig.nodes:
-                self.rig.add(name, 2 + "abcdef".index(name), cpus)
+                self.rig.add(name, 2 + "abcdef".index(name), cpus, "--labels=pool=work")
 
     def begin(self, name: str, *settings: str, steps: int = STEPS) -> Chaos:
         """A run that has made two steps."""
@@ -102,7 +102,8 @@ def lost(kind: str, spare: bool) -> Callable[[Scene], Found]:
 
     def row(scene: Scene) -> Found:
         scene.nodes("abc" if spare else "ab")
-        run = scene.begin(f"lost-{kind.split()[0]}-{spare}", "run.restarts=3")
+        place = [f"cluster.place.{part}=pool=work" for part in ("queue", "rollouts")]  # they need no CPU: not the head
+        run = scene.begin(f"lost-{kind.split()[0]}-{spare}", "run.restarts=3", *place)
         name = scene.node_of(run, kind)
         scene.rig.kill(name)
         began = time.monotonic()
