@@ -38,7 +38,13 @@ def _one(c: Chart, by: int) -> Chart:
     return replace(c, values=(tuple(row), *c.values[1:]))
 
 
+def _unlabelled(c: Chart) -> Chart:
+    return c if c.kind == "pie" else replace(c, label="")  # a pie shows no label
+
+
 def _scaled(c: Chart) -> Chart:
+    if c.kind == "pie":
+        return c  # shares stay as they are
     return replace(c, values=tuple(tuple(2 * v for v in row) for row in c.values))
 
 
@@ -53,7 +59,7 @@ def _titled(c: Chart) -> Chart:
 # What a fault touches (no two of one thing at a time), how it is made, and the sentences that name it.
 FAULTS: dict[str, tuple[str, Callable[[Chart], Chart], str]] = {
     "kind": ("marks", chart_looks.FAULTS["kind"], r"^Draw .*, not "),
-    "count": ("marks", _shorter, r"^Draw \d+ .* (more|fewer)\."),
+    "count": ("marks", _shorter, r"^Draw \d+ .* (more|fewer)\.|^The (line|area|points) should run from x = "),
     "data": ("marks", chart_looks.FAULTS["data"], r"should be .*(higher|lower|taller|longer|shorter|larger|smaller)"),
     "scaled": ("marks", _scaled, r"^All values should be|axis should"),
     "value up": ("marks", lambda c: _one(c, 4), r"should be .*(lower|shorter|smaller|larger)"),
@@ -62,7 +68,7 @@ FAULTS: dict[str, tuple[str, Callable[[Chart], Chart], str]] = {
     "title gone": ("title", lambda c: replace(c, title=""), r"^The title is missing"),
     "title other": ("title", _titled, r"^The title differs"),
     "typo": ("title", chart_looks.FAULTS["typo"], r"^The title differs"),
-    "label gone": ("label", lambda c: replace(c, label=""), r"^The x label is missing"),
+    "label gone": ("label", _unlabelled, r"^The x label is missing"),
     "wider": ("size", lambda c: replace(c, size=(c.size[0] * 1.4, *c.size[1:])), r"^Make the picture narrower"),
 }
 TOUCHED = {"type": "marks", "data": "marks", "colour": "colours", "background": "paper", "size": "size"}

@@ -26,7 +26,7 @@ from actors.files import write_whole
 from actors.rollout.episode import words
 from configs.schema import Prompts, Render
 from serving.judge.perceptual import compare
-from serving.judge.perceptual.words import AGREED
+from serving.judge.perceptual.feedback.sentences import AGREED
 from training.base.lessons import BROKEN, MAX_CHARS, altered, broken
 from training.base.pictures import rgb
 from training.base.read import Reader

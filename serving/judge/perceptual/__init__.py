@@ -10,10 +10,11 @@ import numpy as np
 
 from actors.contracts import Difference, Domain, Verdict
 from configs.domains import DEFAULT, find
-from serving.judge.perceptual.chart_feedback import chart_findings
 from serving.judge.perceptual.features import Features, Rgb, decode, extract, is_blank
+from serving.judge.perceptual.feedback.charts import chart_findings
+from serving.judge.perceptual.feedback.pages import findings
+from serving.judge.perceptual.feedback.sentences import BLANK, PERFECT, sentence
 from serving.judge.perceptual.score import compare_features
-from serving.judge.perceptual.words import BLANK, PERFECT, findings, sentence
 
 BACKEND = "perceptual"
 

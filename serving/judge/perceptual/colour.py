@@ -36,6 +36,11 @@ def to_lab(rgb: NDArray[np.uint8]) -> Lab:
     return cv2.cvtColor(rgb.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB)  # type: ignore[return-value]
 
 
+def to_rgb(colours: Lab) -> NDArray[np.float32]:
+    """CIELAB [n, 3] to sRGB 0..1 [n, 3]."""
+    return np.clip(cv2.cvtColor(colours[None], cv2.COLOR_LAB2RGB)[0], 0, 1)
+
+
 def difference(first: Lab, second: Lab) -> NDArray[np.float64]:
     """CIEDE2000 of `first` [n, 3] against `second` [m, 3] -> [n, m]; 0 = equal, about 1 = just noticeable, 100 =
     black against white."""

@@ -22,6 +22,8 @@ RANGE = 0.02  # what another range costs, however small
 MOST_COST = 0.125  # and what more a range that is another one altogether
 BORDER = 1.05  # marks reach that much beyond their values
 ALIKE = 0.05  # of the span of values: what is not spoken of
+ENDED = 0.12  # of the extent of marks, by which they end elsewhere
+ALONG = {"lines": "line", "areas": "area", "points": "points"}  # marks whose extent along x is their values'
 STATED, FAR = 0.08, 0.2  # of an axis, its ends that are off, from which it is spoken of; the same where bars stand
 
 Ends = tuple[float, float, float, float]  # the least and the greatest of the target, and of the render
@@ -104,13 +106,26 @@ def findings(ranges: Ranges, kind: str | None) -> list[Difference]:
         run = "he {} axis should run from about {} to {}, not from {} to {}.".format(
             name, *(_number(end, span) for end in ends)
         )
+        marks = _extent(ranges.marks[axis]) if axis == 0 and kind in ALONG else ""
         change = _change(ranges.marks[axis]) if ranges.are_values and not ground else ""
         if change:
             what = "All x values" if axis == 0 and kind != "horizontal bars" else "All values"
             found.append(Difference("data", 3, f"{name} axis", f"{what} should be {change}: t{run}"))
+        elif marks:
+            found.append(Difference("data", 2, "x axis", f"The {ALONG[kind or '']} should run {marks}."))
         elif max(abs(low - other_low), abs(high - other_high)) > (FAR if ground else STATED) * abs(high - low):
             found.append(Difference("data", 1, f"{name} axis", f"T{run}"))
     return found
+
+
+def _extent(marks: Ends | None) -> str:
+    """From where to where marks run along an axis, where a render's end or begin elsewhere."""
+    assert marks is not None
+    low, high, other_low, other_high = marks
+    span = max(1e-12, high - low)
+    if max(abs(low - other_low), abs(high - other_high)) < ENDED * span:
+        return ""
+    return "from x = {} to {}, not from {} to {}".format(*(_number(end, span) for end in marks))
 
 
 def _change(marks: Ends | None) -> str:

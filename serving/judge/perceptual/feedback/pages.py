@@ -7,14 +7,10 @@ words name the target, so following them leads to it.
 import numpy as np
 
 from actors.contracts import Difference
-from serving.judge.perceptual.colour import difference, names
+from serving.judge.perceptual.colour import names
+from serving.judge.perceptual.feedback.sentences import background
 from serving.judge.perceptual.score import Comparison, widths
 from serving.judge.perceptual.text import letters
-
-MAX_SENTENCES = 4
-AGREED = "It looks almost the same."
-PERFECT = "It looks the same."
-BLANK = "The picture is blank."
 
 
 def findings(c: Comparison) -> list[Difference]:
@@ -23,11 +19,6 @@ def findings(c: Comparison) -> list[Difference]:
     if c.terms.get("ink", 1.0) < 0.8 and not found:
         found.append(Difference("layout", 2, "page", "The layout differs."))
     return sorted(found, key=lambda d: -d.severity)
-
-
-def sentence(differences: list[Difference]) -> str:
-    """The feedback: the first few findings."""
-    return " ".join(d.what for d in differences[:MAX_SENTENCES]) or AGREED
 
 
 def _size(c: Comparison) -> list[Difference]:
@@ -41,16 +32,6 @@ def _size(c: Comparison) -> list[Difference]:
             severity = 3 if max(a, b) / min(a, b) > 1.5 else 2
             found.append(Difference("size", severity, what, f"Make the picture {words[0] if a > b else words[1]}."))
     return found
-
-
-def background(c: Comparison) -> list[Difference]:
-    """Another colour behind everything."""
-    apart = float(difference(c.target.background[None], c.render.background[None])[0, 0])
-    if apart < 4:
-        return []
-    want, have = names(np.stack([c.target.background, c.render.background]))
-    what = f"The background should be {want}, not {have}." if want != have else f"Use another {want} background."
-    return [Difference("background", 3 if apart > 20 else 2, "background", what)]
 
 
 def _colours(c: Comparison) -> list[Difference]:

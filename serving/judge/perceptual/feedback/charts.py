@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from actors.contracts import Difference
-from serving.judge.perceptual.charts.shades import shades
 from serving.judge.perceptual.colour import names
 from serving.judge.perceptual.features import Features
+from serving.judge.perceptual.feedback.colours import OTHER, colours, solid
+from serving.judge.perceptual.feedback.sentences import background
+from serving.judge.perceptual.feedback.shades import shades
 from serving.judge.perceptual.lines import PARTS, Lines
 from serving.judge.perceptual.ranges import findings
 from serving.judge.perceptual.score import Comparison
 from serving.judge.perceptual.values import borders, layers, tells
-from serving.judge.perceptual.words import background
 
-SEEN = 0.05  # weight of a colour that is spoken of
-OTHER = 12.0  # CIEDE2000 from which a colour is another one
 DIFFERS, UNLIKE = 0.7, 0.1  # agreement of titles below which their words differ; of smaller or hardly legible letters
 NEAR, STRAY = 0.025, 0.012  # of the plotting area, and share of the marks: what lies that near is in its place
 LEGIBLE = 9.0  # pixels of a line
 OFF = 0.04  # of the plotting area: a value that much off is spoken of
+WEDGE = 0.015  # of a pie: what is less is no wedge
 MOST_VALUES = 3
 WORDY = 11  # columns of a strip, from which a line is more than a tick label
 MARKS = {"bars": "bar", "horizontal bars": "bar", "lines": "line", "points": "point", "pie": "wedge", "areas": "area"}
@@ -43,7 +43,7 @@ def chart_findings(c: Comparison) -> list[Difference]:
     """Findings about a chart, the most severe first (stable)."""
     kind = _kind(c)
     marks = [] if kind else [*_panels(c), *_ranges(c), *(_marks(c) if tells(c.target) else shades(c.target, c.render))]
-    found = [*kind, *marks, *_colours(c), *background(c), *_text(c), *_arrangement(c)]
+    found = [*kind, *marks, *colours(c), *background(c), *_text(c), *_arrangement(c)]
     return sorted(found, key=lambda d: -d.severity)
 
 
@@ -223,6 +223,13 @@ def _wedges(c: Comparison) -> list[Difference]:
 
     a, b = shares(c.target), shares(c.render)
     shade = names(c.target.palette.colours)
+    many, other = (
+        sum(share > WEDGE and solid(side, i) > 0.3 for i, share in enumerate(part))
+        for side, part in ((c.target, a), (c.render, b))
+    )
+    if many != other:
+        more = f"{abs(many - other)} {'more' if many > other else 'fewer'}"
+        return [Difference("data", 3, "axes", f"Draw {many} wedges, not {other}: {more}.")]
     found = []
     for i, j, apart in c.pairing.pairs:
         if apart < OTHER and abs(a[i] - b[j]) > OFF:
@@ -230,56 +237,6 @@ def _wedges(c: Comparison) -> list[Difference]:
             what = f"The {shade[i]} wedge should be {way}: about {_percent(a[i])} of the pie, not {_percent(b[j])}."
             found.append(_value(what, abs(float(a[i] - b[j]))))
     return sorted(found, key=lambda d: -d.severity)[:MOST_VALUES]
-
-
-def _hex(side: Features, index: int) -> str:
-    """The colour of a palette's entry as most of its pixels show it."""
-    pixels = side.small[side.shapes.labels == index]
-    if len(pixels) == 0:
-        return ""
-    values, counts = np.unique(pixels, axis=0, return_counts=True)
-    return "#" + "".join(f"{v:02x}" for v in values[counts.argmax()])
-
-
-def _colours(c: Comparison) -> list[Difference]:
-    """Other colours: what stands where the target has a colour that the render lacks."""
-    want, have = names(c.target.palette.colours), names(c.render.palette.colours)
-    w_t, w_r = c.target.palette.weights, c.render.palette.weights
-    right = {(i, j) for i, j, apart in c.pairing.pairs if apart < OTHER}
-    lacking = [
-        i for i in range(len(w_t)) if w_t[i] > SEEN and i not in {i for i, _ in right} and _is_filled(c.target, i)
-    ]
-    surplus = [
-        j for j in range(len(w_r)) if w_r[j] > SEEN and j not in {j for _, j in right} and _is_filled(c.render, j)
-    ]
-    found = []
-    noun = {"pie": "wedge", "areas": "area", "lines": "line"}.get(c.target.shapes.kind or "", "")
-    for i in lacking:
-        there = c.render.shapes.labels[(c.target.shapes.labels == i) & c.target.shapes.data]
-        there = there[there >= 0]
-        j = int(np.bincount(there).argmax()) if len(there) > 8 else -1
-        shade = f"{want[i]} ({_hex(c.target, i)})"
-        if j in surplus and j >= 0:
-            other = f"{have[j]} ({_hex(c.render, j)})"
-            subject = f"What is {other} should be {shade}."
-            kind = c.target.shapes.kind
-            if len(lacking) == 1 and kind in MARKS and kind != "pie":
-                subject = f"The {noun or kind} should be {shade}, not {other}."
-            found.append(Difference("colour", 3, want[i], subject))
-            surplus.remove(j)
-        elif surplus and len(lacking) == len(surplus) == 1:
-            j = surplus.pop()
-            what = f"Use {shade}, not {have[j]} ({_hex(c.render, j)})."
-            found.append(Difference("colour", 3, want[i], what))
-        else:
-            found.append(Difference("colour", 2, want[i], f"Some {shade} is missing."))
-    found += [Difference("colour", 2, have[j], f"Remove the {have[j]} ({_hex(c.render, j)}).") for j in surplus]
-    return found
-
-
-def _is_filled(side: Features, index: int) -> bool:
-    """A colour of marks, no shade of text or grid."""
-    return bool(side.palette.coloured[index]) or float(((side.shapes.labels == index) & side.shapes.data).mean()) > 0.01
 
 
 def _text(c: Comparison) -> list[Difference]:
