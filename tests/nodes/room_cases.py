@@ -4,11 +4,13 @@ process of its own, for Ray keeps the first way of authentication that a process
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
+from ray.util import placement_group, remove_placement_group
 
 from actors.contracts import Outage
 from configs.load import ConfigError, load
@@ -16,7 +18,7 @@ from configs.schema import Config
 from tests.nodes.rig import Rig
 from training.run.nodes import room
 from training.run.nodes.checks import prove_shared
-from training.run.nodes.room import LEARNER, free_lines, no_room, wait_for_room
+from training.run.nodes.room import LEARNER, Placing, free_lines, no_room, wait_for_room
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,6 +78,24 @@ def test_waiting_for_room_names_who_waits_and_who_holds_and_goes_on_when_there_i
     turn.release()
     wait_for_room(recipe(*SMALL, "cluster.room_s=60"), lines.append).release()
     assert len(free_lines()) == 2
+
+
+def test_a_part_whose_room_is_gone_since_it_was_found_is_waited_for_by_name(
+    cluster: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "WORD_S", 0.5)
+    lines: list[str] = []
+    placing = Placing(recipe(*SMALL, "cluster.room_s=3"), LEARNER, lines.append)
+    placing.look()
+    asked = placement_group([{"CPU": 5.0}])
+    with pytest.raises(Outage, match=r"after 3 s \(cluster\.room_s\): no room for 2 x learner worker"):
+        for _ in range(60):
+            placing.look()
+            time.sleep(0.2)
+    assert 2 <= len(lines) <= 6 and all("free 4 CPU and 4 GPU of" in line for line in lines)
+    remove_placement_group(asked)
+    time.sleep(1)
+    placing.look()
 
 
 def test_a_shared_folder_is_proved_by_reading_on_every_node(cluster: Rig, tmp_path: Path) -> None:

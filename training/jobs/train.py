@@ -247,7 +247,7 @@ class Run:
         from training.run.cluster import colocated
         from training.run.metrics_log import trim
         from training.run.nodes import where
-        from training.run.nodes.room import LEARNER
+        from training.run.nodes.room import LEARNER, Placing
         from training.run.progress import Display
 
         config = self.config
@@ -284,7 +284,7 @@ class Run:
         trim(self.folder / "metrics.jsonl", start)  # before the display looks: it follows the end of that file
         self._say(f"training: {config.run.steps - start} steps of {config.queue.groups_per_step} groups")
         self._stepping = self._curable = True
-        placed = False
+        placing, placed = Placing(config, LEARNER, self._say), False
         with Display(self.folder, config.run.steps, start, config.queue.max_staleness) as display:
             checked = time.monotonic()
 
@@ -292,6 +292,7 @@ class Run:
                 nonlocal checked, placed
                 display.poll()
                 if not placed:
+                    placing.look()
                     found = where.placed()
                     if placed := any(LEARNER in parts for parts in found.values()):
                         turn.release()

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
+from ray.util import placement_group_table
 
 from actors.contracts import Outage
 from configs.load import ConfigError
@@ -167,6 +168,32 @@ def wait_for_room(config: Config, say: Say, only: str = "") -> Turn:
             say(f"waiting: {line}")
             reported = time.monotonic()
         time.sleep(LOOK_S)
+
+
+class Placing:
+    """Watches a part that has been asked for: the room that was found for it may be gone with its node."""
+
+    def __init__(self, config: Config, part: str, say: Say) -> None:
+        self._config, self._part, self._say = config, part, say
+        self._since: float | None = None
+        self._reported = 0.0
+
+    def look(self) -> None:
+        """To be called until the part is placed. Raises Outage("start", ...) after `cluster.room_s` without room."""
+        if not any(group["state"] == "PENDING" for group in placement_group_table().values()):
+            self._since = None
+            return
+        now = time.monotonic()
+        if self._since is None:
+            self._since = self._reported = now
+        limit = max(self._config.cluster.room_s, WORD_S)
+        if now - max(self._since, self._reported) > WORD_S or now - self._since > limit:
+            missing = Counter(map(str, demands(self._config, self._part)))
+            line = f"no room for {_counted(missing)}; {'; '.join(free_lines())}{_holders()}"
+            if now - self._since > limit:
+                raise Outage("start", f"after {limit:g} s (cluster.room_s): {line}")
+            self._say(f"waiting: {line}")
+            self._reported = now
 
 
 def room_for_one(config: Config, part: str) -> bool:
