@@ -1,39 +1,57 @@
 """What many tests share: one untrained embedded policy on disk, and pictures to look at."""
 
 import io
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image, ImageDraw
 
 from configs.schema import Prompts
 
 ROOT = Path(__file__).parents[1]
+settings.register_profile("any machine", deadline=None)  # an example has no time limit: machines are busy
+settings.load_profile("any machine")
 LONGEST = ("test_train.py", "test_live.py")
-# files and folders whose tests start processes: Ray, vLLM, browsers, jails, commands; `make check` leaves them out
+# files, folders and tests that start processes: Ray, vLLM, browsers, jails, commands; `make check` leaves them out
 PROCESSES = (
-    "actors/engine/test_policy.py", "actors/test_policy_load.py", "actors/replay/test_queue.py", "serving/jailed",
-    "serving/render", "serving/judge/test_service.py", "serving/judge/test_mllm_engine.py", "serving/pages",
-    "serving/viewer/test_app.py", "serving/test_app.py", "serving/test_live.py", "serving/test_malformed.py",
-    "serving/test_serve_yaml.py", "training/jobs", "training/metrics", "training/run/test_checkpoint.py",
-    "training/run/test_dashboard.py", "training/run/test_ledger_summary.py", "training/learner/test_loop.py",
-    "training/learner/test_update.py", "training/learner/test_weight_sync_gpu.py", "training/data",
-    "nodes",
+    "actors/engine/test_build.py", "actors/engine/test_policy.py", "actors/replay/test_queue.py",
+    "actors/rollout/test_unforeseen.py", "actors/test_outside.py", "actors/test_policy_load.py", "domains", "gpu",
+    "nodes", "serving/jailed", "serving/judge/test_mllm_engine.py", "serving/judge/test_own.py",
+    "serving/judge/test_ranking.py", "serving/judge/test_service.py", "serving/pages", "serving/render",
+    "serving/test_app.py", "serving/test_clients.py", "serving/test_field_files.py", "serving/test_live.py",
+    "serving/test_live_hostile.py", "serving/test_malformed.py", "serving/test_serve_yaml.py",
+    "serving/viewer/test_app.py", "test_hostile.py", "test_pages.py::test_commands_exist",
+    "training/base/test_pages.py", "training/base/test_repairs.py",
+    "training/base/test_start.py", "training/data", "training/families/test_circle.py", "training/jobs",
+    "training/learner/test_loop.py", "training/learner/test_update.py", "training/learner/test_weight_sync_gpu.py",
+    "training/metrics", "training/run/test_checkpoint.py", "training/run/test_dashboard.py",
+    "training/run/test_gpu_plan.py", "training/run/test_ledger_summary.py", "training/run/test_metrics_log.py",
+    "training/run/test_preflight.py", "training/run/test_verify.py",
 )  # fmt: skip
+PROGRAMS = ("python", "bwrap", "node", "serve", "ray", "chrome")  # that those start
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only the tests that start no process")
 
 
+def _starts_no_process(event: str, arguments: tuple) -> None:
+    """Python tells of every process that it starts: PROCESSES is complete."""
+    if event == "subprocess.Popen" and Path(os.fsdecode(arguments[0])).name.startswith(PROGRAMS):
+        raise AssertionError(f"a quick test starts {arguments[0]}: its file belongs into PROCESSES")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take longest begin first, so that two workers end together."""
     items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if item.location[0].endswith(name)), 9))
     if config.getoption("--quick"):
-        places = [ROOT / "tests" / name for name in PROCESSES]
-        away = [item for item in items if any(item.path.is_relative_to(place) for place in places)]
+        away = [item for item in items if item.nodeid.removeprefix("tests/").startswith(PROCESSES)]
         config.hook.pytest_deselected(items=away)
+        sys.addaudithook(_starts_no_process)
         items[:] = [item for item in items if item not in away]
 
 

@@ -156,4 +156,6 @@ def test_only_commands_have_a_parser() -> None:
 def test_the_list_of_tests_that_start_processes_names_what_is_there() -> None:
     from tests.conftest import PROCESSES
 
-    assert [name for name in PROCESSES if not (ROOT / "tests" / name).exists()] == []
+    for place, _, name in (entry.partition("::") for entry in PROCESSES):
+        assert (ROOT / "tests" / place).exists(), place
+        assert not name or f"def {name}(" in (ROOT / "tests" / place).read_text(), name
