@@ -192,7 +192,7 @@ def extract(image: bytes | Rgb, look: Look, target: "Features | None" = None) ->
     canvas = canvas_of(rgb, look.canvas) if target is None else (target.small.shape[1], target.small.shape[0])
     small = _place(rgb, canvas, canvas[0] / target_size[0])
     paper = _background(small, "page", None if target is None else target.paper)
-    return _page(small, size, paper, _overflow(rgb, target_size))
+    return _page(small, size, paper, _overflow(rgb, target_size), _extent(rgb, target_size))
 
 
 def survey(rgb: Rgb, look: Look, target: Features | None = None) -> Survey:
@@ -318,8 +318,8 @@ def _box(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def _page(small: Rgb, size: tuple[int, int], paper: NDArray[np.uint8], overflow: float) -> Features:
-    """Features of a page that is already on its canvas."""
+def _page(small: Rgb, size: tuple[int, int], paper: NDArray[np.uint8], overflow: float, whole: Rgb) -> Features:
+    """Features of a page that is already on its canvas; `whole` is its extent in the page's own pixels."""
     h, w = small.shape[:2]
     lab, background, mass, ink = ink_of(small, paper)
     factor = (w * h / 120_000) ** 0.5
@@ -335,23 +335,35 @@ def _page(small: Rgb, size: tuple[int, int], paper: NDArray[np.uint8], overflow:
     distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, 3).astype(np.float32, copy=False)
     return Features(
         small, size, background, paper, mass, levels, edges, distance, palette, text, shapes, lines, frame, overflow,
-        NO_PANELS, NO_WORDS, NO_SIDE, np.zeros(0, bool), text.mask, np.zeros((0, 4), np.int32),
+        NO_PANELS, find_words(text, 0, whole), NO_SIDE, np.zeros(0, bool), text.mask, np.zeros((0, 4), np.int32),
     )  # fmt: skip
 
 
-def moved(rgb: Rgb, target: Features, shift: tuple[int, int]) -> Rgb:
-    """A page on the canvas, moved by `shift` (x, y) of its own pixels over its own background."""
+def moved(rgb: Rgb, target: Features, shift: tuple[int, int]) -> tuple[Rgb, Rgb]:
+    """A page on the canvas, moved by `shift` (x, y) of its own pixels over its own background; and its own pixels."""
     (x, y), (h, w), canvas = shift, rgb.shape[:2], (target.small.shape[1], target.small.shape[0])
     move = np.array([[1, 0, x], [0, 1, y]], dtype=np.float32)
     fill = tuple(int(v) for v in _background(rgb, "page", target.paper))
     whole: Any = cv2.warpAffine(rgb, move, (w, h), flags=cv2.INTER_NEAREST, borderValue=fill)
-    return _place(whole, canvas, canvas[0] / target.size[0])
+    return _place(whole, canvas, canvas[0] / target.size[0]), whole
 
 
 def shifted(render: Features, rgb: Rgb, target: Features, shift: tuple[int, int]) -> Features:
     """Features of the page `rgb` moved by `shift` (x, y) of its own pixels."""
-    small = moved(rgb, target, shift)
-    return _page(small, render.size, _background(small, "page", target.paper), render.overflow)
+    small, whole = moved(rgb, target, shift)
+    paper = _background(small, "page", target.paper)
+    return _page(small, render.size, paper, render.overflow, _extent(whole, target.size))
+
+
+def _extent(rgb: Rgb, size: tuple[int, int]) -> Rgb:
+    """A page cut to `size` (width, height), or continued with its background."""
+    (w, h), (high, wide) = size, rgb.shape[:2]
+    if (wide, high) == size:
+        return rgb
+    page = np.empty((h, w, 3), np.uint8)
+    page[:] = _mode(rgb[::4, ::4].reshape(-1, 3))
+    page[: min(h, high), : min(w, wide)] = rgb[:h, :w]
+    return page
 
 
 def _overflow(rgb: Rgb, target: tuple[int, int]) -> float:

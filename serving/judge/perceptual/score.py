@@ -17,7 +17,7 @@ data     the same of where the marks are, whatever their colour, at wider blurs
 edges    F1 of outlines, exp(-(d/r)^2) of the distance to the other's nearest outline (chamfer, Barrow et al. 1977)
 palette  Hungarian assignment under CIEDE2000 (ChartMimic's colour score); of pages 1 - the earth mover's distance under
          it (Rubner et al. 2000)
-text     F1 of text lines, each matched by normalised cross-correlation (Lewis 1995), titles weighing 0.4 of it; for
+text     F1 of text lines, each compared letter by letter (charts.glyphs), titles weighing 0.4 of it; of a page for
          WHERE of the term the overlap of blurred text areas: the right words at another size are worth something.
          A page's text is found by its contrast to the panel it stands on, not to the page's background
 kind     overlap of the shares of mark shapes (histogram intersection, Swain and Ballard 1991)
@@ -30,6 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.domains.domain import Look
+from serving.judge.perceptual import page_lines
+from serving.judge.perceptual.charts.glyphs import Words
 from serving.judge.perceptual.charts.register import Registration
 from serving.judge.perceptual.colour import difference
 from serving.judge.perceptual.features import (
@@ -49,7 +51,6 @@ from serving.judge.perceptual.palette import Pairing, pair
 from serving.judge.perceptual.ranges import RANGE, Ranges, compare_ranges, in_units
 from serving.judge.perceptual.shapes import THIN, similarity
 from serving.judge.perceptual.spread import overlap
-from serving.judge.perceptual.text import TextLines, match
 from serving.judge.perceptual.values import Values, compare_values, tells
 
 SHADES = {"edges": 0.1, "text": 0.1}  # what weighs in the place of values where no borders tell them, as of an image
@@ -171,10 +172,8 @@ def _compare_charts(target: Features, rgb: Rgb, look: Look) -> Comparison:
 
 def _compare_pages(target: Features, rgb: Rgb, look: Look) -> Comparison:
     render, shift = _align(target, extract(rgb, look, target), rgb)
-    h, w = target.mass.shape
-    play = max(2, round(0.008 * (h + w)))
     pairing = pair(target.palette, render.palette, "page")
-    found, known = match(target.text, render.text, play), match(render.text, target.text, play)
+    found, known = page_lines.match_lines(target.words, render.words, _canvas(target))
     terms = {"ink": _ink(target, render), "palette": pairing.agreement}
     if target.edges.any() or render.edges.any():
         terms["edges"] = _edges(target, render)
@@ -253,7 +252,7 @@ def _align(target: Features, render: Features, rgb: Rgb) -> tuple[Features, tupl
         return render, (0, 0)
 
     def apart(shift: tuple[int, int]) -> float:
-        return cv2.norm(target.small, moved(rgb, target, shift), cv2.NORM_L1)
+        return cv2.norm(target.small, moved(rgb, target, shift)[0], cv2.NORM_L1)
 
     # the peak tells a pixel of the canvas, which may be several of the render, to half of one
     x, _ = min(((x + step, y) for step in (-1, 0, 1)), key=apart)
@@ -284,7 +283,7 @@ def _edges(target: Features, render: Features, bolder: float = 1.0) -> float:
     return _f1(float(recall), float(precision))
 
 
-def parts(text: TextLines, frame: tuple[int, int, int, int]) -> NDArray[np.int8]:
+def parts(text: Words, frame: tuple[int, int, int, int]) -> NDArray[np.int8]:
     """For each text line the index in PARTS of where it is: above the frame, below, left, right or inside."""
     x, y = (text.boxes[:, 0] + text.boxes[:, 2]) / 2, (text.boxes[:, 1] + text.boxes[:, 3]) / 2
     where = np.full(len(text.boxes), PARTS.index("inside"), dtype=np.int8)
@@ -295,16 +294,16 @@ def parts(text: TextLines, frame: tuple[int, int, int, int]) -> NDArray[np.int8]
     return where
 
 
-def widths(text: TextLines) -> NDArray[np.float32]:
+def widths(text: Words) -> NDArray[np.float32]:
     """Weight of each text line: its width, near enough its number of letters in its own size."""
     height = np.maximum(1, text.boxes[:, 3] - text.boxes[:, 1])
     return ((text.boxes[:, 2] - text.boxes[:, 0]) * np.sqrt(height)).astype(np.float32)
 
 
 def _text(target: Features, render: Features, found: NDArray[np.float32], known: NDArray[np.float32]) -> float:
-    w_t, w_r = widths(target.text), widths(render.text)
-    title_t = parts(target.text, target.frame) == 0
-    title_r = parts(render.text, target.frame) == 0
+    w_t, w_r = widths(target.words), widths(render.words)
+    title_t = parts(target.words, target.frame) == 0
+    title_r = parts(render.words, target.frame) == 0
 
     def f1(t: NDArray[np.bool_], r: NDArray[np.bool_]) -> float:
         if not t.any() or not r.any():

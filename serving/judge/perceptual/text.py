@@ -1,8 +1,7 @@
 """Text areas and long straight lines, without reading a letter.
 
 Guarantees: a text line is a run of small, thin, separate strokes; solid areas and lines longer than an eighth of the
-canvas are never text. Lines of text keep their pixels, so the same words in the same letters match and others do not
-(normalised cross-correlation, Lewis 1995, over a few pixels of play).
+canvas are never text.
 """
 
 from dataclasses import dataclass
@@ -87,24 +86,6 @@ def find_text(mass: NDArray[np.float32], lines: Mask, chroma: NDArray[np.float32
     boxes = np.stack([x, y, x1, y1], axis=1).astype(np.int32)
     pixels = np.where(mask, mass * 255, 0).astype(np.uint8)
     return TextLines(boxes[np.lexsort((boxes[:, 0], boxes[:, 1]))], mask, pixels, spreads(mask))
-
-
-def match(lines: TextLines, other: TextLines, play: int) -> NDArray[np.float32]:
-    """How well each line of `lines` is found in `other`, at most `play` pixels off: [n] in 0..1.
-
-    1 = the same words in the same letters; up to about 0.3 for other words on the same spot; 0 = nothing there.
-    """
-    found = np.zeros(len(lines.boxes), dtype=np.float32)
-    padded = cv2.copyMakeBorder(other.pixels, play, play, play, play, cv2.BORDER_CONSTANT, value=0)
-    for i, (x0, y0, x1, y1) in enumerate(lines.boxes):
-        window = padded[y0 : y1 + 2 * play, x0 : x1 + 2 * play]
-        if not window.any():
-            continue
-        patch = lines.pixels[y0:y1, x0:x1]
-        # plain (not mean-free) correlation: letters that are absent on both sides are no agreement
-        best = float(cv2.matchTemplate(window, patch, cv2.TM_CCORR_NORMED).max())
-        found[i] = np.clip((best - 0.6) / 0.38, 0.0, 1.0) * 0.75 + 0.25 * min(1.0, best)
-    return found
 
 
 def letters(lines: TextLines) -> NDArray[np.float32]:

@@ -1,5 +1,5 @@
 """What the perceptual judge puts above what: the same chart in other margins, sizes and typefaces, single faults,
-charts of another renderer, real charts as they are kept, and the time of a comparison.
+charts of another renderer, real charts as they are kept, real pages, and the time of a comparison.
 
     python -m tests.bench judge_order
 """
@@ -16,11 +16,11 @@ from PIL import Image
 
 from serving.judge.perceptual import compare
 from tests.data import real
-from tests.serving.judge import chart_looks, chart_vega
+from tests.serving.judge import chart_looks, chart_vega, web_blocks, web_edits
 
 COUNTS = {"168x140": 24, "640x480": 8}
 VEGA_COUNTS = {"168x140": 24, "640x480": 8}
-KEPT = 12
+KEPT, PAGES = 12, 30
 
 
 def png(picture: np.ndarray) -> bytes:
@@ -128,6 +128,36 @@ def kept() -> dict:
     return {"ordered": f"{sum(ordered)} of {len(ordered)}", "mean": {v: float(np.mean(s)) for v, s in scores.items()}}
 
 
+def pages() -> dict:
+    """Real pages: the same page at other widths and in another typeface, and with one block at fault."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    above_each, above_all, order, seconds = [], [], [], 0.0
+    for name in web_edits.names()[:PAGES]:
+        made = web_blocks.versions(name)
+        if made is None:
+            continue
+        started = time.process_time()
+        got = {v: compare(made["base"], picture, "web").score for v, picture in made.items() if v != "base"}
+        seconds += time.process_time() - started
+        for version, score in got.items():
+            scores[version].append(score)
+        for version in web_blocks.COSMETIC:
+            above_each += [got[version] > got[fault] for fault in web_blocks.FAULTS]
+            above_all.append(got[version] > max(got[fault] for fault in web_blocks.FAULTS))
+        order += [got[worse] < got[better] for worse, better in combinations(web_blocks.FAULTS, 2)]
+    cosmetic = np.array([s for version in web_blocks.COSMETIC for s in scores[version]])
+    return {
+        "pages": len(scores["serif"]),
+        "cosmetic_at_least_0.9": float(np.mean(cosmetic >= 0.9)),
+        "cosmetic_median": float(np.median(cosmetic)),
+        "cosmetic_above_a_fault": float(np.mean(above_each)),
+        "cosmetic_above_all_faults": float(np.mean(above_all)),
+        "faults_in_order": float(np.mean(order)),
+        "mean": {version: float(np.mean(values)) for version, values in scores.items()},
+        "milliseconds": 1000 * seconds / sum(map(len, scores.values())),
+    }
+
+
 def milliseconds(size: str) -> float:
     """Processor time of one comparison of two fresh renders with a known target."""
     made = [chart_looks.versions(index, size) for index in range(8)]
@@ -146,6 +176,7 @@ def main(out_dir: Path) -> dict:
     found: dict = {f"own {size}": looks(size, count) for size, count in COUNTS.items()}
     found |= {f"vega {size}": vega(size, count) for size, count in VEGA_COUNTS.items()}
     found["kept"] = kept()
+    found["pages"] = pages()
     found["milliseconds"] = {size: milliseconds(size) for size in COUNTS}
     for name, table in found.items():
         print(name)

@@ -1,7 +1,9 @@
 """What the perceptual judge sees of pages: text on panels, seams, palettes that a detail cannot turn, extents."""
 
 import io
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -102,3 +104,27 @@ def test_panels_do_not_make_up_for_words() -> None:
     empty = Image.new("RGB", SIZE, "white")
     ImageDraw.Draw(empty).rectangle((60, 60, 480, 300), fill="#333333")
     assert compare(decode(png(target)), decode(png(empty)), "web").score < 0.5
+
+
+def _column(words: tuple[str, ...], font: str) -> np.ndarray:
+    """A page of buttons 294 x 252, one word on each, in a typeface that Matplotlib ships."""
+    letters = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf", 15)
+    page = Image.new("RGB", (294, 252), "white")
+    pen = ImageDraw.Draw(page)
+    for n, word in enumerate(words):
+        pen.rectangle((12, 12 + 46 * n, 280, 46 + 46 * n), fill="teal")
+        pen.text((24, 20 + 46 * n), word, fill="white", font=letters)
+    return np.asarray(page)
+
+
+@pytest.mark.parametrize(
+    ("other", "font"), [("Garden", "DejaVuSans"), ("Garden", "DejaVuSerif"), ("Wintor", "DejaVuSans")]
+)
+def test_a_wrong_word_costs_something_in_any_typeface(other: str, font: str) -> None:
+    """One of five words is another one; or has another letter, which another typeface hides."""
+    words = ("Photos", "Email", "Winter", "Orders", "Sugar")
+    target = _column(words, "DejaVuSans")
+    right, wrong = (
+        compare(target, _column(shown, font), "web").score for shown in (words, (*words[:2], other, *words[3:]))
+    )
+    assert right > 0.6 and right - wrong > 0.03

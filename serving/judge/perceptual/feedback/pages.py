@@ -65,7 +65,7 @@ def _colours(c: Comparison) -> list[Difference]:
 
 def _text(c: Comparison) -> list[Difference]:
     """A page's words as a whole: what is gone, what is new, what is other."""
-    w_t, w_r = widths(c.target.text), widths(c.render.text)
+    w_t, w_r = widths(c.target.words), widths(c.render.words)
     lost = float(w_t[c.found < 0.5].sum()) / max(1.0, float(w_t.sum()))
     new = float(w_r[c.known < 0.5].sum()) / max(1.0, float(w_r.sum()))
     found = _text_size(c)
