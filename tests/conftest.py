@@ -45,6 +45,12 @@ def _starts_no_process(event: str, arguments: tuple) -> None:
         raise AssertionError(f"a quick test starts {arguments[0]}: its file belongs into PROCESSES")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is left out is not imported either."""
+    place = collection_path.relative_to(ROOT / "tests").as_posix() if collection_path != ROOT / "tests" else ""
+    return True if config.getoption("--quick") and place in PROCESSES else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take longest begin first, so that two workers end together."""
     items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if item.location[0].endswith(name)), 9))
