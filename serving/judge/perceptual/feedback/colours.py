@@ -110,5 +110,5 @@ def _hex(side: Features, index: int) -> str:
     if solid(side, index) < SOLID:
         away = np.linalg.norm(to_lab(pixels[:, None])[:, 0] - side.background, axis=1)
         pixels = pixels[away >= np.quantile(away, 0.8)]
-    values, counts = np.unique(pixels, axis=0, return_counts=True)
-    return "#" + "".join(f"{v:02x}" for v in values[counts.argmax()])
+    codes, counts = np.unique(pixels.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32), return_counts=True)
+    return f"#{codes[counts.argmax()]:06x}"
