@@ -62,7 +62,7 @@ class Features:
     frame: tuple[int, int, int, int]  # x0, y0, x1, y1 around the axes, or around all ink that is not text
     overflow: float  # ink of a page below or right of the target's extent, as a share of all its ink
     panels: Boxes  # a chart's plotting areas
-    words: Words  # a chart's text, line by line; a page has it in `text` alone
+    words: Words  # the text, line by line
     side: Side  # what registration sees of a chart
     keyed: NDArray[np.bool_]  # which of `words` are entries of a legend
     letters: NDArray[np.bool_]  # where a chart's text and its legends are
@@ -89,10 +89,6 @@ class Survey:
 
 NO_PANELS: Boxes = np.zeros((0, 4), np.float32)
 NO_SIDE = Side((1, 1), NO_PANELS, np.zeros((1, 1), np.float32), None, np.zeros((0, 2), np.float32), (None, None))
-NO_WORDS = find_words(
-    TextLines(np.zeros((0, 4), np.int32), np.zeros((1, 1), bool), np.zeros((1, 1), np.uint8), ()), 0,
-    np.zeros((1, 1, 3), np.uint8),
-)  # fmt: skip
 
 
 def decode(image: bytes | Rgb) -> Rgb:

@@ -26,6 +26,7 @@ WORD_S = 10.0
 LOOK_S = 1.0
 LEARNER, ENGINE = "learner worker", "policy engine"
 TURN, NAMESPACE = "rrvf-starting", "rrvf"
+UNPLACED = ("PENDING", "RESCHEDULING")  # states of a placement group: without room yet, or whose node has died
 HOLD_NOTHING = (  # actors that take no room
     "JobSupervisor", "ServeController", "Holder", "Caretaker", "_AutoscalingCoordinatorActor", "PlacementGroupCleaner",
 )  # fmt: skip
@@ -180,14 +181,14 @@ class Placing:
 
     def look(self) -> None:
         """To be called until the part is placed. Raises Outage("start", ...) after `cluster.room_s` without room."""
-        if not any(group["state"] == "PENDING" for group in placement_group_table().values()):
+        if not any(group["state"] in UNPLACED for group in placement_group_table().values()):
             self._since = None
             return
         now = time.monotonic()
         if self._since is None:
             self._since = self._reported = now
         limit = max(self._config.cluster.room_s, WORD_S)
-        if now - max(self._since, self._reported) > WORD_S or now - self._since > limit:
+        if now - self._reported > WORD_S or now - self._since > limit:
             missing = Counter(map(str, demands(self._config, self._part)))
             line = f"no room for {_counted(missing)}; {'; '.join(free_lines())}{_holders()}"
             if now - self._since > limit:

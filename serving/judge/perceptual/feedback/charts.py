@@ -25,7 +25,7 @@ DIFFERS, UNLIKE = 0.7, 0.1  # agreement of titles below which their words differ
 NEAR, STRAY = 0.025, 0.012  # of the plotting area, and share of the marks: what lies that near is in its place
 LEGIBLE = 9.0  # pixels of a line
 OFF = 0.04  # of the plotting area: a value that much off is spoken of
-WEDGE = 0.015  # of a pie: what is less is no wedge
+WEDGE, WHOLE = 0.015, 0.3  # of a pie, and of its pixels that are solid: what is less is no wedge, or an outline
 MOST_VALUES = 3
 WORDY = 11  # columns of a strip, from which a line is more than a tick label
 MARKS = {"bars": "bar", "horizontal bars": "bar", "lines": "line", "points": "point", "pie": "wedge", "areas": "area"}
@@ -224,7 +224,7 @@ def _wedges(c: Comparison) -> list[Difference]:
     a, b = shares(c.target), shares(c.render)
     shade = names(c.target.palette.colours)
     many, other = (
-        sum(share > WEDGE and solid(side, i) > 0.3 for i, share in enumerate(part))
+        sum(share > WEDGE and solid(side, i) > WHOLE for i, share in enumerate(part))
         for side, part in ((c.target, a), (c.render, b))
     )
     if many != other:
