@@ -35,9 +35,11 @@ if [ "$others" -gt 0 ]; then
 fi
 
 # the driver waits for nodes that are still starting (cluster.room_s); SIGTERM is passed on: the step ends and is saved
+driver='' stopped=''
+trap 'stopped=1; [ -z "$driver" ] || kill -TERM "$driver"' TERM INT
 python -m training.train "$config" run.dir="$root/runs" "$@" &
 driver=$!
-trap 'kill -TERM "$driver"' TERM INT
+[ -z "$stopped" ] || kill -TERM "$driver"  # it came before there was a driver to pass it on to
 status=0
 wait "$driver" || status=$?
 # interrupted by the signal, `wait` returns at once: wait for the checkpoint

@@ -4,8 +4,9 @@ Guarantees: a page is drawn offline, without JavaScript unless the settings allo
 foreign files (as far as namespaces are to be had). A page with scripts gets a context of its own; pages without share
 one until it has had `TAB_PAGES` of them or one failed, with an empty document in between: nothing that markup does
 outlives its document. A result comes by `render.sandbox.wall_s` plus a margin whatever the page does, or twice that
-where it was drawn again alone, because it or the browser died; a browser that loses a plain page as well is an Outage,
-and no page's fault. A browser is replaced after a number of pages, a size, or a death. The same HTML gives the same
+where it was drawn again alone, because it or the browser died or the browser drew nothing any more; a browser that
+loses a plain page as well is an Outage, and no page's fault. A browser is replaced after a number of pages, a size, a
+death, or a page that it neither draws nor another one in its place. The same HTML gives the same
 bytes with one Chromium, whatever fonts the machine has: animations stand at their end, clocks stand still or count
 calls, random numbers are seeded. What was not loaded and which characters no font has is in the result's message.
 """
@@ -31,6 +32,7 @@ from serving.render.web_page import Crashed, Failed, Tab, Unseen, draw, empty, o
 
 MEMORY_EVERY = 20  # pages between two looks at the browser's memory
 TAB_PAGES = 50  # pages without scripts that one context draws: a new one costs as much as a simple page
+PLAIN = "<p>."  # a page that every browser draws at once
 PNG = b"\x89PNG\r\n\x1a\n"
 NAMED = 8  # hosts or characters that a note names
 Drawn = tuple[bytes, dict[str, int]]  # PNG, and the hosts that the page asked for, each with how often
@@ -62,14 +64,14 @@ class WebRenderer:
                     png, refused = await self._shared(source)
                 except (Crashed, _Lost):  # by the machine, or a page beside it; alone and again, by its own doing
                     png, refused = await self._alone(source)
-            except TimeoutError:
-                message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
-                return RenderResult(False, time.perf_counter() - started, kind="timeout", message=message)
-            except (Crashed, _Lost) as error:
+            except (TimeoutError, Crashed, _Lost) as error:
                 if isinstance(error, _Lost):
                     await self._try_plain()
-                message = "the page crashed the browser that draws it; make it smaller or simpler"
-                return RenderResult(False, time.perf_counter() - started, kind="crashed", message=message)
+                kind, message = "crashed", "the page crashed the browser that draws it; make it smaller or simpler"
+                if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+                    wall_s = self._config.sandbox.wall_s
+                    kind, message = "timeout", f"the page took longer than {wall_s:g} s to load and draw"
+                return RenderResult(False, time.perf_counter() - started, kind=kind, message=message)
             except Failed as error:
                 message = f"the page could not be drawn: {one_line(str(error))}"
                 return RenderResult(False, time.perf_counter() - started, kind="exception", message=message)
@@ -125,7 +127,7 @@ class WebRenderer:
     async def _try_plain(self) -> None:
         """Raises Outage where a browser that has next to nothing to draw is lost as well: no page is to blame then."""
         try:
-            await self._alone("<p>.")
+            await self._alone(PLAIN)
         except (TimeoutError, Crashed, Failed, _Lost) as error:
             raise Outage("render", f"the browser does not draw a plain page either: {error!r}") from error
 
@@ -142,8 +144,10 @@ class WebRenderer:
                 drawn = True
                 return png, dict(tab.refused)
         except Exception as error:
-            # without a tab no page can be at fault, nor can one be for a browser that does not answer
+            # without a tab no page can be at fault, nor can one be for a browser that does not answer or draw
             its_own = tab is not None and not isinstance(error, Unseen) and await browser.answers()
+            if its_own and isinstance(error, TimeoutError):
+                its_own = await self._draws(browser)
             if its_own and isinstance(error, TimeoutError | Crashed | Failed):
                 raise
             if its_own:
@@ -158,6 +162,17 @@ class WebRenderer:
                 await self._put_back(browser, tab, drawn)
             else:  # a context may be half made
                 browser.retired = True
+
+    async def _draws(self, browser: Browser) -> bool:
+        """Whether a browser draws a plain page beside the one that it does not finish: its compositor may be stuck."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                tab = await self._tab(browser)
+                await draw(tab, PLAIN, self._config)
+                await tab.context.close()
+        except Exception:
+            return False
+        return True
 
     async def _tab(self, browser: Browser) -> Tab:
         refused: Counter[str] = Counter()

@@ -117,9 +117,9 @@ echo "$*" >> "$RECORD/srun"
 case "$*" in *hostname*) echo "10.0.0.1 fe80::1" ;; *) exec sleep 60 ;; esac
 """,
     "python": """
-echo "$RAY_ADDRESS $*" >> "$RECORD/driver"
-[ -n "$FAIL" ] && exit "$FAIL"
 trap 'sleep 1; echo saved >> "$RECORD/driver"; exit 0' TERM
+echo "$RAY_ADDRESS $*" >> "$RECORD/driver"  # from here on a test may send SIGTERM
+[ -n "$FAIL" ] && exit "$FAIL"
 for _ in $(seq 300); do sleep 0.1; done
 """,
 }  # fmt: skip
@@ -149,7 +149,7 @@ def test_slurm_starts_a_head_and_the_others_and_passes_the_end_on(slurm: dict[st
     job = subprocess.Popen(["bash", str(FILES / "slurm.sh"), "configs/web_7b.yaml", "run.steps=9"], env=slurm)
     driver = tmp_path / "record" / "driver"
     srun, deadline = driver.with_name("srun"), time.monotonic() + 60
-    while not driver.exists() or srun.read_text().count("ray start") < 2:
+    while not driver.exists() or not srun.exists() or srun.read_text().count("ray start") < 2:
         assert time.monotonic() < deadline and job.poll() is None
         time.sleep(0.1)
     job.send_signal(signal.SIGTERM)

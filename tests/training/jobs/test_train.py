@@ -298,7 +298,7 @@ def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
     log = tmp_path / "log.txt"
     driver = start(["training.train", "--resume", str(run)], log, "measured")
     try:
-        assert driver.wait(timeout=240) == 0, log.read_text()[-3000:]
+        assert driver.wait(timeout=600) == 0, log.read_text()[-3000:]
     finally:
         if driver.poll() is None:
             driver.kill()
