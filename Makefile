@@ -23,10 +23,10 @@ train: setup  ## learn charts from pictures, end to end; other settings: make tr
 	$(PY) -m training.train $(CONFIG) $(ARGS)
 
 test: setup  ## all tests, two files at a time, and which took longest; some: make test ARGS="tests/actors -k ledger"
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 --durations-min=5 $(ARGS)
+	$(PY) -m pytest -n 2 --no-loadscope-reorder --durations=20 --durations-min=5 $(ARGS)
 
 check: lint  ## style, types, and the tests that start no process
-	$(PY) -m pytest -n 2 --dist loadfile --quick --durations=5 $(ARGS)
+	$(PY) -m pytest -n 2 --quick --durations=5 $(ARGS)
 
 bench: setup  ## what it costs and brings, each measured against something: make bench ARGS=NAME
 	$(PY) -m tests.bench $(ARGS)

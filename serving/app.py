@@ -27,6 +27,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, StreamingResponse
 from ray import serve
 
+from actors import local_ray
 from actors.contracts import Outage
 from configs import domains
 from configs.command import run
@@ -296,12 +297,7 @@ def host(file: str, overrides: Sequence[str]) -> None:
         if address := config.cluster.address or os.environ.get("RAY_ADDRESS", ""):
             ray.init(address=address, log_to_driver=False)
         else:  # "local": never the leftover of another cluster on this machine
-            ray.init(
-                address="local",
-                num_cpus=config.cluster.logical_cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-            )
+            local_ray.start(config.cluster.logical_cpus)
         for number in (signal.SIGINT, signal.SIGTERM):  # ray.init puts its own; a shell's background jobs ignore SIGINT
             signal.signal(number, signal.default_int_handler)
         serve.start(http_options={"host": config.http.host, "port": config.http.port})
@@ -319,7 +315,7 @@ def host(file: str, overrides: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status: 0 stopped, 2 unusable input."""
+    """Exit status: 0 stopped, 1 no Ray started here, 2 unusable input."""
     parser = argparse.ArgumentParser(prog="python -m serving.app", description="Serve the newest checkpoint over HTTP.")
     parser.add_argument("config", help="a YAML file of configs/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings; also model=DIR or hub name")

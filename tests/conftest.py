@@ -5,27 +5,33 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from PIL import Image, ImageDraw
+from xdist.scheduler import LoadFileScheduling
 
 from configs.schema import Prompts
 
 ROOT = Path(__file__).parents[1]
 settings.register_profile("any machine", deadline=None)  # an example has no time limit: machines are busy
 settings.load_profile("any machine")
-LONGEST = ("test_train.py", "test_live.py")
+SHARED = ("tests/serving/live/",)  # folders whose files share what they started: one worker has them, one after another
+LONGEST = (
+    "tests/training/jobs/test_train.py",
+    "tests/serving/live/",
+    "tests/nodes/test_jobs.py",
+    "tests/nodes/test_recipes.py",
+)
 # files, folders and tests that start processes: Ray, vLLM, browsers, jails, commands; `make check` leaves them out
 PROCESSES = (
     "actors/engine/test_build.py", "actors/engine/test_policy.py", "actors/replay/test_queue.py",
     "actors/rollout/test_unforeseen.py", "actors/test_outside.py", "actors/test_policy_load.py", "domains", "gpu",
     "nodes", "serving/jailed", "serving/judge/test_mllm_engine.py", "serving/judge/test_own.py",
     "serving/judge/test_ranking.py", "serving/judge/test_service.py", "serving/pages", "serving/render",
-    "serving/test_app.py", "serving/test_clients.py", "serving/test_field_files.py", "serving/test_live.py",
-    "serving/test_live_hostile.py", "serving/test_malformed.py", "serving/test_serve_yaml.py",
-    "serving/viewer/test_app.py", "test_hostile.py", "test_pages.py::test_commands_exist",
-    "training/base/test_pages.py", "training/base/test_repairs.py",
+    "serving/live", "serving/test_app.py", "serving/viewer/test_app.py", "test_hostile.py",
+    "test_pages.py::test_commands_exist", "training/base/test_pages.py", "training/base/test_repairs.py",
     "training/base/test_start.py", "training/data", "training/families/test_circle.py", "training/jobs",
     "training/learner/test_loop.py", "training/learner/test_update.py", "training/learner/test_weight_sync_gpu.py",
     "training/metrics", "training/run/test_checkpoint.py", "training/run/test_dashboard.py",
@@ -53,12 +59,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take longest begin first, so that two workers end together."""
-    items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if item.location[0].endswith(name)), 9))
+    items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name)), 9))
     if config.getoption("--quick"):
         away = [item for item in items if item.nodeid.removeprefix("tests/").startswith(PROCESSES)]
         config.hook.pytest_deselected(items=away)
         sys.addaudithook(_starts_no_process)
         items[:] = [item for item in items if item not in away]
+
+
+class Folders(LoadFileScheduling):
+    """Tests of one file, or of one folder of SHARED, to one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((folder for folder in SHARED if nodeid.startswith(folder)), super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Folders:
+    return Folders(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from actors import local_ray
 from actors.contracts import Domain, Sample
 from actors.dialogue import Codec
 from actors.families.tokens import banned_ids
@@ -161,7 +162,7 @@ def run(trajectories: int, seed: int) -> dict[str, Any]:
 
     set_environment()
     own = family(os.getpid())
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    local_ray.start(2)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "scratch").mkdir()

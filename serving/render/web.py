@@ -67,11 +67,12 @@ class WebRenderer:
             except (TimeoutError, Crashed, _Lost) as error:
                 if isinstance(error, _Lost):
                     await self._try_plain()
-                kind, message = "crashed", "the page crashed the browser that draws it; make it smaller or simpler"
+                seconds = time.perf_counter() - started
                 if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
-                    wall_s = self._config.sandbox.wall_s
-                    kind, message = "timeout", f"the page took longer than {wall_s:g} s to load and draw"
-                return RenderResult(False, time.perf_counter() - started, kind=kind, message=message)
+                    message = f"the page took longer than {self._config.sandbox.wall_s:g} s to load and draw"
+                    return RenderResult(False, seconds, kind="timeout", message=message)
+                message = "the page crashed the browser that draws it; make it smaller or simpler"
+                return RenderResult(False, seconds, kind="crashed", message=message)
             except Failed as error:
                 message = f"the page could not be drawn: {one_line(str(error))}"
                 return RenderResult(False, time.perf_counter() - started, kind="exception", message=message)

@@ -17,6 +17,7 @@ from typing import Any, Self
 import ray
 from ray import serve
 
+from actors import local_ray
 from actors.contracts import Outage
 from actors.dialogue import Codec
 from actors.engine.policy import NOT_YET, PolicyActor, PolicyClient
@@ -67,19 +68,12 @@ def join(config: Config) -> None:
     it is removed. Raises Outage, ConnectionError."""
     for name in ("ray", "ray.serve", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    options: dict[str, Any] = {
-        "runtime_env": runtime_env(own=not joined(config)),
-        "log_to_driver": False,
-        "logging_level": "ERROR",
-    }
+    options: dict[str, Any] = {"runtime_env": runtime_env(own=not joined(config)), "logging_level": "ERROR"}
     if address := joined(config):
-        ray.init(address=address, **options)
+        ray.init(address=address, log_to_driver=False, **options)
         remove_leftovers()
     else:
-        try:
-            ray.init(address="local", num_cpus=config.cluster.logical_cpus, include_dashboard=False, **options)
-        except RuntimeError as error:  # its processes did not answer in Ray's time
-            raise Outage("cluster", f"Ray did not start here: {error}") from error
+        local_ray.start(config.cluster.logical_cpus, **options)
 
 
 class Cluster:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from actors import local_ray
 from actors.contracts import Outage, RenderResult, Verdict
 from actors.replay import archive
 from actors.replay.ledger import Ledger, LedgerError, Ticket
@@ -22,7 +23,7 @@ from training.run import ledger_summary as summary
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    local_ray.start(2)
     yield
     ray.shutdown()
 

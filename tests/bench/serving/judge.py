@@ -15,6 +15,7 @@ import numpy as np
 import ray
 from ray import serve
 
+from actors import local_ray
 from configs.schema import Config, Judge
 from serving.judge.perceptual import compare
 from serving.judge.service import JudgeClient, VisualJudge, deployment
@@ -64,7 +65,7 @@ def main(out_dir: Path) -> dict:
         for pair in pairs:
             compare(*pair)
         found[f"per_cpu_second_{size[0]}x{size[1]}"] = len(pairs) / (time.process_time() - started)
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    local_ray.start(4)
     try:
         serve.start(proxy_location="Disabled")
         handle = serve.run(deployment(Config()), name="judge", route_prefix=None)

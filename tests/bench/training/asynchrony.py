@@ -16,6 +16,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from actors import local_ray
+
 BOUNDS = (0, 1, 2, 4)
 STEPS, WARM = 16, 4  # the first steps fill the pipeline
 GROUPS, MEMBERS = 32, 8  # the batch of the paper's recipe
@@ -62,9 +64,7 @@ def measure(bound: int) -> dict[str, Any]:
     )
     config.sampling = replace(config.sampling, max_tokens=256, max_trajectory_tokens=4096)
     config.queue = replace(config.queue, groups_per_step=GROUPS, max_staleness=bound, drop_zero_variance=False)
-    ray.init(
-        address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": WORKER_ENV}
-    )
+    local_ray.start(4, runtime_env={"env_vars": WORKER_ENV})
     from actors.replay.queue import ReplayQueue
 
     queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(config, [str(image)] * 4096)  # type: ignore[attr-defined]

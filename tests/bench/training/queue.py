@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from actors import local_ray
+
 TRAJECTORIES, MEMBERS, PER_BATCH = 100_000, 8, 25
 SETTLED = 0.2  # share of the run after which memory must not grow any more
 
@@ -26,9 +28,7 @@ def main(out_dir: Path) -> dict[str, Any]:
     config.queue = dataclasses.replace(config.queue, groups_per_step=PER_BATCH, max_staleness=2)
     out_dir.mkdir(parents=True, exist_ok=True)
     journal = out_dir / "queue.journal"
-    ray.init(
-        address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": WORKER_ENV}
-    )
+    local_ray.start(4, runtime_env={"env_vars": WORKER_ENV})
     queue = ReplayQueue.options(num_cpus=0, max_concurrency=1000).remote(config, ["x.png"] * 5000, None, str(journal))  # type: ignore[attr-defined]
     process = psutil.Process(ray.get(queue.pid.remote(), timeout=60))
     feeds = [ray.remote(Feed).options(num_cpus=1).remote(queue, n) for n in range(2)]

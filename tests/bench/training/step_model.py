@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from actors import local_ray
 from actors.contracts import Domain, RenderResult, Verdict
 from tests.bench.training.latency_profile import Profile, Sleepers
 
@@ -94,13 +95,7 @@ def main(out_dir: Path) -> dict[str, Any]:
         folder = Path(root)
         build_model(folder / "model")
         (folder / "image.png").write_bytes(picture(0))
-        ray.init(
-            address="local",
-            num_cpus=4,
-            include_dashboard=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": WORKER_ENV},
-        )
+        local_ray.start(4, runtime_env={"env_vars": WORKER_ENV})
         try:
             began = play(folder, "base", BASE)
             base, (plan, _) = read(began), plan_of(began)

@@ -19,6 +19,7 @@ import pytest
 import ray
 from ray import serve
 
+from actors import local_ray
 from actors.contracts import Outage, Verdict
 from actors.engine.build import prepare_environment
 from configs.schema import Config, Engine, Judge
@@ -39,7 +40,7 @@ def settings(tiny_model: Path) -> Judge:
 @pytest.fixture(scope="module")
 def handle(settings: Judge) -> Iterator[object]:
     """Handle of the judge's own deployment in a cluster of its own."""
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    local_ray.start(4)
     serve.start(proxy_location="Disabled")
     try:
         yield serve.run(deployment(Config(judge=settings)), name="judge", route_prefix=None)

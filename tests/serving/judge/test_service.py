@@ -14,6 +14,7 @@ import ray
 from PIL import Image
 from ray import serve
 
+from actors import local_ray
 from actors.contracts import Domain, Outage, Verdict
 from configs.schema import Config, Judge
 from serving.judge.service import JudgeClient, VisualJudge, build_backend, deployment
@@ -199,7 +200,7 @@ def test_the_command_prints_a_verdict_or_one_line(tmp_path: Path, picture: Draw)
 
 @pytest.fixture(scope="module")
 def handle() -> Iterator[object]:
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    local_ray.start(4)
     serve.start(proxy_location="Disabled")
     try:
         yield serve.run(deployment(Config()), name="judge", route_prefix=None)

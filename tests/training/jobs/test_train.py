@@ -224,8 +224,14 @@ def test_bad_requests_get_a_kind(server: str, path: str, body: object, kind: str
     assert status == 400 and answer["error"]["kind"] == kind
 
 
-def test_a_job_can_be_submitted_to_a_cluster(tmp_path: Path, finished: tuple[Path, Path]) -> None:
-    """`ray job submit` against a head of our own; its log streams and the run's folder is complete."""
+@pytest.fixture(scope="module")
+def submitted(finished: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The finished run as if it had died while it was measured, resumed by `ray job submit`: its folder, its log."""
+    folder = tmp_path_factory.mktemp("submitted")
+    run = folder / "runs" / "measured"
+    shutil.copytree(finished[0], run, symlinks=True)
+    for name in ("summary.json", "summary.md", "evaluation_after.pkl"):
+        (run / name).unlink()
     ports = {
         name: free_port()
         for name in ("port", "dashboard-port", "dashboard-agent-listen-port", "ray-client-server-port")
@@ -236,7 +242,7 @@ def test_a_job_can_be_submitted_to_a_cluster(tmp_path: Path, finished: tuple[Pat
         "PATH": f"{Path(interpreter()).parent}:{os.environ['PATH']}",
     }
     environment.pop("RAY_ADDRESS", None)
-    log = (tmp_path / "head.txt").open("wb")
+    log = (folder / "head.txt").open("wb")
     options = [f"--{name}={port}" for name, port in ports.items()]
     head = subprocess.Popen(
         [*ray_command(), "start", "--head", "--block", "--num-cpus=8", "--node-ip-address=127.0.0.1", *options],
@@ -255,19 +261,40 @@ def test_a_job_can_be_submitted_to_a_cluster(tmp_path: Path, finished: tuple[Pat
         job = subprocess.run(
             [
                 *ray_command(), "job", "submit", "--address", address, "--working-dir", str(ROOT), "--",
-                interpreter(), "-m", "training.train", *SMALL, "run.steps=1", f"run.dir={tmp_path / 'runs'}",
-                f"policy.path={finished[0] / 'checkpoints' / 'step_000005'}", "evaluate.before_after=false",
+                interpreter(), "-m", "training.train", "--resume", str(run),
             ],
-            capture_output=True, text=True, timeout=400, env=environment,
+            capture_output=True, text=True, timeout=600, env=environment,
         )  # fmt: skip
         assert job.returncode == 0, (job.stdout + job.stderr)[-3000:]
-        assert "step    1/1" in job.stdout
-        assert json.loads((tmp_path / "runs" / "tiny_chart" / "summary.json").read_text())["steps"] == 1
+        return run, job.stdout
     finally:
         os.killpg(head.pid, signal.SIGTERM)
         head.wait(timeout=60)
         log.close()
         wait_until("the end of the cluster", lambda: not processes_of("submitted"), 60)
+
+
+def test_a_job_can_be_submitted_to_a_cluster(submitted: tuple[Path, str]) -> None:
+    """`ray job submit` against a head of our own; its log streams and the run's folder is complete."""
+    run, log = submitted
+    assert "# 5 steps" in log and f"run: {run}" in log
+    for name in ("summary.json", "summary.md", "before_after.png"):
+        assert (run / name).stat().st_size > 0
+
+
+def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
+    finished: tuple[Path, Path], submitted: tuple[Path, str]
+) -> None:
+    run, _ = submitted
+    kept = json.loads((run / "summary.json").read_text())
+    assert kept["steps"] == 5 and 0 <= kept["evaluation"]["heldout"]["sampled"]["after"]["exec_rate"] <= 1
+    consumed, before = ([e for e in read(folder) if e.state == "consumed"] for folder in (run, finished[0]))
+    assert consumed == before
+    again = subprocess.run(
+        [sys.executable, "-m", "training.train", "--resume", str(run)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert again.returncode == 2 and "a longer run" in again.stderr
 
 
 def test_the_first_interrupt_stops_cleanly_and_says_how_to_resume(finished: tuple[Path, Path], tmp_path: Path) -> None:
@@ -286,34 +313,6 @@ def test_the_first_interrupt_stops_cleanly_and_says_how_to_resume(finished: tupl
     assert "stopping after this step" in text and "python -m training.train --resume" in text
     assert list((tmp_path / "tiny_chart" / "checkpoints").glob("step_*"))
     wait_until("the end of its processes", lambda: not processes_of("interrupted"), 30)
-
-
-def test_a_run_that_died_while_it_was_measured_is_measured_on_resume(
-    finished: tuple[Path, Path], tmp_path: Path
-) -> None:
-    run = tmp_path / "runs" / "measured"
-    shutil.copytree(finished[0], run, symlinks=True)
-    for name in ("summary.json", "summary.md", "evaluation_after.pkl"):
-        (run / name).unlink()
-    log = tmp_path / "log.txt"
-    driver = start(["training.train", "--resume", str(run)], log, "measured")
-    try:
-        assert driver.wait(timeout=600) == 0, log.read_text()[-3000:]
-    finally:
-        if driver.poll() is None:
-            driver.kill()
-    kept = json.loads((run / "summary.json").read_text())
-    assert kept["steps"] == 5 and 0 <= kept["evaluation"]["heldout"]["sampled"]["after"]["exec_rate"] <= 1
-    consumed, before = ([e for e in read(folder) if e.state == "consumed"] for folder in (run, finished[0]))
-    assert consumed == before
-    again = subprocess.run(
-        [sys.executable, "-m", "training.train", "--resume", str(run)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert again.returncode == 2 and "a longer run" in again.stderr
 
 
 def test_a_run_that_is_under_way_is_not_taken_up_by_another(finished: tuple[Path, Path]) -> None:

@@ -16,6 +16,7 @@ import pytest
 import ray
 from safetensors.torch import load, load_file, save_file
 
+from actors import local_ray
 from actors.contracts import Outage, Sample
 from actors.engine.policy import UpdateReport
 from actors.replay.queue import ReplayQueue
@@ -68,13 +69,7 @@ class Receiver:
 def cluster() -> Iterator[None]:
     env = {"OMP_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1", "PYTHONPATH": os.getcwd()}
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.1")
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env=runtime_env(own=True) | {"env_vars": env},
-    )
+    local_ray.start(4, runtime_env=runtime_env(own=True) | {"env_vars": env})
     yield
     ray.shutdown()
 

@@ -11,6 +11,7 @@ import pytest
 import ray
 import torch
 
+from actors import local_ray
 from actors.contracts import Outage
 from actors.engine.policy import UpdateReport
 from configs.schema import Config
@@ -61,7 +62,7 @@ class Actor:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    local_ray.start(2)
     yield
     ray.shutdown()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from actors import local_ray
 from configs.schema import Judge, Render
 from serving.http.metrics import Figures
 from serving.judge.service import VisualJudge
@@ -63,7 +64,7 @@ def test_a_gauge_is_exported_under_the_name_that_the_dashboard_uses() -> None:
             export("train", {"reward": 0.25, "words": "none"})
 
     port = free_port()
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _metrics_export_port=port)
+    local_ray.start(1, _metrics_export_port=port)
     try:
         part = Part.remote()
         deadline = time.monotonic() + 120

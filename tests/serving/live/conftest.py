@@ -1,4 +1,4 @@
-"""One served application for all tests of this floor: it takes most of a minute to come up."""
+"""One served application for all tests of this folder: it takes most of a minute to come up, and ends with them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,13 @@ import pytest
 from tests.serving.live import Live, free_port, served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def front() -> str:
     """The origin of a page elsewhere that may use the server."""
     return f"http://127.0.0.1:{free_port()}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, front: str) -> Iterator[Live]:
     """The shipped inference YAML with an untrained policy, few tokens a turn and little room in work."""
     args = {

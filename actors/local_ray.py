@@ -1,0 +1,25 @@
+"""A Ray of our own on this machine.
+
+Guarantees: it is up on return, or there is an Outage that says why; on a machine so busy that Ray's own processes miss
+Ray's limits (30 s for a raylet and its agents) it is started once more, with nothing left of the first one.
+"""
+
+from typing import Any
+
+import ray
+
+from actors.contracts import Outage
+
+TRIES = 2
+
+
+def start(cpus: int, **options: Any) -> None:
+    """`ray.init` of a cluster of this machine alone, `cpus` logical CPUs, without a dashboard. Raises Outage."""
+    for left in reversed(range(TRIES)):
+        try:
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, **options)
+            return
+        except Exception as error:  # of a plain Exception or a RuntimeError Ray makes no difference here
+            ray.shutdown()
+            if not left:
+                raise Outage("cluster", f"Ray did not start here: {error}") from error

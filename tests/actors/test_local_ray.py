@@ -1,0 +1,32 @@
+"""A Ray of our own that does not come up at first, as on a machine that is too busy for Ray's limits."""
+
+from typing import Any
+
+import pytest
+import ray
+
+from actors import local_ray
+from actors.contracts import Outage
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_start_that_fails_is_tried_once_more_and_is_an_outage_then(
+    monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    asked: list[dict[str, Any]] = []
+    ended: list[bool] = []
+
+    def init(**options: Any) -> None:
+        asked.append(options)
+        if len(asked) <= failures:
+            raise Exception("The current node timed out during startup")  # Ray's own class and words
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(True))
+    if failures == local_ray.TRIES:
+        with pytest.raises(Outage, match="Ray did not start here: The current node timed out"):
+            local_ray.start(3)
+    else:
+        local_ray.start(3, logging_level="ERROR")
+    assert len(asked) == min(failures + 1, local_ray.TRIES) and len(ended) == failures
+    assert all(options["num_cpus"] == 3 and options["address"] == "local" for options in asked)
