@@ -4,6 +4,7 @@ Guarantees: a chart depends on its index alone; COSMETIC versions show the same 
 and stand from the most harmful to the least; pictures are drawn once and kept in `.cache` until this file changes.
 """
 
+import functools
 import hashlib
 import io
 import pickle
@@ -73,6 +74,7 @@ def chart(index: int, size: str) -> Chart:
     return Chart(kind, values, colours, rng.choice(TITLES), label, series > 1, look, SIZES[size], margins=margins)
 
 
+@functools.cache
 def draw(c: Chart) -> bytes:
     """PNG bytes of a chart."""
     settings = dict(CUSTOM.get(c.look, {}))

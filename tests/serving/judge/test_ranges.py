@@ -1,5 +1,6 @@
 """Axes are read: wrong values are wrong on whatever range they are drawn, and other ticks on the same range are not."""
 
+import functools
 import io
 from collections.abc import Callable
 from typing import Any
@@ -24,16 +25,24 @@ FONTS = ("DejaVu Sans", "DejaVu Serif", "DejaVu Sans Mono", "STIXGeneral", "cmr1
 
 
 def drawn(
-    kind: str, values: Any = VALUES, places: Any = (1, 2, 3, 4, 5), also: Callable[[Axes], object] = lambda axes: None,
+    kind: str, values: Any = VALUES, places: Any = (1, 2, 3, 4, 5), also: Callable[[Axes], object] | None = None,
     dpi: int = 100, font: str = "DejaVu Sans",
 ) -> bytes:  # fmt: skip
     """PNG bytes of a chart of 3 x 2 inches."""
+    return _drawn(kind, tuple(values), tuple(places), also, dpi, font)
+
+
+@functools.cache
+def _drawn(
+    kind: str, values: tuple, places: tuple, also: Callable[[Axes], object] | None, dpi: int, font: str
+) -> bytes:
     with rc_context({"font.family": font, "axes.formatter.use_mathtext": True, "axes.unicode_minus": False}):
         figure = Figure(figsize=(3, 2), dpi=dpi)
         axes = figure.subplots()
         getattr(axes, kind)(places, values, color="tab:blue")
         axes.set_title("Sales")
-        also(axes)
+        if also is not None:
+            also(axes)
         out = io.BytesIO()
         figure.savefig(out)
         return out.getvalue()

@@ -83,6 +83,8 @@ def served(folder: Path, args: dict[str, Any]) -> Iterator[Live]:
         MARK: marker,
         "RAY_ADDRESS": "local",  # never the leftover of another cluster on this machine
         "RAY_AUTH_MODE": "disabled",
+        "RAY_worker_niceness": "0",  # at Ray's 15 the other worker's tests stop it
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",  # at Serve's 0.1 a server that only waits takes 5% of a core
         "OMP_NUM_THREADS": "1",
     }
     command = [str(Path(sys.executable).with_name("serve")), "run", str(file), "--app-dir", str(ROOT)]

@@ -79,7 +79,9 @@ def test_openai_s_node_client(live: Live, picture: Callable[..., bytes], modules
 def packages() -> Iterator[str]:
     """PYTHONPATH with LiteLLM in it, apart from ours: it asks for other versions of what the tests need."""
     with tempfile.TemporaryDirectory(prefix="litellm-") as folder:
-        install("LiteLLM", [sys.executable, "-m", "pip", "install", "-q", "--target", folder, "litellm"])
+        install(
+            "LiteLLM", [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", folder, "litellm"]
+        )
         yield folder
 
 
