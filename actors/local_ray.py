@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from actors.contracts import Outage
+from configs.command import heed_signals
 
 TRIES = 2
 
@@ -18,6 +19,7 @@ def start(cpus: int, **options: Any) -> None:
     for left in reversed(range(TRIES)):
         try:
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, **options)
+            heed_signals()
             return
         except Exception as error:  # of a plain Exception or a RuntimeError Ray makes no difference here
             ray.shutdown()

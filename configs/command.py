@@ -1,14 +1,24 @@
 """How every command ends: its exit status, and one line on stderr for each problem.
 
-Guarantees: 0 done, 1 failed on the way, 2 unusable input or machine, 130 interrupted. An error class of ours carries
-its status as `exit_status`; an error that nobody expected keeps its traceback; a line holds nothing that a terminal
-takes for a command.
+Guarantees: 0 done, 1 failed on the way, 2 unusable input or machine, 130 interrupted, by Ctrl-C or by SIGTERM. An error
+class of ours carries its status as `exit_status`; an error that nobody expected keeps its traceback; a line holds
+nothing that a terminal takes for a command.
 """
 
+import signal
 import sys
+import threading
 from collections.abc import Callable
 
 INTERRUPTED = 130
+
+
+def heed_signals() -> None:
+    """Ctrl-C and SIGTERM interrupt alike from here on: ray.init puts handlers of its own, and a shell's background jobs
+    ignore SIGINT."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
 
 
 def run(command: Callable[[], int | None], *, unusable: tuple[type[Exception], ...] = (), hint: str = "") -> int:
@@ -18,6 +28,7 @@ def run(command: Callable[[], int | None], *, unusable: tuple[type[Exception], .
     after a failure or an interrupt, such as "go on with --resume".
     """
     after = f"; {hint}" if hint else ""
+    heed_signals()
     try:
         return int(command() or 0)
     except KeyboardInterrupt:

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import base64
 import os
-import signal
 import socket
 import sys
 import time
@@ -30,7 +29,7 @@ from ray import serve
 from actors import local_ray
 from actors.contracts import Outage
 from configs import domains
-from configs.command import run
+from configs.command import heed_signals, run
 from configs.load import ConfigError, load
 from configs.runs import latest
 from configs.schema import Config
@@ -296,10 +295,9 @@ def host(file: str, overrides: Sequence[str]) -> None:
     try:
         if address := config.cluster.address or os.environ.get("RAY_ADDRESS", ""):
             ray.init(address=address, log_to_driver=False)
+            heed_signals()
         else:  # "local": never the leftover of another cluster on this machine
             local_ray.start(config.cluster.logical_cpus)
-        for number in (signal.SIGINT, signal.SIGTERM):  # ray.init puts its own; a shell's background jobs ignore SIGINT
-            signal.signal(number, signal.default_int_handler)
         serve.start(http_options={"host": config.http.host, "port": config.http.port})
         print(f"starting {model}", flush=True)
         serve.run(application(config, model), name="rrvf", blocking=False)

@@ -1,5 +1,9 @@
 """How commands end: status and lines, for every kind of error."""
 
+import os
+import signal
+import time
+
 import pytest
 
 from actors.contracts import Outage
@@ -39,3 +43,19 @@ def test_a_result_is_the_status_and_what_nobody_expected_is_raised() -> None:
     assert [run(lambda value=value: value) for value in (None, 0, 1, True)] == [0, 0, 1, 1]  # type: ignore[misc]
     with pytest.raises(ZeroDivisionError):
         run(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_whoever_ignored_it_before(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wait() -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert run(wait, hint="go on") == 130
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err == "stopped; go on\n"

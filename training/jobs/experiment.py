@@ -265,16 +265,18 @@ def measure(
 
 
 def _run(module: str, *arguments: str) -> None:
-    """Run one arm. An interrupt reaches it as well: it is left to save and to end, and then we do."""
+    """Run one arm. An interrupt is passed on, as often as it comes: the arm is left to save and to end, then we do."""
     command = [sys.executable, "-m", module, *arguments]
     print(" ".join(["python", *command[1:]]), flush=True)
     interrupted = False
-    with subprocess.Popen(command) as process:
+    # in a session of its own a terminal's Ctrl-C does not reach it as well; twice would not let it save
+    with subprocess.Popen(command, start_new_session=True) as process:
         while process.returncode is None:
             try:
                 process.wait()
             except KeyboardInterrupt:
                 interrupted = True
+                process.terminate()
     if interrupted:
         raise KeyboardInterrupt
     if process.returncode:

@@ -24,6 +24,7 @@ from actors.engine.policy import NOT_YET, PolicyActor, PolicyClient
 from actors.replay.queue import ReplayQueue
 from actors.rollout.actor import RolloutActor
 from actors.rollout.episode import Environment
+from configs.command import heed_signals
 from configs.places import selector
 from configs.schema import Config
 from serving.judge.service import JudgeClient
@@ -71,6 +72,7 @@ def join(config: Config) -> None:
     options: dict[str, Any] = {"runtime_env": runtime_env(own=not joined(config)), "logging_level": "ERROR"}
     if address := joined(config):
         ray.init(address=address, log_to_driver=False, **options)
+        heed_signals()
         remove_leftovers()
     else:
         local_ray.start(config.cluster.logical_cpus, **options)

@@ -167,29 +167,30 @@ def test_rejection_sampling_keeps_the_judges_best_of_what_differs(
     assert chosen == [("a", "a2")], "b's answers are all alike, none of c's runs"
 
 
-def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path) -> None:
-    """As a terminal does it: both processes get the signal."""
+@pytest.mark.parametrize(("whole", "number"), [(True, signal.SIGINT), (False, signal.SIGTERM)])
+def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path, whole: bool, number: signal.Signals) -> None:
+    """By a terminal, which signals the group, and by `kill`, which signals the experiment alone."""
     (tmp_path / "slow_arm.py").write_text(
         "import signal, sys, time\n"
         "stop = []\n"
-        "signal.signal(signal.SIGINT, lambda *rest: stop.append(1))\n"
+        "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, lambda *rest: stop.append(1))\n"
         "print('begun', flush=True)\n"
         "while not stop: time.sleep(0.05)\n"
         "time.sleep(1)\n"
-        "open('saved', 'w').close()\n"
+        "open('saved', 'w').write(str(len(stop)))\n"
     )
-    hear = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
-    code = f"{hear}from training.jobs.experiment import _run\n_run('slow_arm')"
-    env = os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    code = "from configs.command import run\nfrom training.jobs.experiment import _run\n"
+    code += "raise SystemExit(run(lambda: _run('slow_arm'), hint='start again to go on'))"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, start_new_session=True,
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "python -m slow_arm\n" and process.stdout.readline() == "begun\n"
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if whole else os.kill)(process.pid, number)
     _, errors = process.communicate(timeout=120)
-    assert (tmp_path / "saved").exists() and errors.rstrip().endswith("KeyboardInterrupt")
+    assert process.returncode == 130 and errors == "stopped; start again to go on\n"
+    assert (tmp_path / "saved").read_text() == "1", "one interrupt is one, and its end is waited for"
 
 
 def test_one_folder_holds_one_experiment(tmp_path: Path) -> None:
