@@ -58,7 +58,21 @@ def buffered_logs_kept() -> Iterator[None]:
             handler.setTarget(target)
 
 
+@contextmanager
+def preload_kept() -> Iterator[None]:
+    """What vLLM has its own processes preload on a CPU is not left to those that anybody starts later: `ld.so` takes no
+    path with a blank, and says so on the stderr of each."""
+    before = os.environ.get("LD_PRELOAD")
+    try:
+        yield
+    finally:
+        os.environ.pop("LD_PRELOAD", None)
+        if before is not None:
+            os.environ["LD_PRELOAD"] = before
+
+
 @buffered_logs_kept()
+@preload_kept()
 def build_engine(model: str, config: Engine, *, dtype: str, images: int, seed: int, sync: str | None) -> "AsyncLLM":
     """An AsyncLLM for `model` (hub name or folder) that takes up to `images` pictures a prompt.
 

@@ -2,12 +2,13 @@
 
 import logging
 import logging.config
+import os
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
 import pytest
 
-from actors.engine.build import buffered_logs_kept, build_engine
+from actors.engine.build import buffered_logs_kept, build_engine, preload_kept
 from configs.schema import Engine
 
 
@@ -25,6 +26,18 @@ def test_a_buffering_log_goes_on_after_another_library_set_up_logging(tmp_path: 
     finally:
         log.removeHandler(buffer)
         file.close()
+
+
+@pytest.mark.parametrize("before", [None, "/lib/mine.so"])
+def test_what_vllm_has_its_processes_preload_is_not_left_to_others(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    if before is not None:
+        monkeypatch.setenv("LD_PRELOAD", before)
+    with preload_kept():
+        os.environ["LD_PRELOAD"] = "/a path/libtcmalloc.so"
+    assert os.environ.get("LD_PRELOAD") == before
 
 
 def test_a_gpu_engine_computes_as_many_tokens_a_step_as_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

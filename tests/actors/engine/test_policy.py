@@ -1,6 +1,7 @@
 """A real engine: tokens in and out, versions, weights that arrive in flight (invariants 3, 5, 9 and 10)."""
 
 import asyncio
+import os
 import uuid
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -84,6 +85,10 @@ async def parity(engine: PolicyEngine, codec: Codec, path: Path, pictures: list[
     sampled = torch.tensor(dialogue.sampled)[1:]
     ours = torch.tensor(dialogue.logprobs)[1:][sampled]
     return float((learner_logprobs(path, codec, dialogue)[sampled] - ours).abs().max())
+
+
+async def test_an_engine_leaves_nothing_to_preload_for_programs_that_are_started_later(engine: PolicyEngine) -> None:
+    assert "site-packages" not in os.environ.get("LD_PRELOAD", "")
 
 
 async def test_a_turn_has_one_logprob_and_version_a_token(

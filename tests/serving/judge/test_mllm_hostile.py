@@ -1,5 +1,6 @@
 """What a hostile endpoint answers: a verdict, an answer that is no verdict, or an outage by its name; nothing else."""
 
+import functools
 import json
 import zlib
 from dataclasses import replace
@@ -22,10 +23,15 @@ def raw(body: bytes, status: int = 200, **headers: str) -> web.Response:
     return web.Response(body=body, status=status, headers={"Content-Type": "application/json"} | headers)
 
 
+@functools.cache
+def packed() -> bytes:
+    """400 MB of nothing."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return b"".join([packer.compress(bytes(2**24)) for _ in range(24)]) + packer.flush()
+
+
 def bomb() -> web.Response:
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    parts = [packer.compress(bytes(2**24)) for _ in range(24)]
-    return raw(b"".join(parts) + packer.flush(), **{"Content-Encoding": "gzip"})
+    return raw(packed(), **{"Content-Encoding": "gzip"})
 
 
 def usage(value: Any) -> web.Response:
