@@ -8,8 +8,10 @@ it at any time and start it again. Nothing is left out of the table.
 What it leaves in DIR: base/, ARM-SEED/ (runs' folders), results.json, results.md, curves.png, pictures.png.
 """
 
+import ctypes
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ from training.jobs.train import CACHE
 from training.run.ray_env import set_environment
 
 AFTER = "evaluation_after.pkl"
+PR_SET_PDEATHSIG = 1  # of Linux, in sys/prctl.h
 RATES = (5e-5, 2e-4)  # of supervised arms, tried on the first seed
 SAMPLES = 8  # answers of which rejection sampling, and `best of 8`, take the judge's best
 MODES = {"greedy": 0.0, "temperature 0.3": 0.3, "temperature 0.7": 0.7, "sampled": 1.0}
@@ -265,12 +268,13 @@ def measure(
 
 
 def _run(module: str, *arguments: str) -> None:
-    """Run one arm. An interrupt is passed on, as often as it comes: the arm is left to save and to end, then we do."""
+    """Run one arm. An interrupt is passed on, as often as it comes: the arm is left to save and to end, then we do. It
+    saves and ends as well where the experiment is killed."""
     command = [sys.executable, "-m", module, *arguments]
     print(" ".join(["python", *command[1:]]), flush=True)
     interrupted = False
     # in a session of its own a terminal's Ctrl-C does not reach it as well; twice would not let it save
-    with subprocess.Popen(command, start_new_session=True) as process:
+    with subprocess.Popen(command, start_new_session=True, preexec_fn=_ends_with_its_parent) as process:
         while process.returncode is None:
             try:
                 process.wait()
@@ -281,3 +285,8 @@ def _run(module: str, *arguments: str) -> None:
         raise KeyboardInterrupt
     if process.returncode:
         raise Outage("experiment", f"{' '.join(command[1:4])} ended with {process.returncode}")
+
+
+def _ends_with_its_parent() -> None:
+    """In a child: SIGTERM when its parent is gone, in whatever way."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -167,8 +167,17 @@ def test_rejection_sampling_keeps_the_judges_best_of_what_differs(
     assert chosen == [("a", "a2")], "b's answers are all alike, none of c's runs"
 
 
-@pytest.mark.parametrize(("whole", "number"), [(True, signal.SIGINT), (False, signal.SIGTERM)])
-def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path, whole: bool, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("whole", "number", "status", "lines"),
+    [
+        (True, signal.SIGINT, 130, "stopped; start again to go on\n"),
+        (False, signal.SIGTERM, 130, "stopped; start again to go on\n"),
+        (False, signal.SIGKILL, -signal.SIGKILL, ""),
+    ],
+)
+def test_an_arm_saves_when_the_experiment_is_interrupted_or_killed(
+    tmp_path: Path, whole: bool, number: signal.Signals, status: int, lines: str
+) -> None:
     """By a terminal, which signals the group, and by `kill`, which signals the experiment alone."""
     (tmp_path / "slow_arm.py").write_text(
         "import signal, sys, time\n"
@@ -188,8 +197,8 @@ def test_an_interrupt_waits_for_the_arm_to_save(tmp_path: Path, whole: bool, num
     assert process.stdout is not None
     assert process.stdout.readline() == "python -m slow_arm\n" and process.stdout.readline() == "begun\n"
     (os.killpg if whole else os.kill)(process.pid, number)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130 and errors == "stopped; start again to go on\n"
+    _, errors = process.communicate(timeout=120)  # also the arm's, whose end it waits for
+    assert process.returncode == status and errors == lines
     assert (tmp_path / "saved").read_text() == "1", "one interrupt is one, and its end is waited for"
 
 
