@@ -1,7 +1,7 @@
 """A Ray of our own on this machine.
 
 Guarantees: it is up on return, or there is an Outage that says why; on a machine so busy that Ray's own processes miss
-Ray's limits (30 s for a raylet and its agents) it is started once more, with nothing left of the first one.
+Ray's limits (30 s for a raylet and its agents) it is started again, with nothing left of the one before.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import ray
 from actors.contracts import Outage
 from configs.command import heed_signals
 
-TRIES = 2
+TRIES = 4
 
 
 def start(cpus: int, **options: Any) -> None:

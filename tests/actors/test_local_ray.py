@@ -9,8 +9,8 @@ from actors import local_ray
 from actors.contracts import Outage
 
 
-@pytest.mark.parametrize("failures", [0, 1, 2])
-def test_a_start_that_fails_is_tried_once_more_and_is_an_outage_then(
+@pytest.mark.parametrize("failures", [0, 1, local_ray.TRIES])
+def test_a_start_that_fails_is_tried_again_and_is_an_outage_in_the_end(
     monkeypatch: pytest.MonkeyPatch, failures: int
 ) -> None:
     asked: list[dict[str, Any]] = []

@@ -175,7 +175,7 @@ def server(finished: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     options = [f"run.dir={finished[0].parent}", f"http.port={port}"]
     process = start(["serving.app", "configs/tiny_chart.yaml", *options], log, SERVED)
     try:
-        wait_until("serve", lambda: process.poll() is not None or "ready: http" in log.read_text(), 180)
+        wait_until("serve", lambda: process.poll() is not None or "ready: http" in log.read_text(), 420)
         assert process.poll() is None, log.read_text()[-3000:]
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -303,7 +303,7 @@ def test_the_first_interrupt_stops_cleanly_and_says_how_to_resume(finished: tupl
     log = tmp_path / "log.txt"
     driver = start(["training.train", *SMALL, *options], log, "interrupted")
     try:
-        wait_until("a step", lambda: driver.poll() is not None or "step    1/50" in log.read_text(), 180)
+        wait_until("a step", lambda: driver.poll() is not None or "step    1/50" in log.read_text(), 420)
         driver.send_signal(signal.SIGINT)
         assert driver.wait(timeout=120) == 0, log.read_text()[-3000:]
     finally:
