@@ -26,8 +26,9 @@ LONGEST = (
 )
 # files, folders and tests that start processes: Ray, vLLM, browsers, jails, commands; `make check` leaves them out
 PROCESSES = (
-    "actors/engine/test_build.py", "actors/engine/test_policy.py", "actors/replay/test_queue.py",
-    "actors/rollout/test_unforeseen.py", "actors/test_outside.py", "actors/test_policy_load.py", "domains", "gpu",
+    "actors/engine/test_build.py", "actors/engine/test_living.py", "actors/engine/test_policy.py",
+    "actors/replay/test_queue.py", "actors/rollout/test_unforeseen.py", "actors/test_outside.py",
+    "actors/test_policy_load.py", "domains", "gpu",
     "nodes", "serving/jailed", "serving/judge/test_mllm_engine.py", "serving/judge/test_own.py",
     "serving/judge/test_ranking.py", "serving/judge/test_service.py", "serving/pages", "serving/render",
     "serving/live", "serving/test_app.py", "serving/viewer/test_app.py", "test_hostile.py",

@@ -98,17 +98,17 @@ class Publisher:
         blob = np.frombuffer(save({n: t.cpu().contiguous() for n, t in weights}), dtype=np.uint8)
         crc32 = zlib.crc32(blob.data)
         reference = ray.put(blob)
-        living = [policy for policy, _ in answering(self._policies, "stats", self._deadline)]
-        calls = [policy.update.options(max_task_retries=0).remote(reference, crc32, version) for policy in living]
         deadline = time.monotonic() + self._deadline
-        reports = []
-        for call in calls:
-            try:
-                reports.append(ray.get(call, timeout=max(0.0, deadline - time.monotonic())))
-            except ray.exceptions.RayActorError:
-                continue  # it died on the way; what Ray starts in its place is given the weights when it is up
-        if not reports:
-            raise Outage("sync", f"none of {len(self._policies)} policy actors took weights {version}")
+        reports: list[UpdateReport] = []
+        while not reports:
+            living = [p for p, _ in answering(self._policies, "stats", max(0.0, deadline - time.monotonic()))]
+            for call in [p.update.options(max_task_retries=0).remote(reference, crc32, version) for p in living]:
+                try:
+                    reports.append(ray.get(call, timeout=max(0.0, deadline - time.monotonic())))
+                except ray.exceptions.RayActorError:
+                    continue  # it died on the way; what Ray starts in its place is given the weights when it is up
+            if not reports and (not living or time.monotonic() >= deadline):
+                raise Outage("sync", f"none of {len(self._policies)} policy actors took weights {version}")
         return blob.nbytes, reports, StoredWeights(reference, crc32)
 
     def _stream(self, version: int) -> tuple[int, list[UpdateReport], None]:
