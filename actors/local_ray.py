@@ -1,9 +1,11 @@
 """A Ray of our own on this machine.
 
 Guarantees: it is up on return, or there is an Outage that says why; on a machine so busy that Ray's own processes miss
-Ray's limits (30 s for a raylet and its agents) it is started again, with nothing left of the one before.
+Ray's limits (30 s for a raylet and its agents) it is started again, with a line that says so and nothing left of the
+one before.
 """
 
+import sys
 from typing import Any
 
 import ray
@@ -24,4 +26,5 @@ def start(cpus: int, **options: Any) -> None:
         except Exception as error:  # of a plain Exception or a RuntimeError Ray makes no difference here
             ray.shutdown()
             if not left:
-                raise Outage("cluster", f"Ray did not start here: {error}") from error
+                raise Outage("cluster", f"Ray did not start here in {TRIES} tries: {error}") from error
+            print(f"Ray did not start here; {left} more tries: {error}", file=sys.stderr, flush=True)

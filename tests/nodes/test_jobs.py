@@ -6,10 +6,8 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -44,58 +42,28 @@ def printed(log: Path) -> str:
     return log.read_text() if log.exists() else ""
 
 
-@dataclass(frozen=True)
-class Jobs:
-    """Two jobs on room for one: their logs, when the first ended, and the second, which goes on."""
-
-    logs: tuple[Path, Path]
-    ended: float
-    second: subprocess.Popen[bytes]
-    folder: Path  # of the second run
-
-
-@pytest.fixture(scope="module")
-def jobs(rig: Rig) -> Jobs:
-    """A head without CPUs, two nodes with disks of their own, no setting but `run.dir`; the second places its parts."""
-    logs = rig.shared / "first.txt", rig.shared / "second.txt"
+def test_two_jobs_on_room_for_one_run_one_after_the_other_and_say_where(rig: Rig) -> None:
+    """A head without CPUs, two nodes with disks of their own, no setting but `run.dir`."""
+    logs = [rig.shared / f"{name}.txt" for name in ("first", "second")]
     first = rig.job(*TINY, "run.steps=2", f"run.dir={rig.shared}/runs", log=logs[0])
     wait_until("the first to start", lambda: first.poll() is not None or "starting engine" in printed(logs[0]), 300)
     place = [f"cluster.place.{where}" for where in PLACED]
-    second = rig.job(*TINY, "run.steps=50", f"run.dir={rig.shared}/runs", *place, log=logs[1])
+    second = rig.job(*TINY, "run.steps=1", f"run.dir={rig.shared}/runs", *place, log=logs[1])
     assert first.wait(timeout=600) == 0, printed(logs[0])[-4000:]
-    ended, folder = time.time(), rig.shared / "runs" / "tiny_chart-2"
-    wait_until("a step", lambda: second.poll() is not None or (folder / "metrics.jsonl").exists(), 600)
-    assert second.poll() is None, printed(logs[1])[-4000:]
-    return Jobs(logs, ended, second, folder)
-
-
-def test_two_jobs_on_room_for_one_run_one_after_the_other_and_say_where(rig: Rig, jobs: Jobs) -> None:
-    first, second = (printed(log) for log in jobs.logs)
-    assert "waiting: another run is starting" in second or "waiting: no room for" in second
-    assert "job 0" in second.split("held by ")[1], "it says who holds the rest"
-    assert json.loads((rig.shared / "runs" / "tiny_chart" / "summary.json").read_text())["steps"] == 2
-    begun = json.loads((jobs.folder / "metrics.jsonl").read_text().splitlines()[0])
-    assert begun["step"] == 1 and begun["ended_ms"] > 1000 * jobs.ended
-    where = [line for line in first.splitlines() if "] node 127.0.0." in line]
-    assert len(where) == 2 and sum("learner worker" in line for line in where) == 1, first
-    where = [line.partition("] node ")[2] for line in second.splitlines() if "] node " in line]
+    ended = time.time()
+    assert second.wait(timeout=600) == 0, printed(logs[1])[-4000:]
+    assert "waiting: another run is starting" in printed(logs[1]) or "waiting: no room for" in printed(logs[1])
+    assert "job 0" in printed(logs[1]).split("held by ")[1], "it says who holds the rest"
+    for steps, name in ((2, "tiny_chart"), (1, "tiny_chart-2")):
+        assert json.loads((rig.shared / "runs" / name / "summary.json").read_text())["steps"] == steps
+    assert json.loads((rig.shared / "runs/tiny_chart-2/metrics.jsonl").read_text())["ended_ms"] > 1000 * ended
+    where = [line for line in printed(logs[0]).splitlines() if "] node 127.0.0." in line]
+    assert len(where) == 2 and sum("learner worker" in line for line in where) == 1, printed(logs[0])
+    where = [line.partition("] node ")[2] for line in printed(logs[1]).splitlines() if "] node " in line]
     assert where[:2] == [
         "127.0.0.2: 1 x policy engine",
         "127.0.0.3: 1 x judge, 1 x learner worker, 1 x renderer, 1 x rollouts",
     ] and where[2].endswith(": 1 x queue"), "each part is where cluster.place says"
-
-
-def test_a_killed_driver_leaves_nothing_behind_on_any_node(rig: Rig, jobs: Jobs) -> None:
-    assert jobs.second.poll() is None, printed(jobs.logs[1])[-4000:]
-    [driver] = [pid for pid in rig.processes("head") if command(pid).startswith("python -m training.train")]
-    os.kill(driver, signal.SIGKILL)
-    jobs.second.wait(timeout=120)
-    kinds = ("VisualJudge", "RenderWorker", "jailed.server", "PolicyEngine", "Rollouts", "QueueState", "RayTrainWorker")
-
-    def left() -> list[str]:
-        return [line for pid in rig.processes() if any(kind in (line := command(pid)) for kind in kinds)]
-
-    wait_until("the end of its processes", lambda: not left(), 60)
 
 
 def test_a_folder_that_is_not_shared_is_refused_in_a_line_that_says_why(rig: Rig) -> None:
@@ -107,6 +75,23 @@ def test_a_folder_that_is_not_shared_is_refused_in_a_line_that_says_why(rig: Rig
     assert len(lines) == 1, printed(log)[-4000:]
     line = lines.pop()
     assert "on 2 of 2 other node(s)" in line and "is not shared" in line and "run.dir=PATH" in line
+
+
+def test_a_killed_driver_leaves_nothing_behind_on_any_node(rig: Rig) -> None:
+    log = rig.shared / "killed.txt"
+    job = rig.job(*TINY, "run.steps=50", f"run.dir={rig.shared}/killed", log=log)
+    steps = rig.shared / "killed" / "tiny_chart" / "metrics.jsonl"
+    wait_until("a step", lambda: job.poll() is not None or steps.exists(), 300)
+    assert job.poll() is None, printed(log)[-4000:]
+    [driver] = [pid for pid in rig.processes("head") if command(pid).startswith("python -m training.train")]
+    os.kill(driver, signal.SIGKILL)
+    job.wait(timeout=120)
+    kinds = ("VisualJudge", "RenderWorker", "jailed.server", "PolicyEngine", "Rollouts", "QueueState", "RayTrainWorker")
+
+    def left() -> list[str]:
+        return [line for pid in rig.processes() if any(kind in (line := command(pid)) for kind in kinds)]
+
+    wait_until("the end of its processes", lambda: not left(), 60)
 
 
 def test_an_engine_joins_when_a_node_does_and_answers_with_the_runs_weights(rig: Rig) -> None:

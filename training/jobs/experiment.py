@@ -34,6 +34,7 @@ from training.run.ray_env import set_environment
 
 AFTER = "evaluation_after.pkl"
 PR_SET_PDEATHSIG = 1  # of Linux, in sys/prctl.h
+LIBC = ctypes.CDLL(None)  # loaded here: a child of a process with threads may find the loader's lock taken
 RATES = (5e-5, 2e-4)  # of supervised arms, tried on the first seed
 SAMPLES = 8  # answers of which rejection sampling, and `best of 8`, take the judge's best
 MODES = {"greedy": 0.0, "temperature 0.3": 0.3, "temperature 0.7": 0.7, "sampled": 1.0}
@@ -289,4 +290,4 @@ def _run(module: str, *arguments: str) -> None:
 
 def _ends_with_its_parent() -> None:
     """In a child: SIGTERM when its parent is gone, in whatever way."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

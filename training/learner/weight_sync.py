@@ -108,7 +108,8 @@ class Publisher:
                 except ray.exceptions.RayActorError:
                     continue  # it died on the way; what Ray starts in its place is given the weights when it is up
             if not reports and (not living or time.monotonic() >= deadline):
-                raise Outage("sync", f"none of {len(self._policies)} policy actors took weights {version}")
+                limit = f"within {self._deadline:g} s (learner.sync_s)"
+                raise Outage("sync", f"none of {len(self._policies)} policy actors took weights {version} {limit}")
         return blob.nbytes, reports, StoredWeights(reference, crc32)
 
     def _stream(self, version: int) -> tuple[int, list[UpdateReport], None]:
